@@ -1,0 +1,36 @@
+"""One small tree of exceptions: everything that Colornet raises on purpose is a `ColornetError`.
+
+The message of each is one line that names what was wrong, fit for a terminal and for the ledger's `reason` column.
+"""
+
+
+class ColornetError(Exception):
+    """Base of all errors that Colornet raises on purpose."""
+
+
+class SettingsError(ColornetError):
+    """A setting, a path or a combination of them is wrong. A job that meets it ends with exit code 2 before Ray starts."""
+
+
+class StorageError(ColornetError):
+    """Reading from or writing to a local path or an object store failed, after retries where they make sense."""
+
+
+class NotFoundError(StorageError):
+    """There is no file or object at this place."""
+
+
+class AccessError(StorageError):
+    """Credentials are missing, expired or not allowed to do this. Retrying other objects would fail the same way."""
+
+
+class ScanError(ColornetError):
+    """A scan cannot be read as a picture: damaged, empty, too large, or in a form that is not known."""
+
+
+class BundleError(ColornetError):
+    """A model bundle is incomplete, damaged, or made for something else."""
+
+
+class TrainingError(ColornetError):
+    """A training run cannot go on: no photographs, losses that are not finite, or a resume that does not fit."""
