@@ -1,0 +1,48 @@
+"""Generators and discriminators, by name: what a bundle or a recipe calls a network is looked up here."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+
+from colornet.networks.discriminators import ReferenceDiscriminator
+from colornet.networks.unet import ConvBlock, UNet
+
+GENERATORS: Mapping[str, type[nn.Module]] = {"unet": UNet}
+DISCRIMINATORS: Mapping[str, type[nn.Module]] = {"reference": ReferenceDiscriminator}
+
+
+def build_generator(name: str, settings: Mapping[str, Any]) -> nn.Module:
+    """Build an untrained generator: (B, 1, H, W) scaled L* to (B, 2, H, W) scaled a*b*.
+
+    Raises:
+        ValueError: if there is no generator of that name, or it refuses the settings; the message names them.
+    """
+    return _build(GENERATORS, "generator", name, settings)
+
+
+def build_discriminator(name: str, settings: Mapping[str, Any]) -> nn.Module:
+    """Build an untrained discriminator: pictures to one logit each.
+
+    Raises:
+        ValueError: if there is no discriminator of that name, or it refuses the settings; the message names them.
+    """
+    return _build(DISCRIMINATORS, "discriminator", name, settings)
+
+
+def fold_normalisation(generator: nn.Module) -> nn.Module:
+    """Fold every batch normalisation into its convolution, in place: the same output in eval mode with less work."""
+    generator.eval()
+    for module in generator.modules():
+        if isinstance(module, ConvBlock):
+            module.fold()
+    return generator
+
+
+def _build(registry: Mapping[str, type[nn.Module]], kind: str, name: str, settings: Mapping[str, Any]) -> nn.Module:
+    if name not in registry:
+        raise ValueError(f"no {kind} is called {name!r}; there are: {', '.join(sorted(registry))}")
+    try:
+        return registry[name](**settings)
+    except TypeError as error:
+        raise ValueError(f"{kind} {name!r} does not take these settings: {dict(settings)} ({error})") from error

@@ -1,0 +1,54 @@
+"""Discriminators: is this a*b* that of a real photograph, or made up?"""
+
+from torch import Tensor, nn
+
+STRIDE = 16  # the last feature map is this much smaller than the picture
+
+
+class ReferenceDiscriminator(nn.Module):
+    """The reference discriminator of the design: it sees a*b* alone and answers with one logit a picture.
+
+    With `width=32` and `image_size=256` it is the reference to the last parameter: 455,457 counted as Keras counts them.
+    """
+
+    def __init__(self, *, image_size: int = 256, width: int = 32) -> None:
+        """Build the network for square pictures of `image_size` pixels, a multiple of 16."""
+        super().__init__()
+        if image_size < STRIDE or image_size % STRIDE:
+            raise ValueError(f"image_size must be a multiple of {STRIDE}, not {image_size}")
+        self.image_size = image_size
+        self.features = nn.Sequential(
+            nn.Conv2d(2, width, 3, stride=2, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.AvgPool2d(2),
+            nn.Conv2d(width, 2 * width, 3, padding=1),
+            nn.BatchNorm2d(2 * width),
+            nn.LeakyReLU(0.2),
+            nn.Dropout(0.25),
+            nn.AvgPool2d(2),
+            nn.Conv2d(2 * width, 4 * width, 3, padding=1),
+            nn.BatchNorm2d(4 * width),
+            nn.LeakyReLU(0.2),
+            nn.Dropout(0.25),
+            nn.Conv2d(4 * width, 8 * width, 3, stride=2, padding=1),
+            nn.BatchNorm2d(8 * width),
+            nn.LeakyReLU(0.2),
+            nn.Dropout(0.5),
+        )
+        self.verdict = nn.Linear((image_size // STRIDE) ** 2 * 8 * width, 1)
+
+    def forward(self, ab: Tensor) -> Tensor:
+        """Judge pictures.
+
+        Args:
+            ab: (B, 2, image_size, image_size), scaled a*b* in [-1, 1].
+
+        Returns:
+            (B,) logits: above 0 means real.
+
+        Raises:
+            ValueError: if the pictures have another size.
+        """
+        if ab.shape[-2:] != (self.image_size, self.image_size):
+            raise ValueError(f"expected {self.image_size}×{self.image_size} pictures, not {tuple(ab.shape[-2:])}")
+        return self.verdict(self.features(ab).flatten(1)).squeeze(1)

@@ -1,0 +1,28 @@
+"""Starting Ray: embedded on a laptop, or the cluster that the job was submitted to."""
+
+import logging
+import os
+
+import ray
+import ray.data
+
+
+def start_ray() -> None:
+    """Connect to the cluster named by RAY_ADDRESS (as `ray job submit` sets it), or start an embedded Ray.
+
+    The embedded one has no dashboard and takes all cores of this machine; it stops with the process. A Ray that is
+    already running in this process (a test's) is used as it is.
+    """
+    if not ray.is_initialized():
+        address = os.environ.get("RAY_ADDRESS")
+        if address:
+            ray.init(address=address, logging_level=logging.WARNING)
+        else:
+            # An embedded Ray listens on this machine only; a token file in the user's home would outlive it and
+            # confuse a later `ray start`.
+            os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+            ray.init(address="local", include_dashboard=False, logging_level=logging.WARNING)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False  # the jobs print their own, one for the whole job
+    context.print_on_execution_start = False
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
