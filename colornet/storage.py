@@ -1,0 +1,324 @@
+"""One facade over local paths and s3://: whole objects in, whole objects out.
+
+A place is named by a *uri*: a local path (`scans/a.jpg`, `~/scans`, `file:///scans`) or `s3://bucket/key`. Objects are
+read and written whole; a write is all or nothing, on either side, so a reader never meets half an object. Every failure
+is a `StorageError` whose message is one line with the uri in it: `NotFoundError` where there is nothing, `AccessError`
+where credentials are the trouble.
+
+Endpoint, region and credentials of S3 come from the usual AWS places (environment, profiles, instance roles) and from
+nowhere else; `AWS_ENDPOINT_URL` leads to any other server that speaks S3.
+"""
+
+import contextlib
+import errno
+import mimetypes
+import os
+import re
+import stat as file_modes
+import urllib.parse
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.fs
+
+from colornet import s3_client
+from colornet.errors import AccessError, NotFoundError, SettingsError, StorageError
+
+S3 = "s3://"
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """One file or object, without its bytes."""
+
+    uri: str
+    key: str
+    """Place relative to the listed root, segments separated by '/'. The last segment of the uri if that is the root."""
+    size: int
+    """Bytes."""
+    version: str
+    """Changes when the content does. S3: the ETag without its quotes; local: modification time and size."""
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """The bytes of one file or object, and the version that these bytes are."""
+
+    data: bytes
+    version: str
+
+
+# --- places -----------------------------------------------------------------------------------------------------------
+
+
+def normalize(uri: str) -> str:
+    """Return the one spelling of a place: `s3://bucket/key` or an absolute local path, without a trailing slash.
+
+    `~` is expanded, `file://` is taken off. Symbolic links are kept. Raises `SettingsError` for any other scheme.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if not separator or not re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]*", scheme):
+        return _absolute(uri)
+    if scheme.lower() == "s3":
+        bucket, slash, key = rest.partition("/")
+        if not bucket:
+            raise SettingsError(f"{uri}: an s3 uri is s3://bucket or s3://bucket/prefix")
+        return S3 + (bucket + slash + key).rstrip("/")
+    if scheme.lower() == "file":
+        if not rest.startswith("/"):
+            raise SettingsError(f"{uri}: a file uri has three slashes and an absolute path, file:///folder")
+        return _absolute(urllib.parse.unquote(rest))
+    raise SettingsError(f"{uri}: unknown scheme {scheme}://; use a local path, file:// or s3://")
+
+
+def is_s3(uri: str) -> bool:
+    """Whether the uri names a place in an object store."""
+    return uri[: len(S3)].lower() == S3
+
+
+def join(uri: str, *parts: str) -> str:
+    """Return the place `parts` below `uri`; each part is one or more segments separated by '/'.
+
+    Keys come from other people's buckets, so a part that could lead anywhere else (`..`, `.`, an absolute path, an
+    empty segment, a NUL) raises `StorageError`.
+    """
+    for part in parts:
+        if "\0" in part or any(segment in ("", ".", "..") for segment in part.split("/")):
+            raise StorageError(f"{uri}: {part!r} is not a key below it")
+    return "/".join([normalize(uri).rstrip("/"), *parts])
+
+
+def contains(outer: str, inner: str) -> bool:
+    """Whether `inner` is the same place as `outer` or below it. Symbolic links of local paths are resolved."""
+    outer, inner = (each if is_s3(each) else os.path.realpath(each) for each in map(normalize, (outer, inner)))
+    return inner == outer or inner.startswith(outer.rstrip("/") + "/")
+
+
+def _absolute(path: str) -> str:
+    if not path or "\0" in path:
+        raise SettingsError(f"{path!r} is not a path")
+    try:
+        return os.path.abspath(Path(path).expanduser())  # noqa: PTH100  (Path.absolute keeps '..')
+    except RuntimeError as error:  # ~nobody
+        raise SettingsError(f"{path}: {error}") from error
+
+
+def _address(uri: str) -> tuple[str, str]:
+    """Return bucket and key of an object."""
+    bucket, _, key = uri.removeprefix(S3).partition("/")
+    if not key:
+        raise NotFoundError(f"{uri}: this is a bucket, not an object")
+    return bucket, key
+
+
+def _name(uri: str) -> str:
+    return uri.rpartition("/")[2]
+
+
+# --- objects ---------------------------------------------------------------------------------------------------------
+
+
+def read(uri: str) -> StoredObject:
+    """Return a whole file or object. Raises `NotFoundError`, `AccessError` or another `StorageError`."""
+    uri = normalize(uri)
+    with _storage_errors(uri):
+        return StoredObject(*s3_client.get(*_address(uri))) if is_s3(uri) else _read_file(uri)
+
+
+def write(uri: str, data: bytes, content_type: str | None = None) -> str:
+    """Store `data` at `uri`, replacing what was there, and return its version. It is durable when this returns.
+
+    All or nothing: until then, and if it fails, readers see what was there before. The content type is kept by S3 only,
+    and guessed from the name where it is None. Missing local folders are made.
+    """
+    uri = normalize(uri)
+    with _storage_errors(uri):
+        if not is_s3(uri):
+            return _write_file(Path(uri), data)
+        content_type = content_type or mimetypes.guess_type(_name(uri))[0] or "application/octet-stream"
+        return s3_client.put(*_address(uri), data, content_type)
+
+
+def stat(uri: str) -> ObjectInfo:
+    """Return size and version of one file or object; its key is its name. Raises `NotFoundError`, also for a folder."""
+    uri = normalize(uri)
+    with _storage_errors(uri):
+        size, version = s3_client.head(*_address(uri)) if is_s3(uri) else _size_and_version(_regular_file(uri))
+        return ObjectInfo(uri, _name(uri), size, version)
+
+
+def exists(uri: str) -> bool:
+    """Whether there is a file or object at `uri`; a folder or prefix is neither."""
+    try:
+        stat(uri)
+    except NotFoundError:
+        return False
+    return True
+
+
+def delete(uri: str) -> None:
+    """Remove one file or object. That it is not there is no error, so a delete may be repeated."""
+    uri = normalize(uri)
+    with _storage_errors(uri):
+        if is_s3(uri):
+            s3_client.delete(*_address(uri))
+        else:
+            Path(uri).unlink(missing_ok=True)
+
+
+def check_writable(uri: str) -> None:
+    """Write and delete a tiny object below `uri`, or raise the `StorageError` that says why not.
+
+    For a job to call before it starts anything that is slow or costs money. A missing local folder is made.
+    """
+    probe = join(uri, f".colornet-probe-{uuid.uuid4().hex}")
+    write(probe, b"colornet")
+    delete(probe)
+
+
+def arrow_filesystem(uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    """Return Arrow's file system and the path in it that lead to `uri`, for Parquet files and Ray Data.
+
+    For S3 it goes to the endpoint and region that the rest of this module goes to, with the same credentials.
+    """
+    uri = normalize(uri)
+    if not is_s3(uri):
+        return pyarrow.fs.LocalFileSystem(), uri
+    with _storage_errors(uri):
+        return s3_client.arrow_filesystem(), uri.removeprefix(S3)
+
+
+def _read_file(path: str) -> StoredObject:
+    _regular_file(path)  # opening a named pipe would wait for ever
+    with Path(path).open("rb") as file:
+        _, version = _size_and_version(os.fstat(file.fileno()))
+        return StoredObject(file.read(), version)
+
+
+def _write_file(path: Path, data: bytes) -> str:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise StorageError(f"{path}: one of its folders is a file") from error
+    temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")  # hidden, so that no listing shows it; short for any name
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+            _, version = _size_and_version(os.fstat(file.fileno()))
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+    return version
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the new name durable too; the file's own fsync is about its bytes only."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _regular_file(path: str) -> os.stat_result:
+    found = Path(path).stat()
+    if not file_modes.S_ISREG(found.st_mode):
+        raise NotFoundError(f"{path}: this is not a file")
+    return found
+
+
+def _size_and_version(found: os.stat_result) -> tuple[int, str]:
+    return found.st_size, f"{found.st_mtime_ns:x}-{found.st_size:x}"
+
+
+# --- listings --------------------------------------------------------------------------------------------------------
+
+
+def listing(uri: str) -> Iterator[ObjectInfo]:
+    """Yield every file or object at or below `uri`, sorted by key, without holding them all.
+
+    Local: regular files and symbolic links to them; hidden names (a leading '.') and links back to a folder above are
+    left out. S3: all keys but the empty markers of folders, whose keys end in '/'. An empty folder or bucket yields
+    nothing; a place that does not exist raises `NotFoundError` on the first step.
+    """
+    uri = normalize(uri)
+    with _storage_errors(uri):
+        yield from _list_s3(uri) if is_s3(uri) else _list_local(uri)
+
+
+def _list_s3(uri: str) -> Iterator[ObjectInfo]:
+    bucket, _, key = uri.removeprefix(S3).partition("/")
+    prefix = key + "/" if key else ""
+    empty = True
+    for found, size, version in s3_client.listing(bucket, prefix):
+        empty = False
+        if not found.endswith("/"):
+            yield ObjectInfo(f"{S3}{bucket}/{found}", found.removeprefix(prefix), size, version)
+    if empty and key:  # there are empty buckets, but no empty prefixes: it is one object, or nothing
+        yield stat(uri)
+
+
+def _list_local(path: str) -> Iterator[ObjectInfo]:
+    root = Path(path).stat()
+    if file_modes.S_ISDIR(root.st_mode):
+        yield from _walk(path, "", (_identity(root),))
+    else:
+        yield stat(path)
+
+
+def _walk(folder: str, prefix: str, ancestors: tuple[tuple[int, int], ...]) -> Iterator[ObjectInfo]:
+    with _storage_errors(folder), os.scandir(folder) as entries:
+        visible = [entry for entry in entries if not entry.name.startswith(".")]
+    # Keys are to come out sorted, and those in a folder go on with '/': 'a-b' comes before 'a/b', 'a.b' too, 'a0b' not.
+    for entry in sorted(visible, key=lambda each: each.name + "/" * _is_folder(each)):
+        try:
+            found = entry.stat()
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ELOOP):  # a link that leads nowhere, or a file that has gone since
+                continue
+            raise
+        if file_modes.S_ISDIR(found.st_mode):
+            if _identity(found) not in ancestors:
+                yield from _walk(entry.path, f"{prefix}{entry.name}/", (*ancestors, _identity(found)))
+        elif file_modes.S_ISREG(found.st_mode):
+            yield ObjectInfo(entry.path, prefix + entry.name, *_size_and_version(found))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _identity(found: os.stat_result) -> tuple[int, int]:
+    return found.st_dev, found.st_ino
+
+
+# --- errors ----------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _storage_errors(uri: str) -> Iterator[None]:
+    """Turn what boto3 and the operating system raise into the tree of `colornet.errors`."""
+    try:
+        yield
+    except s3_client.ERRORS as error:
+        kind, reason = s3_client.explain(error)
+        raise kind(_one_line(uri, reason)) from error
+    except PermissionError as error:
+        raise AccessError(_one_line(uri, error.strerror)) from error
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise NotFoundError(_one_line(uri, error.strerror)) from error
+    except OSError as error:
+        raise StorageError(_one_line(uri, error.strerror or error)) from error
+
+
+def _one_line(uri: str, reason: object) -> str:
+    return " ".join(f"{uri}: {reason}".split())
