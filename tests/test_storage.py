@@ -1,0 +1,542 @@
+"""Storage on a local folder and on a real S3 server, which must behave alike."""
+
+import contextlib
+import errno
+import hashlib
+import http.client
+import http.server
+import json
+import multiprocessing
+import os
+import threading
+import urllib.parse
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import boto3
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tenacity
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from colornet import s3_client, storage
+from colornet.errors import AccessError, NotFoundError, SettingsError, StorageError
+
+KEYS = [
+    "2001/b c.jpg",
+    "2001/ü/ö.jpg",
+    "2001-a.jpg",
+    "50% + 1 #2?.jpg",
+    "a&b='c'.jpg",
+    "literal%20.jpg",
+    "日本/写真.jpg",
+]
+SEGMENTS = st.text(
+    st.characters(exclude_categories=("Cc", "Cs", "Co", "Cn"), exclude_characters="/"), max_size=20
+).filter(lambda each: each not in ("", ".", ".."))
+VISIBLE = SEGMENTS.filter(lambda each: not each.startswith("."))
+
+
+@pytest.fixture(params=["local", "s3"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty place that exists: a folder or a bucket."""
+    return str(tmp_path) if request.param == "local" else request.getfixturevalue("s3")
+
+
+def keys(uri: str) -> list[str]:
+    return [found.key for found in storage.listing(uri)]
+
+
+# --- places ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("uri", "normal"),
+    [
+        ("s3://bucket", "s3://bucket"),
+        ("s3://bucket/", "s3://bucket"),
+        ("S3://bucket/a/b/", "s3://bucket/a/b"),
+        ("s3://bucket/a//b", "s3://bucket/a//b"),
+        ("s3://bucket/a/../b?c#d%20", "s3://bucket/a/../b?c#d%20"),
+        ("/x/y/", "/x/y"),
+        ("/x/./y/../z", "/x/z"),
+        ("/x/http://y", "/x/http:/y"),
+        ("/", "/"),
+        ("file:///x/a%20b", "/x/a b"),
+        ("a#b", str(Path.cwd() / "a#b")),
+        ("a:b", str(Path.cwd() / "a:b")),
+        ("~/x", str(Path.home() / "x")),
+    ],
+)
+def test_normalize_gives_one_spelling(uri, normal):
+    assert storage.normalize(uri) == normal
+    assert storage.normalize(normal) == normal
+    assert storage.is_s3(uri) == normal.startswith("s3://")
+
+
+@pytest.mark.parametrize("uri", ["gs://bucket/a", "https://host/a", "s3://", "s3:///a", "file://host/a", "", "a\0b"])
+def test_normalize_refuses_what_it_does_not_know(uri):
+    with pytest.raises(SettingsError) as refusal:
+        storage.normalize(uri)
+    assert (uri.partition("://")[0] in str(refusal.value)) or "\0" in uri
+
+
+@given(
+    st.sampled_from(["s3://bucket", "s3://bucket/prefix/", "/folder", "/"]), st.lists(SEGMENTS, min_size=1, max_size=4)
+)
+def test_join_stays_below_its_root(root, segments):
+    whole = storage.join(root, "/".join(segments))
+    assert whole == storage.join(root, *segments)
+    assert whole.startswith(storage.normalize(root).rstrip("/") + "/")
+    assert whole.endswith("/".join(segments))
+    if not storage.is_s3(root):
+        assert storage.contains(root, whole)
+
+
+@given(st.lists(SEGMENTS, max_size=3), st.sampled_from(["..", ".", "", "a\0b", "/etc/passwd", "x/", "x//y"]), st.data())
+def test_join_refuses_every_way_out(segments, bad, data):
+    parts = list(segments)
+    parts.insert(data.draw(st.integers(0, len(segments))), bad)
+    for uri in ("s3://bucket/prefix", "/folder"):
+        with pytest.raises(StorageError):
+            storage.join(uri, *parts)
+        with pytest.raises(StorageError):
+            storage.join(uri, "/".join(parts))
+
+
+def test_contains_compares_whole_segments():
+    assert storage.contains("s3://bucket", "s3://bucket/a")
+    assert storage.contains("s3://bucket/a/", "s3://bucket/a")
+    assert not storage.contains("s3://bucket/a", "s3://bucket/ab")
+    assert not storage.contains("s3://bucket/a", "s3://bucket")
+    assert not storage.contains("/", "s3://bucket")
+    assert storage.contains("/", "/x")
+    assert not storage.contains("/x", "/xy")
+
+
+def test_contains_sees_through_links(tmp_path):
+    (tmp_path / "scans" / "2001").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "scans")
+    assert storage.contains(str(tmp_path / "scans"), str(tmp_path / "link" / "2001" / "out"))
+    assert not storage.contains(str(tmp_path / "link" / "2001"), str(tmp_path / "scans"))
+
+
+# --- objects ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", [b"", b"\0\r\n\xff", bytes(range(256)) * 4096], ids=["empty", "control", "1 MiB"])
+def test_what_is_written_is_read(root, data):
+    uri = storage.join(root, "folder/scan.jpg")
+    version = storage.write(uri, data)
+    assert storage.read(uri) == storage.StoredObject(data, version)
+    assert storage.stat(uri) == storage.ObjectInfo(uri, "scan.jpg", len(data), version)
+    assert storage.exists(uri)
+
+
+def test_overwriting_changes_content_and_version(root):
+    uri = storage.join(root, "scan.jpg")
+    versions = {storage.write(uri, data) for data in (b"first", b"other", b"shorter")}
+    assert len(versions) == 3
+    assert storage.read(uri).data == b"shorter"
+    assert keys(root) == ["scan.jpg"]
+
+
+def test_missing_objects_are_not_found(root):
+    storage.write(storage.join(root, "folder/scan.jpg"), b"scan")
+    for missing in ("scan.jpg", "folder", "folder/scan.jpg/below"):
+        uri = storage.join(root, missing)
+        assert not storage.exists(uri)
+        for action in (storage.read, storage.stat):
+            with pytest.raises(NotFoundError, match=missing) as refusal:
+                action(uri)
+            assert "\n" not in str(refusal.value)
+    assert not storage.exists(root)
+
+
+def test_delete_may_be_repeated(root):
+    uri = storage.join(root, "scan.jpg")
+    storage.write(uri, b"scan")
+    storage.delete(uri)
+    assert not storage.exists(uri)
+    storage.delete(uri)
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.tuples(VISIBLE, VISIBLE).map("/".join), st.binary(max_size=9), min_size=1, max_size=4))
+def test_any_tree_is_listed_as_it_was_written(root, tree):
+    folder = storage.join(root, uuid.uuid4().hex)
+    versions = {key: storage.write(storage.join(folder, key), data) for key, data in tree.items()}
+    found = list(storage.listing(folder))
+    assert [(each.key, each.size) for each in found] == [(key, len(tree[key])) for key in sorted(tree)]
+    for each in found:
+        assert each.version == versions[each.key]
+        assert storage.read(each.uri).data == tree[each.key]
+
+
+def test_local_write_that_fails_leaves_everything_as_it_was(tmp_path, monkeypatch):
+    uri = str(tmp_path / "scan.jpg")
+    storage.write(uri, b"old")
+    for name in ("replace", "fsync"):
+        with monkeypatch.context() as broken:
+            broken.setattr(os, name, raising(OSError(errno.ENOSPC, "No space left on device")))
+            with pytest.raises(StorageError, match=r"scan\.jpg: No space left on device"):
+                storage.write(uri, b"new")
+        assert storage.read(uri).data == b"old"
+        assert list(tmp_path.iterdir()) == [tmp_path / "scan.jpg"]  # iterdir shows hidden names too
+
+
+def test_local_write_is_hidden_until_it_is_whole(tmp_path, monkeypatch):
+    """So is what a killed process leaves behind."""
+    replace, seen = os.replace, []
+
+    def look_and_replace(*names):
+        seen.append((keys(str(tmp_path)), len(list(tmp_path.iterdir()))))
+        replace(*names)
+
+    monkeypatch.setattr(os, "replace", look_and_replace)
+    storage.write(str(tmp_path / "scan.jpg"), b"scan")
+    assert seen == [([], 1)]
+    assert keys(str(tmp_path)) == ["scan.jpg"]
+
+
+def test_local_files_can_be_read_by_others(tmp_path):
+    storage.write(str(tmp_path / "scan.jpg"), b"scan")
+    umask = os.umask(0)
+    os.umask(umask)
+    assert (tmp_path / "scan.jpg").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_local_refusal_is_an_access_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", raising(PermissionError(errno.EACCES, "Permission denied")))
+    with pytest.raises(AccessError, match="Permission denied"):
+        storage.write(str(tmp_path / "scan.jpg"), b"scan")
+
+
+def test_named_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(NotFoundError):
+        storage.read(str(tmp_path / "pipe"))
+    assert keys(str(tmp_path)) == []
+
+
+def test_content_type_follows_the_name_or_the_caller(s3):
+    storage.write(f"{s3}/a.jpg", b"")
+    storage.write(f"{s3}/a", b"")
+    storage.write(f"{s3}/b", b"", content_type="text/html; charset=utf-8")
+    heads = [boto3.client("s3").head_object(Bucket=s3.removeprefix("s3://"), Key=key) for key in ("a.jpg", "a", "b")]
+    assert [head["ContentType"] for head in heads] == [
+        "image/jpeg",
+        "application/octet-stream",
+        "text/html; charset=utf-8",
+    ]
+
+
+def test_check_writable_leaves_nothing(root):
+    place = storage.join(root, "new/folder")
+    storage.check_writable(place)
+    if storage.is_s3(place):
+        assert keys(root) == []
+    else:
+        assert list(Path(place).iterdir()) == []
+
+
+def test_check_writable_below_a_file(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    for below in ("file", "file/folder"):
+        with pytest.raises(StorageError, match="one of its folders is a file"):
+            storage.check_writable(str(tmp_path / below))
+
+
+def test_check_writable_without_a_bucket(s3):
+    with pytest.raises(NotFoundError, match="NoSuchBucket"):
+        storage.check_writable(f"{s3}-missing/out")
+
+
+# --- listings --------------------------------------------------------------------------------------------------------
+
+
+def test_listing_is_recursive_sorted_and_verbatim(root):
+    for key in KEYS:
+        storage.write(storage.join(root, key), key.encode())
+    found = list(storage.listing(root))
+    assert [each.key for each in found] == sorted(KEYS)
+    assert [storage.read(each.uri).data.decode() for each in found] == sorted(KEYS)
+    assert found == [
+        storage.ObjectInfo(each.uri, each.key, len(each.key.encode()), storage.stat(each.uri).version) for each in found
+    ]
+    assert keys(storage.join(root, "2001")) == ["b c.jpg", "ü/ö.jpg"]
+
+
+def test_listing_an_object_gives_itself(root):
+    uri = storage.join(root, "folder/scan 1.jpg")
+    version = storage.write(uri, b"scan")
+    assert list(storage.listing(uri)) == [storage.ObjectInfo(uri, "scan 1.jpg", 4, version)]
+
+
+def test_listing_takes_whole_segments(root):
+    storage.write(storage.join(root, "scans-2/a.jpg"), b"")
+    with pytest.raises(NotFoundError, match="scans"):
+        keys(storage.join(root, "scans"))
+
+
+def test_listing_of_an_empty_place_is_empty(root):
+    assert keys(root) == []
+
+
+def test_listing_a_missing_bucket(s3):
+    with pytest.raises(NotFoundError, match="NoSuchBucket"):
+        keys(f"{s3}-missing")
+
+
+def test_listing_goes_on_to_further_pages(s3, monkeypatch):
+    client = s3_client.client()
+    paginate = client.get_paginator("list_objects_v2").paginate
+    pages = lambda **query: paginate(**query, PaginationConfig={"PageSize": 2})  # noqa: E731
+    monkeypatch.setattr(client, "get_paginator", lambda _name: type("", (), {"paginate": staticmethod(pages)}))
+    names = [f"{number} ü+.jpg" for number in range(5)]
+    for name in names:
+        storage.write(storage.join(s3, name), b"")
+    assert keys(s3) == names
+
+
+def test_folder_markers_are_not_objects(s3):
+    client = boto3.client("s3")
+    for key in ("scans/", "scans/2001/"):
+        client.put_object(Bucket=s3.removeprefix("s3://"), Key=key, Body=b"")
+    assert keys(f"{s3}/scans") == []
+    assert keys(s3) == []
+
+
+def test_local_listing_follows_links_but_not_in_circles(tmp_path):
+    scans = tmp_path / "scans"
+    (scans / "2001").mkdir(parents=True)
+    (scans / "2001" / "a.jpg").write_bytes(b"abc")
+    (scans / "b.jpg").symlink_to("2001/a.jpg")
+    (scans / "linked").symlink_to("2001")
+    (scans / "2001" / "up").symlink_to("..")
+    (scans / "self").symlink_to("self")
+    (scans / "dangling").symlink_to("nothing")
+    (scans / ".hidden").write_bytes(b"")
+    (scans / ".folder").mkdir()
+    (scans / ".folder" / "c.jpg").write_bytes(b"")
+    assert keys(str(scans)) == ["2001/a.jpg", "b.jpg", "linked/a.jpg"]
+    assert {each.size for each in storage.listing(str(scans))} == {3}
+
+
+# --- servers and networks that misbehave -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("wrong", ["AWS_SECRET_ACCESS_KEY", "AWS_ACCESS_KEY_ID", "AWS_PROFILE", "none"])
+def test_wrong_credentials_are_refused(s3, monkeypatch, wrong):
+    storage.write(f"{s3}/scan.jpg", b"scan")
+    if wrong == "none":
+        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    else:
+        monkeypatch.setenv(wrong, "wrong-secret")
+    s3_client.forget_client()
+    for action in (storage.read, storage.stat, storage.delete, keys, storage.check_writable, storage.exists):
+        with pytest.raises(AccessError) as refusal:
+            action(f"{s3}/scan.jpg")
+        assert "\n" not in str(refusal.value)
+        assert f"{s3}/scan.jpg" in str(refusal.value)
+        assert ("wrong-secret" in str(refusal.value)) == (wrong == "AWS_PROFILE")  # a profile's name is no secret
+
+
+def test_region_may_come_from_either_variable(s3, monkeypatch):
+    for unset in ("AWS_DEFAULT_REGION", "AWS_REGION"):
+        with monkeypatch.context() as environment:
+            environment.delenv(unset)
+            s3_client.forget_client()
+            storage.check_writable(s3)
+            assert storage.arrow_filesystem(s3)[0].region == "eu-central-1"
+
+
+@pytest.mark.parametrize("choice", [None, "when_supported"])
+def test_checksums_that_others_refuse_are_sent_only_if_asked_for(s3, monkeypatch, choice):
+    if choice:
+        monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", choice)
+    s3_client.forget_client()
+    sent = {}
+    s3_client.client().meta.events.register("before-send.s3", lambda request, **_: sent.update(request.headers))
+    storage.write(f"{s3}/scan.jpg", b"scan")
+    assert any(name.lower().startswith("x-amz-checksum") for name in sent) == bool(choice)
+    assert storage.read(f"{s3}/scan.jpg").data == b"scan"
+
+
+def test_body_that_breaks_is_fetched_again(s3, monkeypatch):
+    data = os.urandom(1 << 20)
+    version = storage.write(f"{s3}/scan.jpg", data)
+    with through_a_proxy(monkeypatch, ["cut", "cut"]) as gets:
+        assert storage.read(f"{s3}/scan.jpg") == storage.StoredObject(data, version)
+    assert len(gets) == 3
+    assert version == hashlib.md5(data).hexdigest()
+
+
+def test_body_that_stalls_is_fetched_again(s3, monkeypatch):
+    monkeypatch.setattr(s3_client, "READ_SECONDS", 0.5)
+    storage.write(f"{s3}/scan.jpg", b"scan" * 1000)
+    with through_a_proxy(monkeypatch, ["stall"]) as gets:
+        assert storage.read(f"{s3}/scan.jpg").data == b"scan" * 1000
+    assert len(gets) == 2
+
+
+def test_body_that_always_breaks_is_given_up(s3, monkeypatch):
+    monkeypatch.setattr(s3_client.get.retry, "wait", tenacity.wait_none())
+    storage.write(f"{s3}/scan.jpg", b"scan" * 1000)
+    with through_a_proxy(monkeypatch, ["cut"] * 10) as gets:
+        with pytest.raises(StorageError, match=r"scan\.jpg: the body broke off") as refusal:
+            storage.read(f"{s3}/scan.jpg")
+        assert len(gets) == s3_client.BODY_ATTEMPTS
+    assert "\n" not in str(refusal.value)
+
+
+def test_busy_server_is_asked_again(s3, monkeypatch):
+    storage.write(f"{s3}/scan.jpg", b"scan")
+    with through_a_proxy(monkeypatch, ["busy"]) as gets:
+        assert storage.read(f"{s3}/scan.jpg").data == b"scan"
+        assert len(gets) == 2
+        gets.clear()
+        assert keys(s3) == ["scan.jpg"]
+
+
+def test_scan_in_cold_storage_says_nothing_about_credentials(s3, monkeypatch):
+    storage.write(f"{s3}/scan.jpg", b"scan")
+    with through_a_proxy(monkeypatch, ["cold"]), pytest.raises(StorageError, match="InvalidObjectState") as refusal:
+        storage.read(f"{s3}/scan.jpg")
+    assert not isinstance(refusal.value, AccessError)
+
+
+def test_server_that_is_not_there(s3, monkeypatch):
+    monkeypatch.setattr(s3_client, "REQUEST_RETRIES", 0)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    s3_client.forget_client()
+    with pytest.raises(StorageError, match=r"scan\.jpg: Could not connect") as refusal:
+        storage.read(f"{s3}/scan.jpg")
+    assert not isinstance(refusal.value, AccessError | NotFoundError)
+
+
+# --- one client per process ------------------------------------------------------------------------------------------
+
+
+def test_threads_share_one_client(s3, monkeypatch):
+    made = []
+    session = boto3.Session
+    monkeypatch.setattr(boto3, "Session", lambda **options: made.append(1) or session(**options))
+    storage.write(f"{s3}/scan.jpg", b"scan")
+    with ThreadPoolExecutor(16) as threads:
+        assert set(threads.map(lambda _: storage.read(f"{s3}/scan.jpg").data, range(32))) == {b"scan"}
+    assert made == [1]
+
+
+def test_forked_process_makes_its_own_client(s3):
+    storage.write(f"{s3}/scan.jpg", b"scan")
+    parents = s3_client.client()
+
+    def in_child() -> None:
+        assert s3_client.client() is not parents
+        assert storage.read(f"{s3}/scan.jpg").data == b"scan"
+
+    with s3_client._making_client:  # as another thread may hold it in the moment of the fork
+        child = multiprocessing.get_context("fork").Process(target=in_child)
+        child.start()
+    child.join(30)
+    assert child.exitcode == 0
+    assert s3_client.client() is parents
+
+
+# --- Arrow -----------------------------------------------------------------------------------------------------------
+
+
+def test_arrow_reads_and_writes_the_same_objects(root):
+    table = pa.table({"key": ["a", "b"], "width": [1, 2]})
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink)
+    uri = storage.join(root, "table/part 0.parquet")
+    storage.write(uri, sink.getvalue().to_pybytes())
+
+    filesystem, path = storage.arrow_filesystem(storage.join(root, "table"))
+    assert pq.read_table(path, filesystem=filesystem).equals(table)
+    pq.write_table(table, f"{path}/part 1.parquet", filesystem=filesystem)
+    assert keys(root) == ["table/part 0.parquet", "table/part 1.parquet"]
+
+
+def test_arrow_is_given_only_the_credentials_that_it_cannot_find(s3, s3_server, monkeypatch, tmp_path):
+    """A profile that runs a program for its credentials, as single sign-on does."""
+    storage.write(f"{s3}/scan.jpg", b"scan")
+    answer = {"Version": 1, "AccessKeyId": s3_server.access_key, "SecretAccessKey": s3_server.secret_key}
+    (tmp_path / "credentials.json").write_text(json.dumps(answer))
+    config = tmp_path / "config"
+    config.write_text(f"[default]\ncredential_process = cat {tmp_path}/credentials.json\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    s3_client.forget_client()
+    filesystem, path = storage.arrow_filesystem(f"{s3}/scan.jpg")
+    assert filesystem.open_input_stream(path).read() == b"scan"
+
+
+# --- helpers ---------------------------------------------------------------------------------------------------------
+
+
+def raising(error: Exception):
+    def fail(*_args, **_options):
+        raise error
+
+    return fail
+
+
+@contextlib.contextmanager
+def through_a_proxy(monkeypatch: pytest.MonkeyPatch, troubles: list[str]) -> Iterator[list[str]]:
+    """Put a proxy before the server that makes the first GETs go wrong; yields the paths of all GETs that it sees."""
+    gets: list[str] = []
+    server = urllib.parse.urlsplit(os.environ["AWS_ENDPOINT_URL"])
+    over = threading.Event()
+
+    class Proxy(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            gets.append(self.path)
+            trouble = troubles.pop(0) if troubles else ""
+            # The signature covers the Host header, so it is handed on as it came.
+            upstream = http.client.HTTPConnection(server.hostname, server.port)
+            upstream.request("GET", self.path, headers=dict(self.headers))
+            answer = upstream.getresponse()
+            status, body = answer.status, answer.read()
+            upstream.close()
+            if trouble in ("busy", "cold"):
+                status, code = (503, "SlowDown") if trouble == "busy" else (403, "InvalidObjectState")
+                body = f"<Error><Code>{code}</Code><Message>Not now.</Message></Error>".encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            for name in ("ETag", "Content-Type"):
+                if answer.headers[name]:
+                    self.send_header(name, answer.headers[name])
+            self.end_headers()
+            broken = trouble in ("cut", "stall")
+            self.wfile.write(body[: len(body) // 2] if broken else body)
+            self.wfile.flush()
+            if trouble == "stall":
+                over.wait(10)
+            self.close_connection = broken
+
+        def log_message(self, *_arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy, monkeypatch.context() as environment:
+        serving = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
+        serving.start()
+        environment.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.server_port}")
+        s3_client.forget_client()
+        try:
+            yield gets
+        finally:
+            over.set()
+            s3_client.forget_client()  # closes its connections, for which the proxy's threads wait
+            proxy.shutdown()
+            serving.join()
