@@ -9,7 +9,7 @@ class ColornetError(Exception):
 
 
 class SettingsError(ColornetError):
-    """A setting, a path or a combination of them is wrong. A job that meets it ends with exit code 2 before Ray starts."""
+    """A setting, a path or a combination of them is wrong; a job ends with exit code 2 before it starts Ray."""
 
 
 class StorageError(ColornetError):

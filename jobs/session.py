@@ -26,3 +26,5 @@ def start_ray() -> None:
     context.enable_progress_bars = False  # the jobs print their own, one for the whole job
     context.print_on_execution_start = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    # It says once a job that its bars are off, as a warning.
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)

@@ -86,7 +86,7 @@ def test_discriminator_judges_its_own_size_only():
 
 
 def test_unknown_networks_and_settings_are_named():
-    with pytest.raises(ValueError, match="'vgg'.*unet"):
+    with pytest.raises(ValueError, match=r"'vgg'.*unet"):
         build_generator("vgg", {})
     with pytest.raises(ValueError, match="depth"):
         build_generator("unet", {"depth": 3})

@@ -8,7 +8,8 @@ STRIDE = 16  # the last feature map is this much smaller than the picture
 class ReferenceDiscriminator(nn.Module):
     """The reference discriminator of the design: it sees a*b* alone and answers with one logit a picture.
 
-    With `width=32` and `image_size=256` it is the reference to the last parameter: 455,457 counted as Keras counts them.
+    With `width=32` and `image_size=256` it is the reference to the last parameter: 455,457 counted as Keras counts
+    them.
     """
 
     def __init__(self, *, image_size: int = 256, width: int = 32) -> None:

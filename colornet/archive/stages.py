@@ -1,0 +1,264 @@
+"""The stages of the archive job: plain callables over batches, each safe to run again.
+
+Two layouts of the same steps. *Fused*: one callable does everything for a batch, reading ahead and writing behind in
+threads. *Split*: prepare, predict and render are callables of their own, for predicting on GPUs; between them travel
+the uri and small tensors, never a full-size picture. Both give the same bytes.
+
+A batch is a table of `inventory.SCHEMA`; what comes out is a table of `ledger.SCHEMA`, whose rows are already durable
+in the ledger. What is wrong with a scan becomes a row with its reason, never an exception.
+"""
+
+import hashlib
+import logging
+import platform
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from colornet import bundle as bundles
+from colornet import storage
+from colornet.archive import inventory, ledger
+from colornet.colorize import Precision, Predictor, RenderSettings, prepare, render
+from colornet.errors import BundleError, ColornetError, ScanError
+from colornet.scans import CONTENT_TYPES, Scan, decode
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+READ_AHEAD = 4
+"""Scans whose bytes are fetched before their turn comes: a bound on memory, and enough to hide a store's latency."""
+
+PREPARED = pa.schema([*inventory.SCHEMA, pa.field("lightness", pa.binary()), pa.field("reason", pa.string())])
+"""Between prepare and predict: scaled L* (S, S) float16 as bytes, or the reason why there is none."""
+PREDICTED = pa.schema([*inventory.SCHEMA, pa.field("ab", pa.binary()), pa.field("reason", pa.string())])
+"""Between predict and render: a*, b* (2, S, S) float16 as bytes, or the reason why there is none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What every stage of one run must know. Small, and plain data: it travels to every worker."""
+
+    output: str
+    """Folder or prefix of the output archive."""
+    model: str
+    """Folder or prefix of the bundle."""
+    bundle_digest: str
+    """Of the bundle that the run was planned with."""
+    size: int
+    """Side in pixels of the square that the network sees."""
+    render: RenderSettings
+    """What else decides what an output looks like."""
+    device: str = "cpu"
+    """Where the generator runs."""
+    precision: Precision = "auto"
+    """In which arithmetic the generator runs."""
+
+    @property
+    def settings_digest(self) -> str:
+        """SHA-256, hexadecimal, of all settings that decide what an output looks like."""
+        decisive = {**asdict(self.render), "size": self.size}
+        del decisive["max_pixels"]  # decides whether there is an output, not what it looks like
+        return hashlib.sha256(repr(sorted(decisive.items())).encode()).hexdigest()
+
+
+# --- steps: one scan each --------------------------------------------------------------------------------------------
+
+
+def fetch(row: Row) -> storage.StoredObject:
+    """Read a scan's bytes; raises StorageError, also if they are no longer those that the inventory speaks of."""
+    found = storage.read(row["source_uri"])
+    if row["source_version"] not in (None, found.version):
+        raise ScanError("the source has changed since it was listed")
+    return found
+
+
+def store(work: Work, row: Row, scan: Scan, data: bytes) -> Row:
+    """Write the finished picture under the source's key and return what the ledger says of it."""
+    output_uri = storage.join(work.output, row["key"])
+    storage.write(output_uri, data, CONTENT_TYPES[scan.format])
+    return {
+        "output_uri": output_uri,
+        "output_size": len(data),
+        "output_sha256": hashlib.sha256(data).hexdigest(),
+        "status": "done",
+        "width": scan.width,
+        "height": scan.height,
+        "pixels": scan.pixels,
+        "format": scan.format,
+    }
+
+
+def failure(reason: str) -> Row:
+    """What the ledger says of a scan that could not be colorized."""
+    return {"status": "failed", "reason": reason}
+
+
+def reason_of(error: Exception, row: Row) -> str:
+    """Put an error into the words of the ledger, and into the log if nobody foresaw it."""
+    if isinstance(error, ColornetError):
+        return str(error)
+    log.error("unexpected error at %s", row["source_uri"], exc_info=error)
+    return f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+
+
+def complete(work: Work, row: Row, outcome: Row, seconds: float) -> Row:
+    """Make a row of ledger.SCHEMA of an inventory row and what became of it."""
+    return {
+        "source_uri": row["source_uri"],
+        "source_size": row["source_size"],
+        "source_version": row["source_version"],
+        "seconds": seconds,
+        "finished_at": datetime.now(UTC),
+        "host": platform.node(),
+        "bundle_digest": work.bundle_digest,
+        "settings_digest": work.settings_digest,
+        **outcome,
+    }
+
+
+def record(work: Work, rows: list[Row]) -> pa.Table:
+    """Append finished rows to the ledger and return them as a table of ledger.SCHEMA."""
+    ledger.append(work.output, rows)
+    return pa.Table.from_pylist(rows, ledger.SCHEMA)
+
+
+# --- the fused layout ------------------------------------------------------------------------------------------------
+
+
+class Colorize:
+    """Fused layout: an inventory batch in, its ledger rows out."""
+
+    def __init__(self, work: Work, io_threads: int = 8) -> None:
+        """Load the generator once; raises BundleError."""
+        self.work = work
+        self.predictor = _load_predictor(work)
+        self.threads = ThreadPoolExecutor(io_threads, thread_name_prefix="storage")
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Colorize every scan of the batch, reading ahead and writing behind."""
+        stored = [self._colorize(row, reading) for row, reading in self._read_ahead(batch.to_pylist())]
+        return record(self.work, [finish() for finish in stored])
+
+    def _read_ahead(self, rows: list[Row]) -> Iterator[tuple[Row, "Future[storage.StoredObject]"]]:
+        readings = [self.threads.submit(fetch, row) for row in rows[:READ_AHEAD]]
+        for position, row in enumerate(rows):
+            yield row, readings[position]
+            readings[position] = Future()  # let go of the bytes
+            if position + READ_AHEAD < len(rows):
+                readings.append(self.threads.submit(fetch, rows[position + READ_AHEAD]))
+
+    def _colorize(self, row: Row, reading: "Future[storage.StoredObject]") -> "_Finish":
+        started = time.perf_counter()
+        try:
+            found = reading.result()
+            row = {**row, "source_size": len(found.data), "source_version": found.version}
+            scan = decode(found.data, max_pixels=self.work.render.max_pixels)
+            ab = self.predictor(prepare(scan, self.work.size)[None])[0]
+            data = render(scan, ab, self.work.render)
+        except Exception as error:
+            return _Finish(self.work, row, started, failure(reason_of(error, row)))
+        return _Finish(self.work, row, started, self.threads.submit(store, self.work, row, scan, data))
+
+
+@dataclass(frozen=True)
+class _Finish:
+    """A scan whose outcome is known, or will be once it is stored."""
+
+    work: Work
+    row: Row
+    started: float
+    outcome: "Row | Future[Row]"
+
+    def __call__(self) -> Row:
+        try:
+            outcome = self.outcome.result() if isinstance(self.outcome, Future) else self.outcome
+        except Exception as error:
+            outcome = failure(reason_of(error, self.row))
+        return complete(self.work, self.row, outcome, time.perf_counter() - self.started)
+
+
+# --- the split layout ------------------------------------------------------------------------------------------------
+
+
+class Prepare:
+    """Split layout, first: an inventory batch in, a batch of PREPARED out."""
+
+    def __init__(self, work: Work, io_threads: int = 8) -> None:
+        """Make ready; `io_threads` reads go on at once."""
+        self.work = work
+        self.threads = ThreadPoolExecutor(io_threads, thread_name_prefix="storage")
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Reduce every scan of the batch to what the network sees."""
+        return pa.Table.from_pylist(list(self.threads.map(self._prepare, batch.to_pylist())), PREPARED)
+
+    def _prepare(self, row: Row) -> Row:
+        try:
+            found = fetch(row)
+            scan = decode(found.data, max_pixels=self.work.render.max_pixels)
+            small = prepare(scan, self.work.size)
+        except Exception as error:
+            return {**row, "reason": reason_of(error, row)}
+        return {**row, "source_version": found.version, "lightness": small.tobytes()}
+
+
+class Predict:
+    """Split layout, second: a batch of PREPARED in, a batch of PREDICTED out."""
+
+    def __init__(self, work: Work) -> None:
+        """Load the generator once; raises BundleError."""
+        self.work = work
+        self.predictor = _load_predictor(work)
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Predict colour for all scans of the batch at once."""
+        rows = batch.to_pylist()
+        sound = [row for row in rows if row["reason"] is None]
+        if sound:
+            for row, ab in zip(sound, self.predictor(_stack(sound, self.work.size)), strict=True):
+                row["ab"] = ab.tobytes()
+        return pa.Table.from_pylist(rows, PREDICTED)
+
+
+class Render:
+    """Split layout, last: a batch of PREDICTED in, its ledger rows out."""
+
+    def __init__(self, work: Work, io_threads: int = 8) -> None:
+        """Make ready; `io_threads` reads and writes go on at once."""
+        self.work = work
+        self.threads = ThreadPoolExecutor(io_threads, thread_name_prefix="storage")
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        """Give every scan of the batch its colour at full size, and store it."""
+        return record(self.work, list(self.threads.map(self._render, batch.to_pylist())))
+
+    def _render(self, row: Row) -> Row:
+        started = time.perf_counter()
+        try:
+            outcome = self._colour(row) if row["reason"] is None else failure(row["reason"])
+        except Exception as error:
+            outcome = failure(reason_of(error, row))
+        return complete(self.work, row, outcome, time.perf_counter() - started)
+
+    def _colour(self, row: Row) -> Row:
+        scan = decode(fetch(row).data, max_pixels=self.work.render.max_pixels)
+        ab = np.frombuffer(row["ab"], np.float16).reshape(2, self.work.size, self.work.size)
+        return store(self.work, row, scan, render(scan, ab, self.work.render))
+
+
+def _stack(rows: Iterable[Row], size: int) -> NDArray[np.float16]:
+    return np.stack([np.frombuffer(row["lightness"], np.float16).reshape(size, size) for row in rows])
+
+
+def _load_predictor(work: Work) -> Predictor:
+    bundle = bundles.load(work.model)
+    if bundle.digest != work.bundle_digest:
+        raise BundleError(f"the bundle at {work.model} was exchanged while the job ran")
+    return Predictor(bundle, device=work.device, precision=work.precision)
