@@ -142,6 +142,7 @@ _ARROW_FINDS_CREDENTIALS_OF = {
     "shared-credentials-file",
     "assume-role-with-web-identity",
     "container-role",
+    "custom-process",
     "iam-role",
 }
 
@@ -150,7 +151,7 @@ def arrow_filesystem() -> pyarrow.fs.S3FileSystem:
     """Return Arrow's file system for the endpoint and region of `client`.
 
     Arrow finds the credentials itself, so that they are renewed; only those that it cannot find (single sign-on,
-    assumed roles, programs) are handed over, as they are now.
+    assumed roles) are handed over, as they are now.
     """
     meta = client().meta
     options: dict[str, Any] = {"region": meta.region_name}

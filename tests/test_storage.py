@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tenacity
+from botocore.credentials import Credentials
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -334,8 +335,7 @@ def test_local_listing_follows_links_but_not_in_circles(tmp_path):
 def test_wrong_credentials_are_refused(s3, monkeypatch, wrong):
     storage.write(f"{s3}/scan.jpg", b"scan")
     if wrong == "none":
-        monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-        monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+        without_keys(monkeypatch)
     else:
         monkeypatch.setenv(wrong, "wrong-secret")
     s3_client.forget_client()
@@ -424,10 +424,11 @@ def test_server_that_is_not_there(s3, monkeypatch):
 
 
 def test_threads_share_one_client(s3, monkeypatch):
+    storage.write(f"{s3}/scan.jpg", b"scan")
     made = []
     session = boto3.Session
     monkeypatch.setattr(boto3, "Session", lambda **options: made.append(1) or session(**options))
-    storage.write(f"{s3}/scan.jpg", b"scan")
+    s3_client.forget_client()
     with ThreadPoolExecutor(16) as threads:
         assert set(threads.map(lambda _: storage.read(f"{s3}/scan.jpg").data, range(32))) == {b"scan"}
     assert made == [1]
@@ -442,7 +443,7 @@ def test_forked_process_makes_its_own_client(s3):
         assert storage.read(f"{s3}/scan.jpg").data == b"scan"
 
     with s3_client._making_client:  # as another thread may hold it in the moment of the fork
-        child = multiprocessing.get_context("fork").Process(target=in_child)
+        child = multiprocessing.get_context("fork").Process(target=in_child, daemon=True)
         child.start()
     child.join(30)
     assert child.exitcode == 0
@@ -465,22 +466,36 @@ def test_arrow_reads_and_writes_the_same_objects(root):
     assert keys(root) == ["table/part 0.parquet", "table/part 1.parquet"]
 
 
-def test_arrow_is_given_only_the_credentials_that_it_cannot_find(s3, s3_server, monkeypatch, tmp_path):
-    """A profile that runs a program for its credentials, as single sign-on does."""
+def test_arrow_finds_the_credentials_of_a_program(s3, s3_server, monkeypatch, tmp_path):
     storage.write(f"{s3}/scan.jpg", b"scan")
     answer = {"Version": 1, "AccessKeyId": s3_server.access_key, "SecretAccessKey": s3_server.secret_key}
     (tmp_path / "credentials.json").write_text(json.dumps(answer))
-    config = tmp_path / "config"
-    config.write_text(f"[default]\ncredential_process = cat {tmp_path}/credentials.json\n")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
-    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
-    s3_client.forget_client()
-    filesystem, path = storage.arrow_filesystem(f"{s3}/scan.jpg")
-    assert filesystem.open_input_stream(path).read() == b"scan"
+    (tmp_path / "config").write_text(f"[default]\ncredential_process = cat {tmp_path}/credentials.json\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    without_keys(monkeypatch)
+    assert storage.read(f"{s3}/scan.jpg").data == read_with_arrow(f"{s3}/scan.jpg") == b"scan"
+
+
+def test_arrow_is_handed_the_credentials_that_it_cannot_find(s3, s3_server, monkeypatch):
+    storage.write(f"{s3}/scan.jpg", b"scan")
+    keys_of_a_role = Credentials(s3_server.access_key, s3_server.secret_key, method="assume-role")
+    monkeypatch.setattr(boto3.Session, "get_credentials", lambda _session: keys_of_a_role)
+    without_keys(monkeypatch)
+    assert read_with_arrow(f"{s3}/scan.jpg") == b"scan"
 
 
 # --- helpers ---------------------------------------------------------------------------------------------------------
+
+
+def without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    s3_client.forget_client()
+
+
+def read_with_arrow(uri: str) -> bytes:
+    filesystem, path = storage.arrow_filesystem(uri)
+    return filesystem.open_input_stream(path).read()
 
 
 def raising(error: Exception):
