@@ -9,6 +9,7 @@ same command started again goes on where it stopped, and tries the failed scans 
 
 import json
 import logging
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -171,6 +172,8 @@ def _pool(settings: ColorizeSettings, alone: bool) -> ray.data.ActorPoolStrategy
 
 # A worker that dies is replaced, but what it was doing is not tried again behind our back: by default Ray would feed a
 # scan that kills its worker to one after the other, for ever.
+# (Ray 2.60 says that this way of giving them ends with 2.64, and has no other yet: the warning is for us, not for users.)
+warnings.filterwarnings("ignore", message=".*ray_remote_args.*deprecated")
 _BOUNDED_ACTORS: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 0}
 _BOUNDED_TASKS: dict[str, Any] = {"max_retries": 0}
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import boto3
 import pytest
+import ray
 
 from colornet import s3_client
 from tests.s3 import S3Server, running_swift
@@ -34,3 +35,12 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     boto3.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration=place)
     yield f"s3://{bucket}"
     s3_client.forget_client()
+
+
+@pytest.fixture(scope="module")
+def ray_local() -> Iterator[None]:
+    """An embedded Ray of four small cores, for one module: starting one takes seconds."""
+    os.environ["RAY_AUTH_MODE"] = "disabled"
+    ray.init(address="local", num_cpus=4, include_dashboard=False, object_store_memory=300_000_000)
+    yield
+    ray.shutdown()

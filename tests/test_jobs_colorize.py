@@ -1,0 +1,180 @@
+"""jobs.colorize on a real Ray: both layouts, reruns, poison, S3, and the command line."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+import torch
+
+from colornet import bundle as bundles
+from colornet import storage
+from colornet.archive import ledger, stages
+from colornet.bundle import Bundle
+from colornet.colorize import RenderSettings
+from colornet.networks import build_generator
+from jobs.colorize import ColorizeSettings, colorize
+from tests import pictures
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    torch.manual_seed(0)
+    place = str(tmp_path_factory.mktemp("bundle"))
+    settings = {"width": 2}
+    bundles.save(
+        Bundle(generator=build_generator("unet", settings), network="unet", settings=settings, image_size=32), place
+    )
+    return place
+
+
+def write_scans(folder: str, count: int) -> None:
+    for index in range(count):
+        form = ("JPEG", "PNG", "TIFF")[index % 3]
+        data = pictures.encoded(pictures.gray(30 + index, 50, index), form)
+        storage.write(storage.join(folder, f"box {index % 4}", f"{index:03}.{form.lower()}"), data)
+
+
+def rows_of(output: str) -> pa.Table:
+    return ledger.read(output).sort_by("source_uri")
+
+
+def settings(source: str, output: str, model: str, **options) -> ColorizeSettings:
+    return ColorizeSettings(input=source, output=output, model=model, max_workers=2, **options)
+
+
+def pictures_in(output: str) -> dict[str, bytes]:
+    return {
+        item.key: storage.read(item.uri).data for item in storage.listing(output) if not item.key.startswith("_colornet")
+    }
+
+
+def test_layouts_agree_and_every_scan_has_one_row(ray_local, tmp_path, model):
+    source = str(tmp_path / "in")
+    write_scans(source, 20)
+    storage.write(storage.join(source, "broken.jpg"), b"\xff\xd8\xff\xe0 nothing more")
+    written = {}
+    for layout in ("fused", "split"):
+        output = str(tmp_path / layout)
+        assert colorize(settings(source, output, model, layout=layout)) == 0
+        assert Counter(rows_of(output)["status"].to_pylist()) == {"done": 20, "failed": 1}
+        written[layout] = pictures_in(output)
+        summary = json.loads((Path(output) / "_colornet" / "summary.json").read_text())
+        assert (summary["done"], summary["failed"], summary["scans"]) == (20, 1, 21)
+    assert len(written["fused"]) == 20
+    assert written["fused"] == written["split"]
+
+
+def test_a_rerun_does_only_what_is_not_finished(ray_local, tmp_path, model):
+    source, output = str(tmp_path / "in"), str(tmp_path / "out")
+    write_scans(source, 6)
+    storage.write(storage.join(source, "broken.jpg"), b"\xff\xd8\xff\xe0 nothing more")
+    colorize(settings(source, output, model))
+    first = rows_of(output)
+    write_scans(source, 8)  # two more; the six get the same bytes, but as new versions
+    changed = first.num_rows + 8 + 1
+    colorize(settings(source, output, model))
+    assert rows_of(output).num_rows == changed
+    colorize(settings(source, output, model))
+    assert rows_of(output).num_rows == changed + 1  # the broken one is tried again
+    colorize(settings(source, output, model, render=RenderSettings(quality=80)))
+    assert rows_of(output).num_rows == changed + 1 + 9  # other settings: another run
+
+
+def test_failures_change_the_exit_code_only_if_asked(ray_local, tmp_path, model):
+    source = str(tmp_path / "in")
+    storage.write(storage.join(source, "broken.jpg"), b"")
+    assert colorize(settings(source, str(tmp_path / "a"), model)) == 0
+    assert colorize(settings(source, str(tmp_path / "b"), model, fail_on_errors=True)) == 1
+
+
+class PoisonedColorize(stages.Colorize):
+    """Dies of one scan as a decoder that corrupts memory would: the whole process, without a word."""
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        if pc.any(pc.match_substring(batch["key"], "poison")).as_py():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(batch)
+
+
+def test_a_scan_that_kills_its_worker_is_given_up_and_the_rest_is_done(ray_local, tmp_path, model, monkeypatch):
+    monkeypatch.setattr(stages, "Colorize", PoisonedColorize)
+    source, output = str(tmp_path / "in"), str(tmp_path / "out")
+    write_scans(source, 20)
+    storage.write(storage.join(source, "box 1", "poison.jpg"), pictures.encoded(pictures.gray(20, 20), "JPEG"))
+    assert colorize(settings(source, output, model)) == 0
+    rows = rows_of(output)
+    assert Counter(rows["status"].to_pylist()) == {"done": 20, "failed": 1}
+    failed = rows.filter(pc.field("status") == "failed").to_pylist()[0]
+    assert "poison" in failed["source_uri"] and "worker process died" in failed["reason"]
+
+
+def test_from_s3_to_s3(ray_local, s3, model):
+    """The driver and the workers of this Ray have the fixture's environment only if Ray starts in it: see below."""
+    source, output = f"{s3}/scans", f"{s3}/colour"
+    write_scans(source, 3)
+    command = [sys.executable, "-m", "jobs.colorize", "--input", source, "--output", output, "--model", model]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "3 done, 0 failed" in done.stdout
+    assert len(pictures_in(output)) == 3
+    assert rows_of(output)["output_uri"].to_pylist()[0].startswith(f"{output}/box 0/")
+
+
+def test_killed_and_started_again(tmp_path, model):
+    """kill -9 of the driver in the middle: a second start finishes, and does again only what was in flight."""
+    source, output = str(tmp_path / "in"), str(tmp_path / "out")
+    for index in range(200):
+        data = pictures.encoded(pictures.gray(300, 400, index % 7), "PNG")
+        storage.write(storage.join(source, f"{index:03}.png"), data)
+    command = [sys.executable, "-m", "jobs.colorize", "--input", source, "--output", output, "--model", model]
+    with (tmp_path / "log").open("w") as log:
+        driver = subprocess.Popen(command, stdout=log, stderr=log)
+        limit = time.monotonic() + 90
+        while driver.poll() is None and time.monotonic() < limit and not ledger.read(output).num_rows:
+            time.sleep(0.05)
+        driver.kill()
+        driver.wait()
+    before = rows_of(output)
+    assert 0 < before.num_rows < 200, (tmp_path / "log").read_text()
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    assert len(pictures_in(output)) == 200
+    rows = rows_of(output)
+    summary = json.loads((Path(output) / "_colornet" / "summary.json").read_text())
+    assert (summary["done"], summary["failed"]) == (200, 0)
+    assert set(rows["status"].to_pylist()) == {"done"}
+    # What was finished before was not done again.
+    again = Counter(rows["source_uri"].to_pylist())
+    assert all(again[uri] == 1 for uri in before["source_uri"].to_pylist())
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--input", "{tmp}/nowhere"], "no archive at"),
+        (["--input", "ftp://host/x"], "unknown scheme"),
+        (["--output", "{tmp}/in/out"], "must lie apart"),
+        (["--output", "{tmp}"], "must lie apart"),
+        (["--model", "{tmp}/nobundle"], "not a model bundle"),
+        (["--quality", "900"], "quality"),
+        (["--gpu-share", "2"], "gpu-share"),
+        (["--max-workers", "many"], "max-workers"),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_exit_code_2(tmp_path, model, options, words):
+    write_scans(str(tmp_path / "in"), 1)
+    given = {"--input": str(tmp_path / "in"), "--output": str(tmp_path / "out"), "--model": model}
+    given[options[0]] = options[1].format(tmp=tmp_path)
+    command = [sys.executable, "-m", "jobs.colorize", *(word for pair in given.items() for word in pair)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert words in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "out" / "_colornet" / "ledger").exists()
