@@ -92,9 +92,13 @@ def join(
         rounding.
     """
     root = ((lightness.astype(np.float64) + 16.0) / 116.0).astype(np.float32)
-    planes = np.ascontiguousarray(ab.transpose(1, 2, 0), dtype=np.float32)
-    rgb = np.empty((*codes.shape, 3), np.uint8 if bits == 8 else np.uint16)
-    _join(codes, root, planes, _encode_table(bits), rgb)
+    planes = np.ascontiguousarray(ab, dtype=np.float32)
+    if bits == 8:
+        rgb = np.empty((*codes.shape, 3), np.uint8)
+        _join(codes, root, planes, _encode_row_8, _encode_table_8(), rgb)
+    else:
+        rgb = np.empty((*codes.shape, 3), np.uint16)
+        _join(codes, root, planes, _encode_row_16, _encode_table(16), rgb)
     return rgb
 
 
@@ -105,24 +109,31 @@ def _encode_table(bits: int) -> NDArray[np.float32]:
     return (srgb_from_linear(grid) * (2**bits - 1)).astype(np.float32)
 
 
+@functools.cache
+def _encode_table_8() -> NDArray[np.uint8]:
+    """The same, rounded: on so fine a grid 8 bits need no interpolation."""
+    return np.rint(_encode_table(8)).astype(np.uint8)
+
+
 _M = tuple(tuple(np.float32(value) for value in row) for row in _TO_LINEAR)
 (_RX, _RY, _RZ), (_GX, _GY, _GZ), (_BX, _BY, _BZ) = _M
-_EPS32, _SLOPE32, _OFFSET32 = np.float32(_EPSILON), np.float32(_SLOPE), np.float32(4.0 / 29.0)
-_LOW, _HIGH = np.float32(-_GAMUT_SLACK), np.float32(1 + _GAMUT_SLACK)
+_EPSILON_32, _SLOPE_32 = np.float32(_EPSILON), np.float32(_SLOPE)
+_LOWEST, _HIGHEST = np.float32(-_GAMUT_SLACK), np.float32(1 + _GAMUT_SLACK)
+_STEPS_32, _HALF = np.float32(_ENCODE_STEPS), np.float32(0.5)
 
 
 @numba.njit(inline="always")
 def _cube(root):
-    """Inverse of the CIE f: the relative tristimulus value."""
-    if root > _EPS32:
-        return root * root * root
-    return _SLOPE32 * (root - _OFFSET32)
+    """Inverse of the CIE f: the relative tristimulus value. Its line is the tangent of its cube, so no branch."""
+    bent = max(root, _EPSILON_32)
+    return bent * bent * bent + _SLOPE_32 * (root - bent)
 
 
 @numba.njit(inline="always")
-def _linear_rgb(y, root, a, b):
-    """Linear sRGB, unclipped, of L* (as Y/Yn and its f) and a*, b*."""
+def _linear_rgb(root, a, b):
+    """Linear sRGB, unclipped, of L* (as f of Y/Yn) and a*, b*."""
     x = _cube(root + a * np.float32(0.002))
+    y = _cube(root)
     z = _cube(root - b * np.float32(0.005))
     red = _RX * x + _RY * y + _RZ * z
     green = _GX * x + _GY * y + _GZ * z
@@ -131,67 +142,99 @@ def _linear_rgb(y, root, a, b):
 
 
 @numba.njit(inline="always")
-def _in_gamut(red, green, blue):
-    return red >= _LOW and red <= _HIGH and green >= _LOW and green <= _HIGH and blue >= _LOW and blue <= _HIGH
+def _outside_gamut(red, green, blue):
+    return (min(min(red, green), blue) < _LOWEST) | (max(max(red, green), blue) > _HIGHEST)
 
 
 @numba.njit(nogil=True, cache=True)
-def _into_gamut(y, root, a, b):
+def _into_gamut(root, a, b):
     """Linear sRGB of the most colourful (t a*, t b*), 0 <= t <= 1, that sRGB can show at this L*."""
     inside, outside = np.float32(0), np.float32(1)
     for _ in range(_BISECTIONS):
-        middle = (inside + outside) * np.float32(0.5)
-        red, green, blue = _linear_rgb(y, root, a * middle, b * middle)
-        if _in_gamut(red, green, blue):
-            inside = middle
-        else:
+        middle = (inside + outside) * _HALF
+        red, green, blue = _linear_rgb(root, a * middle, b * middle)
+        if _outside_gamut(red, green, blue):
             outside = middle
-    return _linear_rgb(y, root, a * inside, b * inside)
-
-
-@numba.njit(inline="always")
-def _encode(linear, table):
-    """Look the sRGB transfer function up between two points of its grid, and round."""
-    position = min(max(linear, np.float32(0)), np.float32(1)) * np.float32(_ENCODE_STEPS)
-    index = np.int32(position)
-    part = position - np.float32(index)
-    return table[index] + part * (table[index + 1] - table[index]) + np.float32(0.5)
+        else:
+            inside = middle
+    return _linear_rgb(root, a * inside, b * inside)
 
 
 @numba.njit(nogil=True, cache=True)
-def _join(codes, root_of_code, ab, table, rgb):
+def _join(codes, root_of_code, ab, encode_row, table, rgb):
+    """Row by row, in passes over buffers that stay in the cache: loops so simple that the compiler vectorises them."""
     height, width = codes.shape
-    small_height, small_width = ab.shape[0], ab.shape[1]
-    column = np.empty(width, np.int32)
-    share = np.empty(width, np.float32)
-    for x in range(width):
-        position = min(max((x + 0.5) * small_width / width - 0.5, 0.0), small_width - 1.0)
-        column[x] = min(int(position), max(small_width - 2, 0))
-        share[x] = position - column[x]
-    step = min(1, small_width - 1)
-    row = np.empty((small_width, 2), np.float32)
+    small_height, small_width = ab.shape[1], ab.shape[2]
+    left, right, share = _positions(width, small_width)
+    top, bottom, drop = _positions(height, small_height)
+    small_a, small_b = np.empty(small_width, np.float32), np.empty(small_width, np.float32)
+    a, b, root = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
+    linear = np.empty((3, width), np.float32)
+    red, green, blue = linear[0], linear[1], linear[2]
+    outside = np.empty(width, np.bool_)
     for y in range(height):
-        position = min(max((y + 0.5) * small_height / height - 0.5, 0.0), small_height - 1.0)
-        top = min(int(position), max(small_height - 2, 0))
-        bottom = min(top + 1, small_height - 1)
-        lower = np.float32(position - top)
         for x in range(small_width):
-            row[x, 0] = ab[top, x, 0] + lower * (ab[bottom, x, 0] - ab[top, x, 0])
-            row[x, 1] = ab[top, x, 1] + lower * (ab[bottom, x, 1] - ab[top, x, 1])
+            small_a[x] = ab[0, top[y], x] + drop[y] * (ab[0, bottom[y], x] - ab[0, top[y], x])
+            small_b[x] = ab[1, top[y], x] + drop[y] * (ab[1, bottom[y], x] - ab[1, top[y], x])
         for x in range(width):
-            left = column[x]
-            right = left + step
-            part = share[x]
-            a = row[left, 0] + part * (row[right, 0] - row[left, 0])
-            b = row[left, 1] + part * (row[right, 1] - row[left, 1])
-            root = root_of_code[codes[y, x]]
-            luminance = _cube(root)
-            red, green, blue = _linear_rgb(luminance, root, a, b)
-            if not _in_gamut(red, green, blue):
-                red, green, blue = _into_gamut(luminance, root, a, b)
-            rgb[y, x, 0] = np.int32(_encode(red, table))
-            rgb[y, x, 1] = np.int32(_encode(green, table))
-            rgb[y, x, 2] = np.int32(_encode(blue, table))
+            a[x] = small_a[left[x]] + share[x] * (small_a[right[x]] - small_a[left[x]])
+            b[x] = small_b[left[x]] + share[x] * (small_b[right[x]] - small_b[left[x]])
+        for x in range(width):
+            root[x] = root_of_code[codes[y, x]]
+        for x in range(width):
+            red[x], green[x], blue[x] = _linear_rgb(root[x], a[x], b[x])
+        for x in range(width):
+            outside[x] = _outside_gamut(red[x], green[x], blue[x])
+        for x in range(width):
+            if outside[x]:
+                red[x], green[x], blue[x] = _into_gamut(root[x], a[x], b[x])
+        encode_row(linear, table, rgb[y])
+
+
+@numba.njit(nogil=True, cache=True)
+def _positions(length, small_length):
+    """For bilinear interpolation along one axis: the two small pixels beside each, and the share of the second."""
+    before, after = np.empty(length, np.uint32), np.empty(length, np.uint32)
+    share = np.empty(length, np.float32)
+    for index in range(length):
+        position = min(max((index + 0.5) * small_length / length - 0.5, 0.0), small_length - 1.0)
+        before[index] = np.uint32(position)
+        after[index] = min(before[index] + 1, small_length - 1)
+        share[index] = position - before[index]
+    return before, after, share
+
+
+@numba.njit(inline="always")
+def _grid_position(linear):
+    return min(max(linear, np.float32(0)), np.float32(1)) * _STEPS_32
+
+
+@numba.njit(nogil=True, cache=True)
+def _encode_row_8(linear, table, rgb):
+    """Apply the sRGB transfer function to (3, W) linear light and round: nearest point of the grid."""
+    width = rgb.shape[0]
+    index = np.empty(width, np.uint32)
+    for channel in range(3):
+        for x in range(width):
+            index[x] = np.int32(_grid_position(linear[channel, x]) + _HALF)
+        for x in range(width):
+            rgb[x, channel] = table[index[x]]
+
+
+@numba.njit(nogil=True, cache=True)
+def _encode_row_16(linear, table, rgb):
+    """Apply the sRGB transfer function to (3, W) linear light and round: between two points of the grid."""
+    width = rgb.shape[0]
+    index, part = np.empty(width, np.uint32), np.empty(width, np.float32)
+    for channel in range(3):
+        for x in range(width):
+            position = _grid_position(linear[channel, x])
+            whole = np.int32(position)
+            index[x] = whole
+            part[x] = position - np.float32(whole)
+        for x in range(width):
+            low, high = table[index[x]], table[index[x] + np.uint32(1)]
+            rgb[x, channel] = np.int32(low + part[x] * (high - low) + _HALF)
 
 
 @numba.njit(nogil=True, cache=True)
