@@ -8,6 +8,7 @@ import http.server
 import json
 import multiprocessing
 import os
+import stat
 import threading
 import urllib.parse
 import uuid
@@ -202,6 +203,19 @@ def test_local_write_is_hidden_until_it_is_whole(tmp_path, monkeypatch):
     storage.write(str(tmp_path / "scan.jpg"), b"scan")
     assert seen == [([], 1)]
     assert keys(str(tmp_path)) == ["scan.jpg"]
+
+
+def test_local_write_where_folders_cannot_be_synced(tmp_path, monkeypatch):
+    fsync = os.fsync
+
+    def files_only(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", files_only)
+    storage.write(str(tmp_path / "scan.jpg"), b"scan")
+    assert storage.read(str(tmp_path / "scan.jpg")).data == b"scan"
 
 
 def test_local_files_can_be_read_by_others(tmp_path):
