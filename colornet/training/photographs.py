@@ -1,0 +1,306 @@
+"""Training photographs: which there are, in what order they are seen, and how they are read.
+
+Shards are Parquet files with a column `image` (JPEG or PNG bytes, sRGB) and perhaps `source` and `license`. Files named
+`val*.parquet` hold the photographs that are held out; all others train.
+
+A pass boundary costs a streaming data set several seconds, so a whole run is one stream: a `Plan` is an endless row of
+groups of photographs, and any group can be read by itself, by any process, with the same result.
+"""
+
+import functools
+import io
+import itertools
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from colornet import storage
+from colornet.errors import ColornetError, NotFoundError, SettingsError, StorageError
+
+GROUP = 256
+"""About so many photographs are read together and shuffled among themselves."""
+SLICE = 64
+"""Row groups of more rows than this are read in slices, so that a group mixes photographs from several places."""
+SLICES = 4
+"""At most so many slices a row group, because reading one means going through those before it."""
+FILES_AT_ONCE = 16
+"""Files whose footers are read at the same time."""
+
+Rows = np.ndarray
+"""Photographs, (N, S, S, 3), sRGB uint8."""
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One Parquet file of photographs."""
+
+    uri: str
+    row_groups: tuple[int, ...]
+    """Rows of each row group."""
+    sources: tuple[tuple[str, int], ...] = ()
+    """Where the photographs come from, and how many from each; empty if the file does not say."""
+    licenses: tuple[tuple[str, int], ...] = ()
+    """Under what licences they are, and how many under each; empty if the file does not say."""
+
+    @property
+    def rows(self) -> int:
+        """All rows of the file."""
+        return sum(self.row_groups)
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The shards of a run."""
+
+    train: tuple[Shard, ...]
+    held_out: tuple[Shard, ...]
+
+    def summary(self) -> dict[str, object]:
+        """Counts for the bundle: photographs that train, with sources and licences, and that are held out."""
+        return {
+            "photographs": sum(shard.rows for shard in self.train),
+            "held_out": sum(shard.rows for shard in self.held_out),
+            "sources": _total(shard.sources for shard in self.train),
+            "licenses": _total(shard.licenses for shard in self.train),
+        }
+
+
+def find(uri: str, validation: str | None = None) -> Collection:
+    """Look up the shards at a folder or s3:// prefix, and what is in them.
+
+    Args:
+        uri: where the training photographs are; `val*.parquet` there are the held-out ones.
+        validation: take the held-out photographs from here instead: its `val*.parquet`, or all files if it has none.
+
+    Raises:
+        SettingsError: if there are no photographs to train with or to hold out, or a file has no column `image`.
+        StorageError: if a place cannot be read.
+    """
+    train, held_out = _parquet_files(uri)
+    if validation is not None:
+        others, held_out = _parquet_files(validation)
+        held_out = held_out or others
+    with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
+        found = Collection(tuple(pool.map(_inspect, train)), tuple(pool.map(_inspect, held_out)))
+    if not sum(shard.rows for shard in found.train):
+        raise SettingsError(f"{uri}: no training photographs (*.parquet); make them with `python -m jobs.prepare`")
+    if not sum(shard.rows for shard in found.held_out):
+        raise SettingsError(
+            f"{validation or uri}: no held-out photographs (val*.parquet); make the shards with "
+            "`python -m jobs.prepare`, or name a place that has some with --validation"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Some rows of a row group, in one of the passes over all photographs."""
+
+    uri: str
+    row_group: int
+    start: int
+    stop: int
+    seed: tuple[int, int, int]
+    """Seeds crops and flips: the run's seed, the number of the pass, and of the slice in it."""
+
+
+class Plan:
+    """The order in which a run sees its photographs: pass after pass over all slices, each pass in an order of its own.
+
+    The slices are cut into groups of about `GROUP` photographs, numbered from 0 without end. A plan is small, depends
+    on nothing but its arguments, and can be pickled.
+    """
+
+    def __init__(self, shards: tuple[Shard, ...], seed: int) -> None:
+        """Plan for shards with at least one row."""
+        self.seed = seed
+        self._slices = [
+            (shard.uri, row_group, start, stop)
+            for shard in shards
+            for row_group, rows in enumerate(shard.row_groups)
+            for start, stop in _cut(rows)
+        ]
+        self._rows = sum(shard.rows for shard in shards)
+        self.slices_per_group = max(1, round(GROUP * len(self._slices) / self._rows))
+
+    def group(self, number: int) -> list[Slice]:
+        """Return the slices of one group."""
+        first = number * self.slices_per_group
+        return [self._slice(position) for position in range(first, first + self.slices_per_group)]
+
+    def groups(self, photographs: int) -> int:
+        """How many groups hold about so many photographs: never more, but for one that is not full."""
+        return int(photographs / self._rows * len(self._slices) / self.slices_per_group)
+
+    def _slice(self, position: int) -> Slice:
+        pass_number, place = divmod(position, len(self._slices))
+        index = int(self._order(pass_number)[place])
+        return Slice(*self._slices[index], seed=(self.seed, pass_number, index))
+
+    def _order(self, pass_number: int) -> np.ndarray:
+        return _permutation(len(self._slices), self.seed, pass_number)
+
+
+def read_group(plan: Plan, number: int, image_size: int) -> Rows:
+    """Read one group of a plan: decoded, cropped at random, flipped at random, shuffled; the same at every call.
+
+    Rows that cannot be read are left out and logged. The result may be empty.
+
+    Raises:
+        StorageError: if a file cannot be read.
+    """
+    rows = [row for piece in plan.group(number) for row in _read_slice(piece, image_size)]
+    np.random.default_rng((plan.seed, 1, number)).shuffle(rows)
+    return np.stack(rows) if rows else np.empty((0, image_size, image_size, 3), np.uint8)
+
+
+def read_held_out(shards: tuple[Shard, ...], image_size: int, limit: int) -> Tensor:
+    """Read the first `limit` held-out photographs that can be read: (N, 3, S, S), sRGB uint8, central crops.
+
+    Raises:
+        StorageError: if a file cannot be read, or none of the photographs can.
+    """
+    rows: list[np.ndarray] = []
+    for shard in shards:
+        for row_group in range(len(shard.row_groups)):
+            for data in _images(shard.uri, row_group, 0, shard.row_groups[row_group]):
+                if len(rows) == limit:
+                    return _channels_first(rows)
+                row = _try(functools.partial(_crop, data, image_size, None), shard.uri)
+                rows += [] if row is None else [row]
+    if not rows:
+        raise StorageError(f"{shards[0].uri}: none of the held-out photographs can be read")
+    return _channels_first(rows)
+
+
+# --- finding ----------------------------------------------------------------------------------------------------------
+
+
+def _parquet_files(uri: str) -> tuple[list[str], list[str]]:
+    """Return the uris of the training and the held-out files at a place."""
+    try:
+        files = [found.uri for found in storage.listing(uri) if found.uri.endswith(".parquet")]
+    except NotFoundError as error:
+        raise SettingsError(str(error)) from error
+    held_out = [file for file in files if file.rpartition("/")[2].startswith("val")]
+    return [file for file in files if file not in set(held_out)], held_out
+
+
+def _inspect(uri: str) -> Shard:
+    with _open(uri) as file:
+        names = file.schema_arrow.names
+        if "image" not in names:
+            raise SettingsError(f"{uri}: no column `image`; its columns are {', '.join(names)}")
+        groups = tuple(file.metadata.row_group(number).num_rows for number in range(file.num_row_groups))
+        told = [name for name in ("source", "license") if name in names]
+        table = file.read(columns=told) if told else {}
+        sources, licenses = (_tally(table[name]) if name in told else () for name in ("source", "license"))
+    return Shard(uri, groups, sources, licenses)
+
+
+def _tally(column: pa.ChunkedArray) -> tuple[tuple[str, int], ...]:
+    counts = column.value_counts().to_pylist()
+    return tuple((str(each["values"]), each["counts"]) for each in counts if each["values"] is not None)
+
+
+def _total(tallies: Iterator[tuple[tuple[str, int], ...]]) -> dict[str, int]:
+    total: Counter[str] = Counter()
+    for tally in tallies:
+        total.update(dict(tally))
+    return dict(total.most_common())
+
+
+def _open(uri: str) -> pq.ParquetFile:
+    filesystem, path = storage.arrow_filesystem(uri)
+    try:
+        return pq.ParquetFile(path, filesystem=filesystem)
+    except pa.ArrowInvalid as error:
+        raise StorageError(f"{uri}: not a Parquet file: {error}") from error
+    except OSError as error:
+        raise StorageError(f"{uri}: {error}") from error
+
+
+# --- planning ---------------------------------------------------------------------------------------------------------
+
+
+def _cut(rows: int) -> list[tuple[int, int]]:
+    """Cut a row group into equal slices, as (start, stop)."""
+    count = min(SLICES, max(1, rows // SLICE))
+    bounds = [rows * number // count for number in range(count + 1)]
+    return [(start, stop) for start, stop in itertools.pairwise(bounds) if start < stop]
+
+
+@functools.lru_cache(maxsize=4)
+def _permutation(count: int, seed: int, pass_number: int) -> np.ndarray:
+    return np.random.default_rng((seed, 0, pass_number)).permutation(count)
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def _read_slice(piece: Slice, image_size: int) -> Iterator[np.ndarray]:
+    random = np.random.default_rng(piece.seed)
+    for data in _images(piece.uri, piece.row_group, piece.start, piece.stop):
+        row = _try(functools.partial(_crop, data, image_size, random), piece.uri)
+        if row is not None:
+            yield row
+
+
+def _images(uri: str, row_group: int, start: int, stop: int) -> Iterator[bytes | None]:
+    """Yield the encoded photographs of some rows of a row group."""
+    position = 0
+    try:
+        with _open(uri) as file:
+            # Batches end with the slice, so that nothing behind it is decoded.
+            for batch in file.iter_batches(batch_size=max(1, stop - start), row_groups=[row_group], columns=["image"]):
+                column = batch.column(0)
+                yield from column[max(0, start - position) : max(0, stop - position)].to_pylist()
+                position += len(column)
+                if position >= stop:
+                    return
+    except OSError as error:  # pyarrow's own errors about damaged files are OSErrors or ValueErrors
+        raise StorageError(f"{uri}: row group {row_group}: {error}") from error
+
+
+def _crop(data: bytes | None, image_size: int, random: np.random.Generator | None) -> np.ndarray:
+    """Decode a photograph and make its short side fit: (S, S, 3) uint8, a random or the central square of it."""
+    if data is None:
+        raise ValueError("there is no picture")
+    with Image.open(io.BytesIO(data)) as encoded:
+        encoded.draft("RGB", (image_size, image_size))  # JPEG can be decoded at a fraction of its size
+        picture = ImageOps.exif_transpose(encoded).convert("RGB")
+    side = min(picture.size)
+    room = (picture.width - side, picture.height - side)
+    left, top = (int(random.integers(0, each + 1)) if random else each // 2 for each in room)
+    box = (left, top, left + side, top + side)
+    if (side, side) != picture.size or side != image_size:
+        picture = picture.resize((image_size, image_size), Image.Resampling.BICUBIC, box=box, reducing_gap=2.0)
+    if random and random.integers(0, 2):
+        picture = ImageOps.mirror(picture)
+    return np.asarray(picture)
+
+
+def _try(read: Callable[[], np.ndarray], uri: str) -> np.ndarray | None:
+    """Return what `read` returns, or None, with a line in the log, if the picture is bad."""
+    try:
+        return read()
+    except ColornetError:
+        raise
+    except Exception as error:  # Pillow's decoders raise all kinds of exceptions for damaged files
+        _log.warning("%s: a photograph is left out: %s", uri, " ".join(f"{error}".split()) or type(error).__name__)
+        return None
+
+
+def _channels_first(rows: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).contiguous()
