@@ -6,7 +6,7 @@ wrong and nothing was started; 130 interrupted.
 
 import sys
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import ray
 import tyro
@@ -16,16 +16,26 @@ from colornet.errors import ColornetError
 Settings = TypeVar("Settings")
 
 
-def run_job(settings: type[Settings], job: Callable[[Settings], int], description: str | None) -> None:
+def run_job(
+    settings: type[Settings],
+    job: Callable[[Settings], int],
+    description: str | None,
+    *,
+    defaults: Callable[[list[str]], Settings] | None = None,
+    flags: tuple[Any, ...] = (tyro.conf.OmitArgPrefixes,),
+) -> None:
     """Parse the command line into `settings`, run `job` with them, and exit with the code it returns.
 
     Args:
         settings: a dataclass; its fields are the flags, the text under each field is the flag's help.
         job: does the work and returns an exit code. What it raises before it starts Ray is the user's to mend.
         description: the first words of `--help`.
+        defaults: makes the settings' defaults from the command line's arguments, where they depend on one another.
+        flags: how tyro names the flags; unless given, a field of a nested dataclass has no prefix.
     """
-    parsed = tyro.cli(settings, description=description, config=(tyro.conf.OmitArgPrefixes,))
     try:
+        default = defaults(sys.argv[1:]) if defaults else tyro.MISSING_NONPROP
+        parsed = tyro.cli(settings, description=description, default=default, config=flags)
         code = job(parsed)
     except ColornetError as error:
         print(f"error: {error}", file=sys.stderr)
