@@ -75,31 +75,48 @@ def lightness_codes(rgb: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.u
 def join(
     codes: NDArray[np.uint8] | NDArray[np.uint16],
     lightness: NDArray[np.float32],
-    ab: NDArray[np.float32],
+    colour: NDArray[np.float32],
     bits: int,
+    *,
+    first_row: int = 0,
+    height: int | None = None,
 ) -> NDArray[np.uint8] | NDArray[np.uint16]:
     """Join full-size luminance with small colour.
 
     Args:
-        codes: (H, W), uint8 or uint16.
-        lightness: (256,) or (65536,) float32, L* in [0, 100] of each code.
-        ab: (2, h, w) float32, a* and b* in [-128, 127]; its corners are the corners of the full-size picture. It is
-            brought to full size by bilinear interpolation.
+        codes: (H, W), uint8 or uint16: the picture, or a band of its rows.
+        lightness: float32, L* in [0, 100] of each code.
+        colour: (2, h, w) float32, a* and b* in [-128, 127]; or (4, h, w), their slopes per unit of L* and then their
+            offsets, as `colornet.guide` makes them. Its corners are the corners of the whole picture. It is brought to
+            full size by bilinear interpolation.
         bits: 8 or 16.
+        first_row: where in the picture the band begins.
+        height: rows of the whole picture, if `codes` is a band.
 
     Returns:
         (H, W, 3) sRGB, uint8 or uint16 over the full range of the type. L* of every pixel is that of `codes` up to
         rounding.
     """
     root = ((lightness.astype(np.float64) + 16.0) / 116.0).astype(np.float32)
-    planes = np.ascontiguousarray(ab, dtype=np.float32)
+    planes = np.ascontiguousarray(_lines_in_root(colour), dtype=np.float32)
+    top, bottom, drop = _positions(height or codes.shape[0], planes.shape[1])
+    band = slice(first_row, first_row + codes.shape[0])
+    vertical = top[band], bottom[band], drop[band]
     if bits == 8:
         rgb = np.empty((*codes.shape, 3), np.uint8)
-        _join(codes, root, planes, _encode_row_8, _encode_table_8(), rgb)
+        _join(codes, root, planes, vertical, _encode_row_8, _encode_table_8(), rgb)
     else:
         rgb = np.empty((*codes.shape, 3), np.uint16)
-        _join(codes, root, planes, _encode_row_16, _encode_table(16), rgb)
+        _join(codes, root, planes, vertical, _encode_row_16, _encode_table(16), rgb)
     return rgb
+
+
+def _lines_in_root(colour: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Turn lines in L* into lines in f(Y/Yn) = (L* + 16) / 116, which is what the kernel has at hand."""
+    if len(colour) == 2:
+        return colour
+    slope, offset = colour[:2], colour[2:]
+    return np.concatenate([116.0 * slope, offset - 16.0 * slope])
 
 
 @functools.cache
@@ -161,26 +178,33 @@ def _into_gamut(root, a, b):
 
 
 @numba.njit(nogil=True, cache=True)
-def _join(codes, root_of_code, ab, encode_row, table, rgb):
+def _join(codes, root_of_code, planes, vertical, encode_row, table, rgb):
     """Row by row, in passes over buffers that stay in the cache: loops so simple that the compiler vectorises them."""
     height, width = codes.shape
-    small_height, small_width = ab.shape[1], ab.shape[2]
+    count, small_width = planes.shape[0], planes.shape[2]
+    top, bottom, drop = vertical
     left, right, share = _positions(width, small_width)
-    top, bottom, drop = _positions(height, small_height)
-    small_a, small_b = np.empty(small_width, np.float32), np.empty(small_width, np.float32)
+    small = np.empty(small_width, np.float32)
+    line = np.empty((4, width), np.float32)
     a, b, root = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
     linear = np.empty((3, width), np.float32)
     red, green, blue = linear[0], linear[1], linear[2]
     outside = np.empty(width, np.bool_)
     for y in range(height):
-        for x in range(small_width):
-            small_a[x] = ab[0, top[y], x] + drop[y] * (ab[0, bottom[y], x] - ab[0, top[y], x])
-            small_b[x] = ab[1, top[y], x] + drop[y] * (ab[1, bottom[y], x] - ab[1, top[y], x])
-        for x in range(width):
-            a[x] = small_a[left[x]] + share[x] * (small_a[right[x]] - small_a[left[x]])
-            b[x] = small_b[left[x]] + share[x] * (small_b[right[x]] - small_b[left[x]])
+        for plane in range(count):
+            for x in range(small_width):
+                above, below = planes[plane, top[y], x], planes[plane, bottom[y], x]
+                small[x] = above + drop[y] * (below - above)
+            for x in range(width):
+                line[plane, x] = small[left[x]] + share[x] * (small[right[x]] - small[left[x]])
         for x in range(width):
             root[x] = root_of_code[codes[y, x]]
+        if count == 2:
+            a[:], b[:] = line[0], line[1]
+        else:
+            for x in range(width):
+                a[x] = line[0, x] * root[x] + line[2, x]
+                b[x] = line[1, x] * root[x] + line[3, x]
         for x in range(width):
             red[x], green[x], blue[x] = _linear_rgb(root[x], a[x], b[x])
         for x in range(width):
