@@ -1,0 +1,332 @@
+"""Make training shards: folders or s3:// prefixes of colour photographs in, Parquet files out.
+
+    python -m jobs.prepare --input photos/ --output shards/
+    python -m jobs.prepare --input s3://museum/colour s3://press/slides --output s3://training/shards --license CC0-1.0
+    python -m jobs.prepare --input "shapes://2000?size=64&seed=7" --output shapes/
+
+OUTPUT gets train-00000.parquet … for jobs.train, val-00000.parquet … with the photographs that are held out,
+rejected.parquet with the uri and the reason of every file that was not taken, and prepare.json with the counts. The
+same input and settings give the same files, byte for byte; started again, the job goes on where it stopped. Any other
+train-*.parquet and val-*.parquet at OUTPUT are removed if they are of an earlier run of this job.
+
+Every worker must be able to read the inputs and write the output: on a cluster, use s3:// or a shared folder.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import ray.data
+
+from colornet import __version__, storage
+from colornet.errors import ColornetError, NotFoundError, SettingsError, StorageError
+from colornet.training import shards, sources
+from colornet.training.intake import UNREADABLE, Screening
+from colornet.training.shards import HELD_OUT, MANIFEST, NOT_FETCHED, TRAIN, Plan, Work
+from jobs.command import run_job
+from jobs.progress import JobProgress
+from jobs.session import start_ray
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 3
+"""How often a file may take its worker process down before it is given up."""
+FORMAT = 1
+"""Counts up whenever the same input and settings would give other shards."""
+DESCRIPTION = "prepare.json"
+REJECTED = "rejected.parquet"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareSettings:
+    """The settings of jobs.prepare."""
+
+    input: tuple[str, ...]
+    """Folders, s3:// prefixes or single files, searched to any depth; or shapes://COUNT?size=PIXELS&seed=NUMBER for the
+    built-in synthetic data set."""
+    output: str
+    """Folder or s3:// prefix for the shards. Must not be an input's place, nor inside it, nor around it."""
+    screening: Screening = field(default_factory=Screening)
+    """What photographs are taken, and how large they are kept. Does not concern shapes."""
+    held_out: float = 0.05
+    """Share of photographs to hold out. Which ones follows from their content, so that a photograph stays on its side
+    when others are added."""
+    license: str = ""
+    """What to write in the column `license` of every photograph: under what licence they are."""
+    source: str = ""
+    """What to write in the column `source` of every photograph: where they are from. If empty, the input's uri."""
+    limit: int | None = None
+    """Take only the first so many files of the listing: for a trial."""
+
+    def __post_init__(self) -> None:
+        """Check the values; raises ValueError naming the field."""
+        if not self.input:
+            raise ValueError("input must name at least one place")
+        if not 0 <= self.held_out < 1:
+            raise ValueError(f"held-out must be at least 0 and less than 1, not {self.held_out}")
+        if self.limit is not None and self.limit < 1:
+            raise ValueError(f"limit must be at least 1, not {self.limit}")
+
+
+def prepare(settings: PrepareSettings) -> int:
+    """Run the job; returns its exit code. Raises ColornetError for what is wrong before it starts."""
+    inputs, output = _places(settings)
+    files = sources.listing(inputs, source=settings.source, limit=settings.limit)
+    if not files.num_rows:
+        raise SettingsError(f"there are no files in {', '.join(inputs)}")
+    _check_output(output)
+    digest = _digest(files, settings)
+    before = _description(output)
+    if before.get("digest") == digest and before["complete"] and set(before["shards"]) <= set(_shards_at(output)):
+        print(f"nothing to do: {output} was made of the same {files.num_rows} files with the same settings")
+        _print_table(before)
+        return 0
+
+    start_ray()
+    parts = storage.join(output, "_colornet", "parts")
+    work = Work(parts=storage.join(parts, digest[:16]), screening=settings.screening, license=settings.license)
+    plan = shards.plan(_screen(files, work), settings.held_out)
+    description = _describe(settings, inputs, files.num_rows, plan, digest)
+    storage.write(storage.join(output, REJECTED), shards.rejected_file(plan.rejected), "application/vnd.apache.parquet")
+    if not plan.shards:
+        _print_table(description)
+        raise ColornetError(
+            f"none of the {files.num_rows} files can be used; {storage.join(output, REJECTED)} says why"
+        )
+    _write_shards(output, plan)
+    storage.write(storage.join(output, DESCRIPTION), _json(description), "application/json")
+    _print_table(description)
+    print(f"{len(plan.shards)} shards in {output}")
+    return _finish(parts, description)
+
+
+# --- before Ray starts ------------------------------------------------------------------------------------------------
+
+
+def _places(settings: PrepareSettings) -> tuple[list[str], str]:
+    inputs, output = [sources.normalize(uri) for uri in settings.input], storage.normalize(settings.output)
+    for place in inputs:
+        if not sources.is_shapes(place) and (storage.contains(place, output) or storage.contains(output, place)):
+            raise SettingsError(f"the output {output} and the input {place} must lie apart: sources are never touched")
+    return inputs, output
+
+
+def _check_output(output: str) -> None:
+    """Make sure that the output can be written, and that what this job replaces there is its own."""
+    storage.check_writable(output)
+    if _shards_at(output) and not _description(output) and not _any(storage.join(output, "_colornet")):
+        raise SettingsError(f"{output} has shards that this job did not write; choose another output")
+
+
+def _any(uri: str) -> bool:
+    return next(_listing(uri), None) is not None
+
+
+def _shards_at(output: str) -> list[str]:
+    """Return the keys of the shards at the output."""
+    names = (f"{TRAIN}-", f"{HELD_OUT}-")
+    return [found.key for found in _listing(output) if found.key.startswith(names) and found.key.endswith(".parquet")]
+
+
+def _listing(uri: str) -> Iterator[storage.ObjectInfo]:
+    """List a place that may not be there yet."""
+    with contextlib.suppress(NotFoundError):
+        yield from storage.listing(uri)
+
+
+def _description(output: str) -> dict[str, Any]:
+    try:
+        return json.loads(storage.read(storage.join(output, DESCRIPTION)).data)
+    except NotFoundError:
+        return {}
+    except ValueError as error:
+        raise SettingsError(f"{storage.join(output, DESCRIPTION)} is damaged: {error}") from error
+
+
+def _digest(files: pa.Table, settings: PrepareSettings) -> str:
+    """SHA-256 of all that decides what the shards look like."""
+    decisive = {
+        "format": FORMAT,
+        "version": __version__,
+        "screening": dataclasses.asdict(settings.screening),
+        "held_out": settings.held_out,
+        "license": settings.license,
+    }
+    digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
+    for batch in files.to_batches(max_chunksize=10_000):
+        digest.update(json.dumps(batch.to_pydict()).encode())
+    return digest.hexdigest()
+
+
+# --- step 1: screening ------------------------------------------------------------------------------------------------
+
+
+def _screen(files: pa.Table, work: Work) -> pa.Table:
+    """Screen all files, alone where worker processes died, and give up what kills them; returns the whole manifest."""
+    manifest: list[pa.Table] = []
+    with JobProgress(files.num_rows, "files") as progress:
+        for attempt in range(1, ATTEMPTS + 1):
+            seen = list(_screened(files, work, progress, rows=_block_rows(files.num_rows) if attempt == 1 else 1))
+            manifest += seen
+            if seen:
+                done = pa.concat_tables(seen)["row"]
+                files = files.filter(pc.invert(pc.is_in(files["row"], value_set=done.combine_chunks())))
+            if not files.num_rows:
+                return pa.concat_tables(manifest)
+            log.warning("%d files were lost with their worker in attempt %d", files.num_rows, attempt)
+        progress.advance(files.num_rows, files.num_rows)
+    reason = f"deadly: its worker process died, {ATTEMPTS} times out of {ATTEMPTS}"
+    return pa.concat_tables([*manifest, shards.lost(files, reason)])
+
+
+def _screened(files: pa.Table, work: Work, progress: JobProgress, rows: int) -> Iterator[pa.Table]:
+    """Yield manifests as their parts become durable; files whose worker process died are missing from them."""
+    blocks = [files.slice(start, rows) for start in range(0, files.num_rows, rows)]
+    # By default Ray would feed a file that kills its worker to one worker after the other, for ever.
+    for batch in _map(blocks, partial(_screen_batch, work=work), retries=0):
+        failed = pc.starts_with(batch["reason"], UNREADABLE), pc.starts_with(batch["reason"], NOT_FETCHED)
+        progress.advance(batch.num_rows, pc.sum(pc.or_(*failed)).as_py() or 0)
+        yield batch
+
+
+def _screen_batch(batch: pa.Table, work: Work) -> pa.Table:
+    return _with_error(shards.Screen(work), batch, MANIFEST)
+
+
+def _block_rows(count: int) -> int:
+    """Files of one task: it must not depend on the cluster, or a job that is started again would find no parts."""
+    return max(1, min(128, count // 64))
+
+
+# --- step 2: shards ---------------------------------------------------------------------------------------------------
+
+
+def _write_shards(output: str, plan: Plan) -> None:
+    """Write all shards, and remove those of an earlier run that these do not replace."""
+    # Without it, nobody takes the output for complete while old shards and new ones lie side by side.
+    storage.delete(storage.join(output, DESCRIPTION))
+    _delete(storage.join(output, key) for key in _shards_at(output) if key not in plan.shards)
+    blocks = [
+        rows.append_column("shard", pa.array([storage.join(output, name)] * rows.num_rows))
+        for name, rows in plan.shards.items()
+    ]
+    written = 0
+    with JobProgress(len(blocks), "shards") as progress:
+        for batch in _map(blocks, _write_batch, retries=ATTEMPTS):
+            written += batch.num_rows
+            progress.advance(batch.num_rows)
+    if written != len(blocks):
+        raise StorageError(f"{len(blocks) - written} of {len(blocks)} shards were lost with their worker")
+
+
+def _write_batch(batch: pa.Table) -> pa.Table:
+    def write(rows: pa.Table) -> pa.Table:
+        uri = rows["shard"][0].as_py()
+        shards.write_shard(uri, rows.select(MANIFEST.names))
+        return pa.table({"shard": [uri]})
+
+    return _with_error(write, batch, pa.schema([pa.field("shard", pa.string())]))
+
+
+# --- tasks ------------------------------------------------------------------------------------------------------------
+
+
+# (Ray 2.60 says that this way of bounding retries ends with 2.64, and has no other yet: the warning is for us.)
+warnings.filterwarnings("ignore", message=".*ray_remote_args.*deprecated")
+
+
+def _map(blocks: list[pa.Table], task: Callable[[Any], Any], retries: int) -> Iterator[pa.Table]:
+    """Yield what a task returns for each block, in no order; raises StorageError if a task says that the job must end.
+
+    A task whose worker process died is tried again `retries` times, and then its block is missing.
+    """
+    ray.data.DataContext.get_current().max_errored_blocks = -1
+    results = ray.data.from_arrow(blocks).map_batches(
+        task,
+        batch_size=None,
+        batch_format="pyarrow",
+        num_cpus=1,
+        max_retries=retries,
+    )
+    batches: Iterable[Any] = results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
+    for batch in batches:
+        errors = batch["error"].drop_null()
+        if len(errors):
+            raise StorageError(errors[0].as_py())
+        yield batch.drop_columns("error")
+
+
+def _with_error(step: Callable[[pa.Table], pa.Table], batch: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Run a step; what ends the whole job travels as a row, because Ray would drop the block with its exception."""
+    schema = schema.append(pa.field("error", pa.string()))
+    try:
+        table = step(batch)
+    except Exception as error:
+        log.exception("a task failed")
+        text = str(error) if isinstance(error, ColornetError) else f"unexpected {type(error).__name__}: {error}"
+        return pa.Table.from_pylist([{"error": " ".join(text.split())}], schema)
+    return table.append_column("error", pa.nulls(table.num_rows, pa.string())).cast(schema)
+
+
+# --- the end ----------------------------------------------------------------------------------------------------------
+
+
+def _describe(settings: PrepareSettings, inputs: list[str], found: int, plan: Plan, digest: str) -> dict[str, Any]:
+    reasons = plan.reasons()
+    return {
+        "format": FORMAT,
+        "version": __version__,
+        "digest": digest,
+        "complete": NOT_FETCHED not in reasons,
+        "settings": {**dataclasses.asdict(settings), "input": inputs, "output": storage.normalize(settings.output)},
+        "found": found,
+        "kept": plan.count(TRAIN),
+        "held_out": plan.count(HELD_OUT),
+        "rejected": reasons,
+        "shards": {name: rows.num_rows for name, rows in plan.shards.items()},
+    }
+
+
+def _json(description: dict[str, Any]) -> bytes:
+    return (json.dumps(description, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _print_table(description: dict[str, Any]) -> None:
+    reasons = description["rejected"]
+    lines = [
+        ("files", description["found"]),
+        ("kept for training", description["kept"]),
+        ("held out", description["held_out"]),
+        ("rejected", sum(reasons.values())),
+        *((f"  {reason}", count) for reason, count in reasons.items()),
+    ]
+    for label, count in lines:
+        print(f"{label:<20}{count:>12,}")
+
+
+def _finish(parts: str, description: dict[str, Any]) -> int:
+    missing = description["rejected"].get(NOT_FETCHED, 0)
+    if missing:
+        raise StorageError(f"{missing} files could not be fetched; the same command tries them again")
+    _delete(found.uri for found in _listing(parts))
+    return 0
+
+
+def _delete(uris: Iterable[str]) -> None:
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(storage.delete, uris))
+
+
+if __name__ == "__main__":
+    run_job(PrepareSettings, prepare, __doc__)
