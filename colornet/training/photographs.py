@@ -1,7 +1,8 @@
 """Training photographs: which there are, in what order they are seen, and how they are read.
 
 Shards are Parquet files with a column `image` (JPEG or PNG bytes, sRGB) and perhaps `source` and `license`. Files named
-`val*.parquet` hold the photographs that are held out; all others train.
+`val*.parquet` hold the photographs that are held out; all others train, but for `rejected.parquet`, which lists what
+jobs.prepare did not take.
 
 A pass boundary costs a streaming data set several seconds, so a whole run is one stream: a `Plan` is an endless row of
 groups of photographs, and any group can be read by itself, by any process, with the same result.
@@ -193,6 +194,7 @@ def _parquet_files(uri: str) -> tuple[list[str], list[str]]:
         files = [found.uri for found in storage.listing(uri) if found.uri.endswith(".parquet")]
     except NotFoundError as error:
         raise SettingsError(str(error)) from error
+    files = [file for file in files if file.rpartition("/")[2] != "rejected.parquet"]
     held_out = [file for file in files if file.rpartition("/")[2].startswith("val")]
     return [file for file in files if file not in set(held_out)], held_out
 
