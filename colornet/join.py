@@ -14,62 +14,13 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-PRIMARIES = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
-"""Linear sRGB to CIE XYZ, D65."""
-WHITE = PRIMARIES.sum(axis=1)
+from colornet.lightness import EPSILON, PRIMARIES, SLOPE, WHITE, srgb_from_linear
+
 # Rows give linear R, G, B from X/Xn, Y/Yn, Z/Zn.
 _TO_LINEAR = np.linalg.inv(PRIMARIES) * WHITE
-
-_EPSILON = 6.0 / 29.0
-_SLOPE = 3.0 * _EPSILON**2
 _BISECTIONS = 14  # leaves 1/16384 of the chroma: below the rounding of 16 bits
 _GAMUT_SLACK = 1e-5
 _ENCODE_STEPS = 65536
-
-
-def linear_from_srgb(encoded: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Undo the sRGB transfer function: [0, 1] to linear light in [0, 1]."""
-    encoded = np.asarray(encoded, np.float64)
-    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
-
-
-def srgb_from_linear(linear: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Apply the sRGB transfer function: linear light in [0, 1] to [0, 1]."""
-    linear = np.asarray(linear, np.float64)
-    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055)
-
-
-def lightness_from_luminance(luminance: NDArray[np.floating]) -> NDArray[np.float64]:
-    """CIE L* in [0, 100] of the relative luminance Y/Yn in [0, 1]."""
-    luminance = np.asarray(luminance, np.float64)
-    root = np.where(luminance > _EPSILON**3, np.cbrt(luminance), luminance / _SLOPE + 4.0 / 29.0)
-    return 116.0 * root - 16.0
-
-
-@functools.cache
-def gray_lightness(bits: int) -> NDArray[np.float32]:
-    """L* of each sRGB gray level: (256,) for 8 bits, (65536,) for 16 bits. Shared: do not write to it."""
-    levels = 2**bits
-    return lightness_from_luminance(linear_from_srgb(np.arange(levels) / (levels - 1))).astype(np.float32)
-
-
-@functools.cache
-def even_lightness() -> NDArray[np.float32]:
-    """L* of 65,536 codes in equal steps from 0 to 100, for luminance computed from colours. Do not write to it."""
-    return np.linspace(0.0, 100.0, 65536, dtype=np.float32)
-
-
-def lightness_codes(rgb: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint16]:
-    """L* of sRGB pixels as codes into `even_lightness()`.
-
-    Args:
-        rgb: (H, W, 3), uint8 or uint16, gamma-encoded sRGB over the full range of the type.
-
-    Returns:
-        (H, W) uint16: L* times 655.35, rounded; off by at most 0.0008 L*.
-    """
-    levels = 2 ** (8 * rgb.itemsize)
-    return _lightness_codes(rgb, linear_from_srgb(np.arange(levels) / (levels - 1)).astype(np.float32))
 
 
 def join(
@@ -134,7 +85,7 @@ def _encode_table_8() -> NDArray[np.uint8]:
 
 _M = tuple(tuple(np.float32(value) for value in row) for row in _TO_LINEAR)
 (_RX, _RY, _RZ), (_GX, _GY, _GZ), (_BX, _BY, _BZ) = _M
-_EPSILON_32, _SLOPE_32 = np.float32(_EPSILON), np.float32(_SLOPE)
+_EPSILON_32, _SLOPE_32 = np.float32(EPSILON), np.float32(SLOPE)
 _LOWEST, _HIGHEST = np.float32(-_GAMUT_SLACK), np.float32(1 + _GAMUT_SLACK)
 _STEPS_32, _HALF = np.float32(_ENCODE_STEPS), np.float32(0.5)
 
@@ -259,17 +210,3 @@ def _encode_row_16(linear, table, rgb):
         for x in range(width):
             low, high = table[index[x]], table[index[x] + np.uint32(1)]
             rgb[x, channel] = np.int32(low + part[x] * (high - low) + _HALF)
-
-
-@numba.njit(nogil=True, cache=True)
-def _lightness_codes(rgb, linear):
-    height, width = rgb.shape[0], rgb.shape[1]
-    codes = np.empty((height, width), np.uint16)
-    for y in range(height):
-        for x in range(width):
-            luminance = (
-                0.212671 * linear[rgb[y, x, 0]] + 0.715160 * linear[rgb[y, x, 1]] + 0.072169 * linear[rgb[y, x, 2]]
-            )
-            root = np.cbrt(luminance) if luminance > _EPSILON**3 else luminance / _SLOPE + 4.0 / 29.0
-            codes[y, x] = np.uint16(min(max((116.0 * root - 16.0) * 655.35 + 0.5, 0.0), 65535.0))
-    return codes

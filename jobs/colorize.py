@@ -23,8 +23,9 @@ from colornet import bundle as bundles
 from colornet import storage
 from colornet.archive import inventory, ledger, stages
 from colornet.archive.stages import Work
-from colornet.colorize import Precision, RenderSettings
 from colornet.errors import SettingsError
+from colornet.predict import Precision
+from colornet.render import RenderSettings
 from jobs.command import run_job
 from jobs.progress import JobProgress
 from jobs.session import start_ray
@@ -172,7 +173,7 @@ def _pool(settings: ColorizeSettings, alone: bool) -> ray.data.ActorPoolStrategy
 
 # A worker that dies is replaced, but what it was doing is not tried again behind our back: by default Ray would feed a
 # scan that kills its worker to one after the other, for ever.
-# (Ray 2.60 says that this way of giving them ends with 2.64, and has no other yet: the warning is for us, not for users.)
+# (Ray 2.60 says that this way of giving them ends with 2.64, and has no other yet: that is for us, not for users.)
 warnings.filterwarnings("ignore", message=".*ray_remote_args.*deprecated")
 _BOUNDED_ACTORS: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 0}
 _BOUNDED_TASKS: dict[str, Any] = {"max_retries": 0}

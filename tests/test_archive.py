@@ -13,7 +13,7 @@ import torch
 from colornet import bundle as bundles
 from colornet.archive import inventory, ledger, stages
 from colornet.bundle import Bundle
-from colornet.colorize import RenderSettings
+from colornet.render import RenderSettings
 from colornet.errors import BundleError, SettingsError
 from colornet.networks import build_generator
 from tests import pictures
@@ -181,7 +181,7 @@ def test_every_scan_gets_a_row_and_sound_ones_an_output(archive, work, layout):
     assert "damaged JPEG" in reasons["cut.jpg"]
     assert "empty" in reasons["empty.jpg"]
     assert "too large: 200×200" in reasons["large.png"]
-    assert "not a JPEG, PNG or TIFF" in reasons["notes.txt"]
+    assert "not a file of a known format" in reasons["notes.txt"]
     written = outputs(work)
     assert set(written) == {"landscape.jpg", "portrait.png", "sub/square.tif", "sub/colour mode.jpg", "tiny.png"}
     for row in by_name.values():

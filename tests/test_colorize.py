@@ -1,17 +1,25 @@
 """Luminance in, the same scan in colour out."""
 
+import io
+
+import imagecodecs
 import numpy as np
 import pytest
 import skimage.color
+import tifffile
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image, ImageOps
 from torch import nn
 
 from colornet.bundle import Bundle
-from colornet.colorize import Colorizer, Frame, Predictor, RenderSettings, prepare, render
+from colornet.colorize import Colorizer
+from colornet.frame import Frame, prepare, turn
 from colornet.networks import build_generator
-from colornet.scans import decode
+from colornet.predict import Predictor
+from colornet.render import RenderSettings
+from colornet.scans import Scan, decode, open_source
 from tests import pictures
 
 
@@ -32,9 +40,14 @@ class LeftRed(nn.Module):
         return ab.to(lightness.dtype)
 
 
+def left_red(data: bytes) -> bytes:
+    return Colorizer(Bundle(generator=LeftRed(), network="", settings={}, image_size=32))(data)
+
+
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 300))
 def test_frames_lie_inside_and_keep_the_aspect_ratio(height, width, size):
-    frame = Frame.fit(height, width, size)
+    blank = np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (height, width), (0, 0))
+    frame = Frame.fit(Scan(codes=blank, lightness=np.zeros(256, np.float32), bits=8), size)
     assert frame.top >= 0 and frame.left >= 0
     assert frame.top + frame.height <= size and frame.left + frame.width <= size
     assert max(frame.height, frame.width) == size
@@ -47,7 +60,7 @@ def test_prepare_is_the_small_picture_in_its_frame(shape):
     scan = decode(pictures.encoded(pictures.gray(*shape), "PNG"))
     small = prepare(scan, 32)
     assert small.shape == (32, 32) and small.dtype == np.float16
-    frame = Frame.fit(*shape, 32)
+    frame = Frame.fit(scan, 32)
     inner = small[frame.top : frame.top + frame.height, frame.left : frame.left + frame.width]
     mean = scan.lightness[scan.codes].mean() / 50 - 1
     assert abs(inner.astype(np.float64).mean() - mean) < 0.05
@@ -57,7 +70,9 @@ def test_prepare_is_the_small_picture_in_its_frame(shape):
 def test_prepare_sees_a_deep_scan_as_the_shallow_one():
     gray = pictures.gray(80, 60)
     shallow = decode(pictures.encoded(gray, "PNG"))
-    colour = decode(pictures.encoded(np.dstack([gray] * 3), "PNG"))
+    almost = np.dstack([gray, gray, gray])
+    almost[0, 0, 2] ^= 1  # so that it does not count as gray saved in colour
+    colour = decode(pictures.encoded(almost, "PNG"))
     assert colour.codes.dtype == np.uint16
     difference = prepare(shallow, 32).astype(np.float32) - prepare(colour, 32)
     assert np.abs(difference).mean() * 50 < 0.5  # averaged as codes here, as L* there
@@ -69,7 +84,8 @@ def test_output_has_the_format_size_and_lightness_of_the_scan(form, shape):
     data = pictures.encoded(pictures.gray(*shape), form)
     source = decode(data)
     result = decode(Colorizer(bundle())(data))
-    assert (result.format, result.codes.shape) == (source.format, source.codes.shape)
+    assert open_source(Colorizer(bundle())(data)).form == open_source(data).form
+    assert result.codes.shape == source.codes.shape
     difference = np.abs(result.lightness[result.codes] - source.lightness[source.codes])
     assert difference.max() <= 0.5 if form != "JPEG" else difference.mean() < 2
 
@@ -77,12 +93,128 @@ def test_output_has_the_format_size_and_lightness_of_the_scan(form, shape):
 def test_colour_lands_where_the_network_put_it():
     """Letter-boxed on both axes in turn, so that a frame that is off by its padding would show."""
     for shape in ((60, 120), (120, 60), (64, 64)):
-        scan = decode(pictures.encoded(np.full(shape, 119, np.uint8), "PNG"))
-        predictor = Predictor(Bundle(generator=LeftRed(), network="", settings={}, image_size=32))
-        ab = predictor(prepare(scan, 32)[None])[0]
-        lab = skimage.color.rgb2lab(pictures.decoded(render(scan, ab, RenderSettings())))
+        data = pictures.encoded(np.full(shape, 119, np.uint8), "PNG")
+        lab = skimage.color.rgb2lab(pictures.decoded(left_red(data)))
         quarter = shape[1] // 4
         assert lab[:, :quarter, 1].min() > 30 and lab[:, -quarter:, 2].max() < -30
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_network_sees_scans_upright_and_files_keep_their_pixels(orientation):
+    """Pillow turns the source upright, and the output: there the left half must be red, whatever was stored."""
+    stored = (60, 120) if orientation < 5 else (120, 60)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = pictures.encoded(np.full(stored, 119, np.uint8), "JPEG", exif=exif, quality=95)
+    output = pictures.decoded(left_red(data))
+    assert output.shape[:2] == stored
+    buffer = io.BytesIO()
+    Image.fromarray(output).save(buffer, "PNG", exif=exif)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(buffer)))
+    lab = skimage.color.rgb2lab(upright)
+    assert lab[:, :30, 1].min() > 30 and lab[:, -30:, 2].max() < -30
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_turning_agrees_with_pillow(orientation):
+    picture = pictures.gray(7, 11)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, "PNG", exif=exif)
+    np.testing.assert_array_equal(turn(picture, orientation), np.asarray(ImageOps.exif_transpose(Image.open(buffer))))
+
+
+def test_the_same_photograph_at_any_size_gives_the_same_colours():
+    """1, 4 and 16 megapixels of one photograph: mean colour difference under 2."""
+    generator = bundle()
+    small = Image.fromarray(pictures.gray(1000, 1000))
+    found = []
+    for factor in (1, 2, 4):
+        scan = decode(pictures.encoded(np.asarray(small.resize((1000 * factor,) * 2, Image.Resampling.BICUBIC)), "PNG"))
+        found.append(Predictor(generator)(prepare(scan, 256)[None])[0].astype(np.float32))
+    for other in found[1:]:
+        assert np.hypot(*(found[0] - other)).mean() < 2
+
+
+def test_every_page_of_a_tiff_gets_its_own_colour():
+    pages = [pictures.gray(40, 60, 1), pictures.gray(64, 32, 2), pictures.gray(20, 20, 3)]
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        for page in pages:
+            file.write(page)
+    colorizer = Colorizer(bundle())
+    rendered = colorizer.render(buffer.getvalue())
+    assert (rendered.pages, rendered.pixels) == (3, sum(page.size for page in pages))
+    with tifffile.TiffFile(io.BytesIO(rendered.data)) as file:
+        for page, source in zip(file.pages, pages, strict=True):
+            alone = colorizer(pictures.encoded(source, "PNG"))
+            np.testing.assert_array_equal(page.asarray(), pictures.decoded(alone))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"compression": "lzw", "predictor": True},
+        {"compression": "zlib"},
+        {"compression": "zstd"},
+        {"compression": "packbits"},
+        {"tile": (32, 48)},
+        {"bigtiff": True},
+        {"byteorder": ">"},
+        {"rowsperstrip": 7},
+    ],
+)
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_tiffs_keep_their_layout_depth_and_lightness(options, kind):
+    gray = (pictures.gray(150, 101).astype(kind) * (257 if kind == np.uint16 else 1)) ^ kind(1)
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, gray, **options)
+    output = Colorizer(bundle())(buffer.getvalue())
+    with tifffile.TiffFile(io.BytesIO(buffer.getvalue())) as before, tifffile.TiffFile(io.BytesIO(output)) as after:
+        assert (after.is_bigtiff, after.byteorder) == (before.is_bigtiff, before.byteorder)
+        old, new = before.pages[0], after.pages[0]
+        assert (new.compression, new.is_tiled, new.dtype) == (old.compression, old.is_tiled, old.dtype)
+        assert not new.is_tiled or (new.tilelength, new.tilewidth) == (old.tilelength, old.tilewidth)
+        rgb = new.asarray()
+    full = np.iinfo(kind).max
+    found = skimage.color.rgb2lab(rgb / full)[..., 0]
+    expected = skimage.color.rgb2lab(np.repeat(gray[..., None], 3, axis=2) / full)[..., 0]
+    assert np.abs(found - expected).max() <= (0.5 if kind == np.uint8 else 0.01)
+
+
+@pytest.mark.parametrize("form", ["jpeg", "png", "tiff", "jp2", "webp", "bmp"])
+@pytest.mark.parametrize("deep", [False, True])
+def test_any_format_out(form, deep):
+    gray = pictures.gray(50, 70)
+    alpha = gray[::-1].copy()
+    layers = np.dstack([gray, alpha]).astype(np.uint16) * 257 if deep else np.dstack([gray, alpha])
+    settings = RenderSettings(output_format=form, quality=95)
+    rendered = Colorizer(bundle(), settings).render(imagecodecs.png_encode(layers))
+    result = decode(rendered.data)
+    assert (rendered.form, result.codes.shape) == (form, gray.shape)
+    assert result.bits == (16 if deep and form in ("png", "tiff", "jp2") else 8)
+    assert (result.alpha is not None) == (form not in ("jpeg", "bmp"))
+    if result.alpha is not None:
+        np.testing.assert_array_equal(result.alpha, alpha.astype(np.uint16) * 257 if result.bits == 16 else alpha)
+    expected = decode(pictures.encoded(gray, "PNG"))
+    difference = np.abs(result.lightness[result.codes] - expected.lightness[expected.codes])
+    assert difference.max() <= 0.5 if form in ("png", "tiff", "jp2", "bmp") else difference.mean() < 2
+
+
+def test_plain_and_guided_differ_only_in_colour():
+    data = pictures.encoded(pictures.gray(80, 80), "PNG")
+    guided = decode(Colorizer(bundle())(data))
+    plain = decode(Colorizer(bundle(), RenderSettings(upsampling="plain"))(data))
+    assert np.abs(guided.lightness[guided.codes] - plain.lightness[plain.codes]).max() <= 1.0
+    assert not np.array_equal(guided.thumbnail, plain.thumbnail)
+
+
+def test_keys_of_another_format_do_not_collide():
+    settings = RenderSettings(output_format="png")
+    keys = [settings.key_of("box/a.tif", "tiff"), settings.key_of("box/a.jpg", "jpeg"), settings.key_of("b.png", "png")]
+    assert keys == ["box/a.tif.png", "box/a.jpg.png", "b.png"]
 
 
 def test_each_picture_is_predicted_as_if_alone():

@@ -4,7 +4,8 @@ import numpy as np
 import skimage.color
 
 from colornet.guide import follow_lightness
-from colornet.join import even_lightness, join
+from colornet.join import join
+from colornet.lightness import even_lightness
 
 SIDE, FACTOR = 1024, 8
 

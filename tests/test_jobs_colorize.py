@@ -18,7 +18,7 @@ from colornet import bundle as bundles
 from colornet import storage
 from colornet.archive import ledger, stages
 from colornet.bundle import Bundle
-from colornet.colorize import RenderSettings
+from colornet.render import RenderSettings
 from colornet.networks import build_generator
 from jobs.colorize import ColorizeSettings, colorize
 from tests import pictures

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from colornet import join
+from colornet.join import join
+from colornet.lightness import PRIMARIES, even_lightness, gray_lightness, lightness_codes
 
 DEPTHS = {8: np.uint8, 16: np.uint16}
 
@@ -20,7 +21,7 @@ def lab_of(rgb: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("bits", [8, 16])
 def test_no_colour_gives_the_codes_back(bits):
     codes = np.arange(2**bits, dtype=DEPTHS[bits]).reshape(16, -1)
-    rgb = join.join(codes, join.gray_lightness(bits), np.zeros((2, 3, 5), np.float32), bits)
+    rgb = join(codes, gray_lightness(bits), np.zeros((2, 3, 5), np.float32), bits)
     np.testing.assert_array_equal(rgb, np.repeat(codes[..., None], 3, axis=2))
 
 
@@ -32,29 +33,29 @@ def test_lightness_is_kept_whatever_the_colour(bits, rounding, data):
     codes = data.draw(arrays.arrays(DEPTHS[bits], shape))
     small = data.draw(st.tuples(st.just(2), st.integers(1, 9), st.integers(1, 9)))
     ab = data.draw(arrays.arrays(np.float32, small, elements=st.floats(-128, 127, width=32)))
-    rgb = join.join(codes, join.gray_lightness(bits), ab, bits)
-    assert np.abs(lab_of(rgb)[..., 0] - join.gray_lightness(bits)[codes]).max() <= rounding
+    rgb = join(codes, gray_lightness(bits), ab, bits)
+    assert np.abs(lab_of(rgb)[..., 0] - gray_lightness(bits)[codes]).max() <= rounding
 
 
 def test_agrees_with_scikit_image_inside_the_gamut():
     lab = lab_of(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8))
     codes = np.round(lab[..., 0] * 655.35).astype(np.uint16)
-    rgb = join.join(codes, join.even_lightness(), lab[..., 1:].transpose(2, 0, 1).astype(np.float32), 8)
+    rgb = join(codes, even_lightness(), lab[..., 1:].transpose(2, 0, 1).astype(np.float32), 8)
     assert np.abs(rgb - skimage.color.lab2rgb(lab) * 255).max() <= 1
 
 
 def test_out_of_gamut_colours_keep_their_hue_and_the_chroma_that_fits():
     codes = np.full((1, 1), 119, np.uint8)
-    lightness = join.gray_lightness(8)
+    lightness = gray_lightness(8)
     for angle in np.linspace(0, 2 * np.pi, 24, endpoint=False):
         ab = np.array([np.cos(angle), np.sin(angle)], np.float32) * 120
-        _, a, b = lab_of(join.join(codes, lightness, ab[:, None, None], 16))[0, 0]
+        _, a, b = lab_of(join(codes, lightness, ab[:, None, None], 16))[0, 0]
         found = np.arctan2(b, a)
         assert np.abs(np.angle(np.exp(1j * (found - angle)))) < 0.01
         # A little more chroma at this hue and L* must lie outside the cube.
         more = np.array([lightness[119], *(1.02 * np.hypot(a, b) * np.array([np.cos(angle), np.sin(angle)]))])
         xyz = skimage.color.lab2xyz(more)
-        linear = np.linalg.solve(join.PRIMARIES, xyz)
+        linear = np.linalg.solve(PRIMARIES, xyz)
         assert linear.min() < 0 or linear.max() > 1
 
 
@@ -62,7 +63,7 @@ def test_colour_is_brought_up_bilinearly():
     rng = np.random.default_rng(1)
     ab = (rng.random((2, 5, 7), np.float32) - 0.5) * 20
     codes = np.full((50, 70), 119, np.uint8)
-    found = lab_of(join.join(codes, join.gray_lightness(8), ab, 16))[..., 1:]
+    found = lab_of(join(codes, gray_lightness(8), ab, 16))[..., 1:]
     expected = skimage.transform.resize(ab.transpose(1, 2, 0), (50, 70), order=1, mode="edge", anti_aliasing=False)
     assert np.abs(found - expected).max() < 0.05
 
@@ -70,11 +71,11 @@ def test_colour_is_brought_up_bilinearly():
 def test_lightness_codes_agree_with_scikit_image():
     for kind in (np.uint8, np.uint16):
         rgb = np.random.default_rng(2).integers(0, np.iinfo(kind).max + 1, (40, 40, 3), dtype=kind)
-        lightness = join.even_lightness()[join.lightness_codes(rgb)]
+        lightness = even_lightness()[lightness_codes(rgb)]
         assert np.abs(lightness - lab_of(rgb)[..., 0]).max() < 0.01
 
 
 def test_gray_lightness_agrees_with_scikit_image():
     levels = np.arange(256, dtype=np.uint8)
     expected = lab_of(np.repeat(levels[None, :, None], 3, axis=2))[0, :, 0]
-    np.testing.assert_allclose(join.gray_lightness(8), expected, atol=1e-3)
+    np.testing.assert_allclose(gray_lightness(8), expected, atol=1e-3)

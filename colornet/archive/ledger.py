@@ -34,6 +34,7 @@ SCHEMA = pa.schema(
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         pa.field("pixels", pa.int64()),
+        pa.field("pages", pa.int32()),
         pa.field("format", pa.string()),
         pa.field("seconds", pa.float64()),
         pa.field("finished_at", pa.timestamp("us", "UTC"), nullable=False),

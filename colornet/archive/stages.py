@@ -12,7 +12,7 @@ import hashlib
 import logging
 import platform
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -25,9 +25,11 @@ from numpy.typing import NDArray
 from colornet import bundle as bundles
 from colornet import storage
 from colornet.archive import inventory, ledger
-from colornet.colorize import Precision, Predictor, RenderSettings, prepare, render
 from colornet.errors import BundleError, ColornetError, ScanError
-from colornet.scans import CONTENT_TYPES, Scan, decode
+from colornet.frame import prepare
+from colornet.predict import Precision, Predictor
+from colornet.render import Rendered, RenderSettings, render
+from colornet.scans import CONTENT_TYPES, Scan, open_source
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +38,9 @@ READ_AHEAD = 4
 """Scans whose bytes are fetched before their turn comes: a bound on memory, and enough to hide a store's latency."""
 
 PREPARED = pa.schema([*inventory.SCHEMA, pa.field("lightness", pa.binary()), pa.field("reason", pa.string())])
-"""Between prepare and predict: scaled L* (S, S) float16 as bytes, or the reason why there is none."""
+"""Between prepare and predict: scaled L* (pages, S, S) float16 as bytes, or the reason why there is none."""
 PREDICTED = pa.schema([*inventory.SCHEMA, pa.field("ab", pa.binary()), pa.field("reason", pa.string())])
-"""Between predict and render: a*, b* (2, S, S) float16 as bytes, or the reason why there is none."""
+"""Between predict and render: a*, b* (pages, 2, S, S) float16 as bytes, or the reason why there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,19 +81,20 @@ def fetch(row: Row) -> storage.StoredObject:
     return found
 
 
-def store(work: Work, row: Row, scan: Scan, data: bytes) -> Row:
+def store(work: Work, row: Row, source_form: str, rendered: Rendered) -> Row:
     """Write the finished picture under the source's key and return what the ledger says of it."""
-    output_uri = storage.join(work.output, row["key"])
-    storage.write(output_uri, data, CONTENT_TYPES[scan.format])
+    output_uri = storage.join(work.output, work.render.key_of(row["key"], source_form))
+    storage.write(output_uri, rendered.data, CONTENT_TYPES[rendered.form])
     return {
         "output_uri": output_uri,
-        "output_size": len(data),
-        "output_sha256": hashlib.sha256(data).hexdigest(),
+        "output_size": len(rendered.data),
+        "output_sha256": hashlib.sha256(rendered.data).hexdigest(),
         "status": "done",
-        "width": scan.width,
-        "height": scan.height,
-        "pixels": scan.pixels,
-        "format": scan.format,
+        "width": rendered.width,
+        "height": rendered.height,
+        "pixels": rendered.pixels,
+        "pages": rendered.pages,
+        "format": source_form,
     }
 
 
@@ -159,12 +162,14 @@ class Colorize:
         try:
             found = reading.result()
             row = {**row, "source_size": len(found.data), "source_version": found.version}
-            scan = decode(found.data, max_pixels=self.work.render.max_pixels)
-            ab = self.predictor(prepare(scan, self.work.size)[None])[0]
-            data = render(scan, ab, self.work.render)
+            source = open_source(found.data, max_pixels=self.work.render.max_pixels)
+            rendered = render(source, self._predict, self.work.render)
         except Exception as error:
             return _Finish(self.work, row, started, failure(reason_of(error, row)))
-        return _Finish(self.work, row, started, self.threads.submit(store, self.work, row, scan, data))
+        return _Finish(self.work, row, started, self.threads.submit(store, self.work, row, source.form, rendered))
+
+    def _predict(self, _: int, scan: Scan) -> NDArray[np.float16]:
+        return self.predictor(prepare(scan, self.work.size)[None])[0]
 
 
 @dataclass(frozen=True)
@@ -202,8 +207,8 @@ class Prepare:
     def _prepare(self, row: Row) -> Row:
         try:
             found = fetch(row)
-            scan = decode(found.data, max_pixels=self.work.render.max_pixels)
-            small = prepare(scan, self.work.size)
+            source = open_source(found.data, max_pixels=self.work.render.max_pixels)
+            small = np.stack([prepare(source.page(index), self.work.size) for index in range(source.page_count)])
         except Exception as error:
             return {**row, "reason": reason_of(error, row)}
         return {**row, "source_version": found.version, "lightness": small.tobytes()}
@@ -222,8 +227,11 @@ class Predict:
         rows = batch.to_pylist()
         sound = [row for row in rows if row["reason"] is None]
         if sound:
-            for row, ab in zip(sound, self.predictor(_stack(sound, self.work.size)), strict=True):
-                row["ab"] = ab.tobytes()
+            pages = [_pages(row["lightness"], self.work.size) for row in sound]
+            ab = self.predictor(np.concatenate(pages))
+            ends = np.cumsum([len(each) for each in pages])
+            for row, part in zip(sound, np.split(ab, ends[:-1]), strict=True):
+                row["ab"] = part.tobytes()
         return pa.Table.from_pylist(rows, PREDICTED)
 
 
@@ -248,13 +256,14 @@ class Render:
         return complete(self.work, row, outcome, time.perf_counter() - started)
 
     def _colour(self, row: Row) -> Row:
-        scan = decode(fetch(row).data, max_pixels=self.work.render.max_pixels)
-        ab = np.frombuffer(row["ab"], np.float16).reshape(2, self.work.size, self.work.size)
-        return store(self.work, row, scan, render(scan, ab, self.work.render))
+        source = open_source(fetch(row).data, max_pixels=self.work.render.max_pixels)
+        ab = np.frombuffer(row["ab"], np.float16).reshape(-1, 2, self.work.size, self.work.size)
+        rendered = render(source, lambda index, _: ab[index], self.work.render)
+        return store(self.work, row, source.form, rendered)
 
 
-def _stack(rows: Iterable[Row], size: int) -> NDArray[np.float16]:
-    return np.stack([np.frombuffer(row["lightness"], np.float16).reshape(size, size) for row in rows])
+def _pages(lightness: bytes, size: int) -> NDArray[np.float16]:
+    return np.frombuffer(lightness, np.float16).reshape(-1, size, size)
 
 
 def _load_predictor(work: Work) -> Predictor:

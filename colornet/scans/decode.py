@@ -1,25 +1,32 @@
-"""Bytes to a Scan: the format from the first bytes, the size from the header before anything is decoded."""
+"""Bytes to Scans: the format from the first bytes, the size from the header before anything is decoded."""
 
 import io
-import logging
 import re
+import struct
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
 
+import imagecodecs
 import numpy as np
 import simplejpeg
-import tifffile
-from numpy.typing import NDArray
 from PIL import Image
 
-from colornet import join
 from colornet.errors import ScanError
+from colornet.scans import pixels, profiles
+from colornet.scans.limits import MAX_PIXELS, check_size
 from colornet.scans.scan import Scan
+from colornet.scans.tiff import Layout, TiffSource
 
-MAX_PIXELS = 400_000_000
-"""The default bound on a scan's pixels: what one worker can hold."""
+# The bound is ours, by `check_size`; Pillow's own would be in the way of large masters.
+Image.MAX_IMAGE_PIXELS = None
 
-# What tifffile logs about damaged tags is said by the ScanError, or does not matter.
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+T = TypeVar("T")
+
+ORIENTATION = 0x0112
+
+FORMATS = ("jpeg", "png", "tiff", "jp2", "j2k", "webp", "bmp")
+"""The formats that are read and written, as they are called in settings and in the ledger."""
 
 _SIGNATURES = {
     b"\xff\xd8\xff": "jpeg",
@@ -28,11 +35,66 @@ _SIGNATURES = {
     b"MM\x00*": "tiff",
     b"II+\x00": "tiff",
     b"MM\x00+": "tiff",
+    b"\x00\x00\x00\x0cjP  \r\n\x87\n": "jp2",
+    b"\xff\x4f\xff\x51": "j2k",
+    b"BM": "bmp",
 }
 
 
+class Source(Protocol):
+    """An opened file: its pages are decoded one at a time."""
+
+    form: str
+    """One of FORMATS."""
+
+    @property
+    def page_count(self) -> int:
+        """Pages; 1 in all formats but TIFF."""
+
+    def page(self, index: int) -> Scan:
+        """Decode one page."""
+
+    def layout(self, index: int) -> Layout:
+        """Say how one page would be stored in TIFF: as it is, if it is."""
+
+
+@dataclass(frozen=True)
+class _OnePicture:
+    form: str
+    decode: Callable[[], Scan]
+    orientation: int = 1
+    page_count: int = 1
+
+    def page(self, index: int) -> Scan:
+        return replace(self.decode(), orientation=self.orientation)
+
+    def layout(self, index: int) -> Layout:
+        return Layout()
+
+
+@dataclass(frozen=True)
+class _Strict:
+    """Lets nothing out but ScanError, with a reason fit for the ledger."""
+
+    source: Source
+
+    @property
+    def form(self) -> str:
+        return self.source.form
+
+    @property
+    def page_count(self) -> int:
+        return self.source.page_count
+
+    def page(self, index: int) -> Scan:
+        return _strictly(self.form, lambda: self.source.page(index))
+
+    def layout(self, index: int) -> Layout:
+        return self.source.layout(index)
+
+
 def sniff(data: bytes) -> str:
-    """Name the format of encoded bytes: "jpeg", "png" or "tiff".
+    """Name the format of encoded bytes, one of FORMATS.
 
     Raises:
         ScanError: if there are no bytes, or they begin like none of these.
@@ -42,97 +104,38 @@ def sniff(data: bytes) -> str:
     for signature, name in _SIGNATURES.items():
         if data.startswith(signature):
             return name
-    raise ScanError(f"not a JPEG, PNG or TIFF file: it begins with {data[:8].hex(' ')}")
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    raise ScanError(f"not a file of a known format ({', '.join(FORMATS)}): it begins with {data[:8].hex(' ')}")
+
+
+def open_source(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Source:
+    """Open a scan's file.
+
+    Args:
+        data: the encoded bytes.
+        max_pixels: pictures with more pixels by their header are refused before they are decoded.
+
+    Raises:
+        ScanError: for whatever is wrong with the bytes, now or when a page is decoded; the message is a reason fit for
+            the ledger. MemoryError is let through: it says something of the machine, not of the scan.
+    """
+    form = sniff(data)
+    return _Strict(_strictly(form, lambda: _OPENERS[form](data, max_pixels)))
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Scan:
-    """Decode a scan.
+    """Decode the first page of a scan's file; as `open_source`."""
+    return open_source(data, max_pixels=max_pixels).page(0)
 
-    Args:
-        data: an encoded JPEG, PNG or 8-bit TIFF, gray or colour.
-        max_pixels: scans with more pixels by their header are refused before they are decoded.
 
-    Returns:
-        The scan's luminance at full size.
-
-    Raises:
-        ScanError: for whatever is wrong with the bytes; the message is a reason fit for the ledger.
-    """
-    name = sniff(data)
+def _strictly(form: str, work: Callable[[], T]) -> T:
     try:
-        return _DECODERS[name](data, max_pixels)
-    except ScanError:
-        raise
-    except MemoryError:
+        return work()
+    except (ScanError, MemoryError):
         raise
     except Exception as error:  # decoders raise OSError, ValueError, TypeError, SyntaxError, struct.error and more
-        raise ScanError(f"damaged {name.upper()}: {_one_line(error)}") from error
-
-
-def _check_size(width: int, height: int, max_pixels: int) -> None:
-    if width < 1 or height < 1:
-        raise ScanError(f"the picture has no pixels: {width}×{height}")
-    if width * height > max_pixels:
-        raise ScanError(f"too large: {width}×{height} pixels, more than the bound of {max_pixels:,}")
-
-
-def _decode_jpeg(data: bytes, max_pixels: int) -> Scan:
-    height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=True)
-    _check_size(width, height, max_pixels)
-    if colorspace == "Gray":
-        return _from_pixels(simplejpeg.decode_jpeg(data, "GRAY", strict=True)[..., 0], "jpeg")
-    if colorspace in ("CMYK", "YCCK"):
-        return _decode_with_pillow(data, max_pixels, "jpeg")
-    return _from_pixels(simplejpeg.decode_jpeg(data, "RGB", strict=True), "jpeg")
-
-
-def _decode_png(data: bytes, max_pixels: int) -> Scan:
-    return _decode_with_pillow(data, max_pixels, "png")
-
-
-def _decode_with_pillow(data: bytes, max_pixels: int, name: str) -> Scan:
-    with Image.open(io.BytesIO(data), formats=[name.upper()]) as image:
-        _check_size(image.width, image.height, max_pixels)
-        image.load()
-        if image.mode.startswith("I") or image.mode == "F":
-            raise ScanError(f"{name.upper()} of mode {image.mode} is not supported yet: more than 8 bits a channel")
-        transparent = "A" in image.mode or "transparency" in image.info
-        if image.mode in ("1", "L", "LA"):
-            pixels = np.asarray(image.convert("LA" if transparent else "L"))
-        else:
-            pixels = np.asarray(image.convert("RGBA" if transparent else "RGB"))
-    return _from_pixels(pixels, name)
-
-
-def _decode_tiff(data: bytes, max_pixels: int) -> Scan:
-    with tifffile.TiffFile(io.BytesIO(data)) as file:
-        if len(file.pages) != 1:
-            raise ScanError(f"TIFF of {len(file.pages)} pages is not supported yet")
-        page = file.pages.first
-        _check_size(page.imagewidth, page.imagelength, max_pixels)
-        photometric = tifffile.PHOTOMETRIC(page.photometric)
-        eight_bits = page.dtype == np.uint8 and page.bitspersample == 8
-        channels = (1, 2) if photometric.name in ("MINISBLACK", "MINISWHITE") else (3, 4)
-        known = photometric.name in ("MINISBLACK", "MINISWHITE", "RGB", "YCBCR") and page.planarconfig == 1
-        if not (eight_bits and known and page.samplesperpixel in channels):
-            raise ScanError(
-                f"TIFF of {page.bitspersample} bits × {page.samplesperpixel} {photometric.name} is not supported yet"
-            )
-        pixels = page.asarray()
-    if photometric.name == "MINISWHITE":
-        pixels = 255 - pixels
-    return _from_pixels(pixels, "tiff")
-
-
-def _from_pixels(pixels: NDArray[np.uint8], name: str) -> Scan:
-    """Make a Scan of sRGB pixels: (H, W), or (H, W, C) with gray, gray + alpha, RGB, or RGB + alpha."""
-    channels = 1 if pixels.ndim == 2 else pixels.shape[2]
-    alpha = np.ascontiguousarray(pixels[..., -1]) if channels in (2, 4) else None
-    if channels <= 2:
-        codes = pixels if pixels.ndim == 2 else np.ascontiguousarray(pixels[..., 0])
-        return Scan(codes=codes, lightness=join.gray_lightness(8), bits=8, format=name, alpha=alpha)
-    codes = join.lightness_codes(np.ascontiguousarray(pixels[..., :3]))
-    return Scan(codes=codes, lightness=join.even_lightness(), bits=8, format=name, alpha=alpha)
+        raise ScanError(f"damaged {form.upper()}: {_one_line(error)}") from error
 
 
 def _one_line(error: Exception) -> str:
@@ -141,8 +144,86 @@ def _one_line(error: Exception) -> str:
     return words[:300] or type(error).__name__
 
 
-_DECODERS: dict[str, Callable[[bytes, int], Scan]] = {
-    "jpeg": _decode_jpeg,
-    "png": _decode_png,
-    "tiff": _decode_tiff,
+def _open_jpeg(data: bytes, max_pixels: int) -> Source:
+    """A JPEG; of an MPO, which is several JPEGs in one file, the first."""
+    height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=True)
+    check_size(width, height, max_pixels)
+    icc, orientation = _header(data, "JPEG")
+
+    def work() -> Scan:
+        if colorspace in ("CMYK", "YCCK"):
+            # Pillow knows that Adobe stores inks the other way round.
+            with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+                return pixels.from_rgb(profiles.cmyk_to_srgb(np.asarray(image), icc))
+        if colorspace == "Gray":
+            return pixels.from_gray(simplejpeg.decode_jpeg(data, "GRAY", strict=True)[..., 0], icc=icc)
+        return pixels.from_rgb(simplejpeg.decode_jpeg(data, "RGB", strict=True), icc=icc)
+
+    return _OnePicture("jpeg", work, orientation)
+
+
+def _open_png(data: bytes, max_pixels: int) -> Source:
+    if data[12:16] != b"IHDR":
+        raise ScanError("damaged PNG: it does not begin with a header")
+    check_size(*struct.unpack(">II", data[16:24]), max_pixels)
+    icc, orientation = _header(data, "PNG")
+    return _OnePicture("png", lambda: pixels.from_channels(imagecodecs.png_decode(data), icc=icc), orientation)
+
+
+def _open_jpeg2000(data: bytes, max_pixels: int, form: str) -> Source:
+    """A JP2 file, or the bare codestream ("j2k") that such a file wraps."""
+    header = data.find(b"\xff\x4f\xff\x51")
+    if header < 0:
+        raise ScanError("damaged JPEG 2000: there is no codestream in it")
+    right, bottom, left, top = struct.unpack(">4I", data[header + 8 : header + 24])
+    check_size(right - left, bottom - top, max_pixels)
+    (components, depth) = struct.unpack(">HB", data[header + 40 : header + 43])
+    if components > 4 or depth & 0x80 or (depth & 0x7F) + 1 > 16:
+        raise ScanError(f"JPEG 2000 of {components} components of {depth:#x} is no picture that Colornet knows")
+
+    icc, orientation = _header(data, "JPEG2000")
+
+    def work() -> Scan:
+        samples = imagecodecs.jpeg2k_decode(data)
+        return pixels.from_channels(pixels.widen(samples, (depth & 0x7F) + 1), icc=icc)
+
+    return _OnePicture(form, work, orientation)
+
+
+def _open_webp(data: bytes, max_pixels: int) -> Source:
+    with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
+        check_size(image.width, image.height, max_pixels)
+    icc, orientation = _header(data, "WEBP")
+    return _OnePicture("webp", lambda: pixels.from_channels(imagecodecs.webp_decode(data), icc=icc), orientation)
+
+
+def _open_bmp(data: bytes, max_pixels: int) -> Source:
+    with Image.open(io.BytesIO(data), formats=["BMP"]) as image:
+        check_size(image.width, image.height, max_pixels)
+
+    def work() -> Scan:
+        with Image.open(io.BytesIO(data), formats=["BMP"]) as image:
+            return pixels.from_channels(np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB")))
+
+    return _OnePicture("bmp", work)
+
+
+def _header(data: bytes, form: str) -> tuple[bytes | None, int]:
+    """The ICC profile and the orientation, as far as they can be read: whether all is sound is the decoder's to say."""
+    try:
+        with Image.open(io.BytesIO(data), formats=[form]) as image:
+            orientation = image.getexif().get(ORIENTATION, 1)
+            return image.info.get("icc_profile"), orientation if orientation in range(1, 9) else 1
+    except Exception:
+        return None, 1
+
+
+_OPENERS: dict[str, Callable[[bytes, int], Source]] = {
+    "jpeg": _open_jpeg,
+    "png": _open_png,
+    "tiff": TiffSource,
+    "jp2": lambda data, max_pixels: _open_jpeg2000(data, max_pixels, "jp2"),
+    "j2k": lambda data, max_pixels: _open_jpeg2000(data, max_pixels, "j2k"),
+    "webp": _open_webp,
+    "bmp": _open_bmp,
 }

@@ -1,40 +1,56 @@
-"""Pixels to bytes, in the format that the scan came in."""
+"""Pixels to bytes, for the formats that hold one picture; TIFF is written by `scans.tiff`."""
 
 import io
 
+import imagecodecs
 import numpy as np
 import simplejpeg
-import tifffile
 from numpy.typing import NDArray
 from PIL import Image
 
-CONTENT_TYPES = {"jpeg": "image/jpeg", "png": "image/png", "tiff": "image/tiff"}
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+CONTENT_TYPES = {
+    "jpeg": "image/jpeg",
+    "png": "image/png",
+    "tiff": "image/tiff",
+    "jp2": "image/jp2",
+    "j2k": "image/j2c",
+    "webp": "image/webp",
+    "bmp": "image/bmp",
+}
 """Format names and their media types."""
 
+EXTENSIONS = {"jpeg": ".jpg", "png": ".png", "tiff": ".tif", "jp2": ".jp2", "webp": ".webp", "bmp": ".bmp"}
+"""Format names and the endings that keys get which change their format."""
 
-def encode(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8] | None, form: str, *, quality: int = 92) -> bytes:
+DEEP = ("png", "tiff", "jp2", "j2k")
+"""Formats that hold 16 bits a channel."""
+
+
+def encode(rgb: Pixels, alpha: Pixels | None, form: str, *, quality: int = 92) -> bytes:
     """Encode a colour picture.
 
     Args:
-        rgb: (H, W, 3) uint8, sRGB.
-        alpha: (H, W) uint8, or None. JPEG has no place for it.
-        form: "jpeg" (4:2:0 at `quality`), "png" or "tiff" (both without loss).
-        quality: of JPEG, 1 to 100.
+        rgb: (H, W, 3) sRGB, uint8, or uint16 for the formats in DEEP.
+        alpha: (H, W) of the same type, or None. JPEG and BMP have no place for it.
+        form: "jpeg" (4:2:0) and "webp" at `quality`; "png", "jp2", "j2k" and "bmp" without loss.
+        quality: 1 to 100.
 
     Raises:
-        ValueError: if there is no such format.
+        ValueError: if the format is not among these.
     """
+    pixels = rgb if alpha is None else np.dstack([rgb, alpha])
     if form == "jpeg":
         return simplejpeg.encode_jpeg(rgb, quality=quality, colorspace="RGB", colorsubsampling="420")
-    pixels = rgb if alpha is None else np.dstack([rgb, alpha])
-    buffer = io.BytesIO()
     if form == "png":
-        Image.fromarray(pixels).save(buffer, "PNG", compress_level=4)
-    elif form == "tiff":
-        extra = [] if alpha is None else ["unassalpha"]
-        tifffile.imwrite(
-            buffer, pixels, photometric="rgb", extrasamples=extra, compression="zlib", predictor=True, metadata=None
-        )
-    else:
-        raise ValueError(f"no format is called {form!r}; there are: {', '.join(CONTENT_TYPES)}")
-    return buffer.getvalue()
+        return imagecodecs.png_encode(pixels, level=4)
+    if form in ("jp2", "j2k"):
+        return imagecodecs.jpeg2k_encode(pixels, reversible=True, codecformat=form)
+    if form == "webp":
+        return imagecodecs.webp_encode(pixels, level=quality)
+    if form == "bmp":
+        buffer = io.BytesIO()
+        Image.fromarray(rgb).save(buffer, "BMP")
+        return buffer.getvalue()
+    raise ValueError(f"no one-picture format is called {form!r}")

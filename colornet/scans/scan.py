@@ -8,22 +8,24 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """The luminance of a scan at its full size.
+    """The luminance of one picture at its full size.
 
-    Luminance is held as the source's own codes and a table that says what L* each code means, so that nothing is
-    converted per pixel before the one pass that joins it with colour, and no depth is lost.
+    Luminance is held as codes and a table that says what L* each code means, so that nothing is converted per pixel
+    before the one pass that joins it with colour, and no depth is lost.
     """
 
     codes: NDArray[np.uint8] | NDArray[np.uint16]
-    """(H, W), the luminance code of each pixel."""
+    """(H, W), the luminance code of each pixel, as stored: not turned upright."""
     lightness: NDArray[np.float32]
     """(256,) or (65536,), L* in [0, 100] of each code."""
     bits: int
-    """Bits per channel of the source, 8 or 16: the depth in which the colour picture is written."""
-    format: str
-    """What the source was encoded as: "jpeg", "png" or "tiff"."""
+    """8 or 16: bits per channel in which the colour picture is written."""
     alpha: NDArray[np.uint8] | NDArray[np.uint16] | None = None
-    """(H, W), opacity in the source's depth, or None where there is none."""
+    """(H, W), opacity in that depth, or None where there is none."""
+    orientation: int = 1
+    """EXIF orientation, 1 to 8: how the picture must be turned to be upright."""
+    thumbnail: NDArray[np.uint8] | None = None
+    """(h, w, 3), the source's own colours in sRGB, 256 pixels on the longer side; None where all is gray."""
 
     @property
     def height(self) -> int:
