@@ -44,6 +44,15 @@ class Duel:
         """The discriminator without its wrapper."""
         return bare(self.discriminator)
 
+    def pace(self, share: float) -> None:
+        """Set both optimisers' step sizes to a share of the recipe's."""
+        for optimizer, rate in (
+            (self.generator_optimizer, self.recipe.generator_learning_rate),
+            (self.discriminator_optimizer, self.recipe.discriminator_learning_rate),
+        ):
+            for group in optimizer.param_groups:
+                group["lr"] = share * rate
+
     def step(self, lightness: Tensor, real: Tensor) -> Losses:
         """Train both networks once: the discriminator on the generator's colour, then the generator on its verdict.
 

@@ -13,7 +13,7 @@ import io
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -21,11 +21,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from colornet import storage
-from colornet.errors import ColornetError, NotFoundError, SettingsError, StorageError
+from colornet.errors import NotFoundError, SettingsError, StorageError
 
 GROUP = 256
 """About so many photographs are read together and shuffled among themselves."""
@@ -156,33 +156,35 @@ class Plan:
 def read_group(plan: Plan, number: int, image_size: int) -> Rows:
     """Read one group of a plan: decoded, cropped at random, flipped at random, shuffled; the same at every call.
 
-    Rows that cannot be read are left out and logged. The result may be empty.
+    Photographs that cannot be decoded are left out and counted in the log. The result may be empty.
 
     Raises:
         StorageError: if a file cannot be read.
     """
-    rows = [row for piece in plan.group(number) for row in _read_slice(piece, image_size)]
+    rows = []
+    for piece in plan.group(number):
+        images = _images(piece.uri, piece.row_group, piece.start, piece.stop)
+        rows += _decode(images, image_size, piece.uri, np.random.default_rng(piece.seed))
     np.random.default_rng((plan.seed, 1, number)).shuffle(rows)
     return np.stack(rows) if rows else np.empty((0, image_size, image_size, 3), np.uint8)
 
 
 def read_held_out(shards: tuple[Shard, ...], image_size: int, limit: int) -> Tensor:
-    """Read the first `limit` held-out photographs that can be read: (N, 3, S, S), sRGB uint8, central crops.
+    """Read the first `limit` held-out photographs that can be decoded: (N, 3, S, S), sRGB uint8, central crops.
 
     Raises:
-        StorageError: if a file cannot be read, or none of the photographs can.
+        StorageError: if a file cannot be read, or none of the photographs can be decoded.
     """
-    rows: list[np.ndarray] = []
-    for shard in shards:
-        for row_group in range(len(shard.row_groups)):
-            for data in _images(shard.uri, row_group, 0, shard.row_groups[row_group]):
-                if len(rows) == limit:
-                    return _channels_first(rows)
-                row = _try(functools.partial(_crop, data, image_size, None), shard.uri)
-                rows += [] if row is None else [row]
+    decoded = (
+        row
+        for shard in shards
+        for row_group, count in enumerate(shard.row_groups)
+        for row in _decode(_images(shard.uri, row_group, 0, count), image_size, shard.uri, None)
+    )
+    rows = list(itertools.islice(decoded, limit))
     if not rows:
-        raise StorageError(f"{shards[0].uri}: none of the held-out photographs can be read")
-    return _channels_first(rows)
+        raise StorageError(f"{shards[0].uri}: none of the held-out photographs can be decoded")
+    return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).contiguous()
 
 
 # --- finding ----------------------------------------------------------------------------------------------------------
@@ -251,12 +253,19 @@ def _permutation(count: int, seed: int, pass_number: int) -> np.ndarray:
 # --- reading ----------------------------------------------------------------------------------------------------------
 
 
-def _read_slice(piece: Slice, image_size: int) -> Iterator[np.ndarray]:
-    random = np.random.default_rng(piece.seed)
-    for data in _images(piece.uri, piece.row_group, piece.start, piece.stop):
-        row = _try(functools.partial(_crop, data, image_size, random), piece.uri)
-        if row is not None:
-            yield row
+def _decode(
+    images: Iterator[bytes | None], image_size: int, uri: str, random: np.random.Generator | None
+) -> Iterator[np.ndarray]:
+    """Yield the crops of those photographs that can be decoded, and log how many cannot."""
+    reasons = []
+    for data in images:
+        try:
+            yield _crop(data, image_size, random)
+        except Exception as error:  # Pillow's decoders raise all kinds of exceptions for damaged files
+            unknown = isinstance(error, UnidentifiedImageError)  # whose message has but an address
+            reasons.append("of no known format" if unknown else str(error) or type(error).__name__)
+    if reasons:
+        _log.warning("%s: %d photographs are left out, the first: %s", uri, len(reasons), " ".join(reasons[0].split()))
 
 
 def _images(uri: str, row_group: int, start: int, stop: int) -> Iterator[bytes | None]:
@@ -278,7 +287,7 @@ def _images(uri: str, row_group: int, start: int, stop: int) -> Iterator[bytes |
 def _crop(data: bytes | None, image_size: int, random: np.random.Generator | None) -> np.ndarray:
     """Decode a photograph and make its short side fit: (S, S, 3) uint8, a random or the central square of it."""
     if data is None:
-        raise ValueError("there is no picture")
+        raise ValueError("empty")
     with Image.open(io.BytesIO(data)) as encoded:
         encoded.draft("RGB", (image_size, image_size))  # JPEG can be decoded at a fraction of its size
         picture = ImageOps.exif_transpose(encoded).convert("RGB")
@@ -291,18 +300,3 @@ def _crop(data: bytes | None, image_size: int, random: np.random.Generator | Non
     if random and random.integers(0, 2):
         picture = ImageOps.mirror(picture)
     return np.asarray(picture)
-
-
-def _try(read: Callable[[], np.ndarray], uri: str) -> np.ndarray | None:
-    """Return what `read` returns, or None, with a line in the log, if the picture is bad."""
-    try:
-        return read()
-    except ColornetError:
-        raise
-    except Exception as error:  # Pillow's decoders raise all kinds of exceptions for damaged files
-        _log.warning("%s: a photograph is left out: %s", uri, " ".join(f"{error}".split()) or type(error).__name__)
-        return None
-
-
-def _channels_first(rows: list[np.ndarray]) -> Tensor:
-    return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).contiguous()

@@ -47,6 +47,7 @@ class Trainer:
         self._photographs = photographs
         self.held_out = held_out
         self._on_progress = on_progress
+        self._duel_steps = 0
         self._waited = 0.0
 
     def warm_up(self) -> None:
@@ -69,7 +70,7 @@ class Trainer:
         """
         self.epoch += 1
         recipe, self._waited, started = self.recipe, 0.0, time.monotonic()
-        losses = self._take(self.duel.step, recipe.steps_per_epoch, f"epoch {self.epoch}/{recipe.epochs}")
+        losses = self._take(self._paced_step, recipe.steps_per_epoch, f"epoch {self.epoch}/{recipe.epochs}")
         seconds = time.monotonic() - started
         waiting = self._waited / seconds
         fake = self._colorize_held_out()
@@ -103,7 +104,16 @@ class Trainer:
         """Go on from a `state_dict`."""
         self.duel.load_state_dict(state["duel"])
         self.epoch = state["epoch"]
+        self._duel_steps = self.epoch * self.recipe.steps_per_epoch
         self.history = list(state["history"])
+
+    def _paced_step(self, lightness: Tensor, ab: Tensor) -> Losses:
+        """Take a step of the duel at the learning rate of its time."""
+        recipe = self.recipe
+        left = 1 - self._duel_steps / (recipe.epochs * recipe.steps_per_epoch)
+        self.duel.pace(min(1.0, left / recipe.decay) if recipe.decay else 1.0)
+        self._duel_steps += 1
+        return self.duel.step(lightness, ab)
 
     def _take(self, step: Step, steps: int, stage: str) -> dict[str, float]:
         """Take steps of one kind and return the mean of each loss term."""
