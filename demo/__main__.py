@@ -1,0 +1,78 @@
+"""Run the demo: every job as the command line that a user would type, in the folder `.demo`."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import colornet
+from demo import archive, measure, sheet
+
+FOLDER = Path(".demo")
+SHAPES = FOLDER / "shapes"
+SHAPES_BUNDLE = FOLDER / "shapes-bundle"
+GRAY = FOLDER / "archive"
+COLOUR = FOLDER / "colour"
+ORIGINS = FOLDER / "ORIGINS.txt"
+SHEET = FOLDER / "contact-sheet.png"
+
+SHIPPED_BUNDLE = Path(colornet.__file__).parent / "bundles" / "default"
+"""Where the bundle lies that comes with the project, once there is one."""
+
+
+def main() -> int:
+    """Run all steps; returns 0, or 1 if the generator did not learn the shapes."""
+    started = time.monotonic()
+    for place in (SHAPES, SHAPES_BUNDLE, GRAY, COLOUR):
+        shutil.rmtree(place, ignore_errors=True)
+
+    say("1. Make training data: shapes, each kind in its own colour")
+    run("jobs.prepare", "--input", "shapes://2000?size=64&seed=7", "--output", str(SHAPES))
+
+    say("2. Train on them: the generator colours, the discriminator tells its colours from true ones")
+    run("jobs.train", "--data", str(SHAPES), "--output", str(SHAPES_BUNDLE), "--recipe", "shapes", "--num-workers", "2")
+
+    say("3. Has it learned? It sees shapes that it has never seen, in gray")
+    learned = measure.report(measure.measure(str(SHAPES_BUNDLE)))
+
+    say("4. Make an archive of black-and-white photographs, from packages that are installed here")
+    count = archive.write(GRAY, ORIGINS)
+    print(f"{count} photographs in {GRAY}, where they come from in {ORIGINS}")
+
+    model = SHIPPED_BUNDLE if SHIPPED_BUNDLE.exists() else SHAPES_BUNDLE
+    say("5. Colorize the archive" + ("" if model == SHIPPED_BUNDLE else " (with a model that has seen shapes alone!)"))
+    run("jobs.colorize", "--input", str(GRAY), "--output", str(COLOUR), "--model", shown(model))
+    sheet.write(GRAY, COLOUR, SHEET)
+
+    say(f"Done in {time.monotonic() - started:.0f} seconds. Look at")
+    print(f"  {SHEET}                  the archive before and after")
+    print(f"  {COLOUR}/                            the colour photographs, {COLOUR}/_colornet/ what became of each")
+    print(f"  {SHAPES_BUNDLE}/report/training.png  the duel: generator loss and discriminator accuracy")
+    print(f"  {SHAPES_BUNDLE}/report/              shapes it was tried on after each epoch: true, gray, colorized")
+    return 0 if learned else 1
+
+
+def run(module: str, *arguments: str) -> None:
+    """Print a command line and run it; ends the demo with its exit code if it fails."""
+    print("$ " + shlex.join(["python", "-m", module, *arguments]), flush=True)
+    environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}  # run here, wherever
+    ended = subprocess.run([sys.executable, "-m", module, *arguments], env=environment, check=False)
+    if ended.returncode:
+        sys.exit(ended.returncode)
+
+
+def say(line: str) -> None:
+    """Print a headline."""
+    print(f"\n{line}", flush=True)
+
+
+def shown(path: Path) -> str:
+    """Return the path as a user would type it: relative where it lies below the current folder."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
