@@ -146,6 +146,8 @@ def remove(rdf: etree._Element, tag: str) -> list[etree._Element]:
         for element in list(description.iterchildren(tag)):
             description.remove(element)
             found.append(element)
+        if len(description) == 0 and set(description.attrib) <= {_ABOUT}:
+            rdf.remove(description)
     return found
 
 
