@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import matplotlib
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
@@ -10,36 +11,44 @@ from PIL import Image, ImageDraw, ImageFont
 CELL = 300
 """Longest side of a picture on the sheet, pixels."""
 GAP = 12
-CAPTION = 24
+CAPTION = 20
 PAIRS_PER_ROW = 2
 
 
 def write(gray: Path, colour: Path, target: Path) -> None:
     """Draw every photograph of the archive `gray` beside its namesake in `colour`; a failed one stays without."""
     keys = sorted(path.relative_to(gray) for path in gray.rglob("*") if path.is_file())
-    rows = -(-len(keys) // PAIRS_PER_ROW)
-    width, height = 2 * CELL + 3 * GAP, CELL + CAPTION + GAP
-    sheet = Image.new("RGB", (PAIRS_PER_ROW * width, rows * height + GAP), "white")
-    for position, key in enumerate(keys):
-        row, column = divmod(position, PAIRS_PER_ROW)
-        _draw_pair(sheet, (column * width + GAP, row * height + GAP), gray / key, colour / key, str(key))
+    pairs = [_pair(gray / key, colour / key, str(key)) for key in keys]
+    rows = [pairs[start : start + PAIRS_PER_ROW] for start in range(0, len(pairs), PAIRS_PER_ROW)]
+    heights = [max(pair.height for pair in row) + GAP for row in rows]
+    sheet = Image.new("RGB", (PAIRS_PER_ROW * (2 * CELL + 2 * GAP), sum(heights) + GAP), "white")
+    top = GAP
+    for row, height in zip(rows, heights, strict=True):
+        for column, pair in enumerate(row):
+            sheet.paste(pair, (GAP + column * (2 * CELL + 2 * GAP), top))
+        top += height
     sheet.save(target)
 
 
-def _draw_pair(sheet: Image.Image, corner: tuple[int, int], before: Path, after: Path, key: str) -> None:
-    left, top = corner
-    size = (0, 0)
-    for path in (before, after):
-        if path.exists():
-            pixels = _read(path)
-            size = (pixels.shape[1], pixels.shape[0])
-            small = Image.fromarray(pixels)
-            small.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)
-            sheet.paste(small, (left, top + (CELL - small.height) // 2))
-        left += CELL + GAP // 2
-    caption = f"{key}, {size[0]} × {size[1]}" + ("" if after.exists() else ", failed")
-    draw = ImageDraw.Draw(sheet)
-    draw.text((corner[0], top + CELL + 4), caption, fill="black", font=ImageFont.load_default(14))
+def _pair(before: Path, after: Path, key: str) -> Image.Image:
+    """Draw one photograph before and after, with a caption below."""
+    pictures = [Image.fromarray(_read(path)) for path in (before, after) if path.exists()]
+    caption = f"{key}, {pictures[0].width} × {pictures[0].height}" + ("" if len(pictures) == 2 else ", failed")
+    for picture in pictures:
+        picture.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)
+    height = max(picture.height for picture in pictures)
+    pair = Image.new("RGB", (2 * CELL, height + CAPTION), "white")
+    left = 0
+    for picture in pictures:
+        pair.paste(picture, (left, 0))
+        left += picture.width + 2
+    ImageDraw.Draw(pair).text((0, height + 3), caption, fill="black", font=_font())
+    return pair
+
+
+def _font() -> ImageFont.FreeTypeFont:
+    """Return a font that has the sign ×; the one that comes with Pillow has not."""
+    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", 13)
 
 
 def _read(path: Path) -> NDArray[np.uint8]:
