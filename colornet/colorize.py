@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from colornet import bundle as bundles
 from colornet.bundle import Bundle
+from colornet.content_credentials import Credentials
 from colornet.frame import prepare
 from colornet.predict import Precision, Predictor
 from colornet.render import Rendered, RenderSettings, render
@@ -30,6 +31,7 @@ class Colorizer:
         """Make a bundle ready to colorize; the bundle is used up."""
         self.settings = settings or RenderSettings()
         self.size = self.settings.size or bundle.image_size
+        self.bundle_digest = bundle.digest
         self.predictor = Predictor(bundle, device=device, precision=precision)
 
     @classmethod
@@ -46,12 +48,21 @@ class Colorizer:
 
         Raises:
             ScanError: if it cannot be read.
+            InColourError: if it is in colour already, unless the settings say otherwise.
         """
         return self.render(data).data
 
-    def render(self, data: bytes) -> Rendered:
-        """Colorize an encoded scan, and say what became of it; as calling."""
-        return render(open_source(data, max_pixels=self.settings.max_pixels), self._colour, self.settings)
+    def render(self, data: bytes, name: str = "", credentials: Credentials | None = None) -> Rendered:
+        """Colorize an encoded scan, and say what became of it; as calling.
+
+        Args:
+            data: the scan's bytes.
+            name: the scan's file name, which the output tells as its origin.
+            credentials: with which a C2PA manifest is signed.
+        """
+        source = open_source(data, max_pixels=self.settings.max_pixels)
+        origin = self.settings.origin(name, data, self.bundle_digest)
+        return render(source, self._colour, self.settings, origin, credentials)
 
     def _colour(self, _: int, scan: Scan) -> NDArray[np.float16]:
         return self.predictor(prepare(scan, self.size)[None])[0]

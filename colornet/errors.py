@@ -28,6 +28,10 @@ class ScanError(ColornetError):
     """A scan cannot be read as a picture: damaged, empty, too large, or in a form that is not known."""
 
 
+class InColourError(ColornetError):
+    """A scan is in colour already, and such scans are to be skipped."""
+
+
 class BundleError(ColornetError):
     """A model bundle is incomplete, damaged, or made for something else."""
 

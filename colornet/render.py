@@ -1,20 +1,29 @@
 """The finished scan: its own luminance, with colour, in the format and depth that it came in."""
 
+import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from colornet import __version__, provenance
+from colornet.chroma import chroma_planes
+from colornet.content_credentials import Credentials, sign
+from colornet.errors import InColourError
 from colornet.frame import Frame, shrink
 from colornet.guide import follow_lightness
 from colornet.join import join
-from colornet.scans import DEEP, EXTENSIONS, MAX_PIXELS, Scan, Source, encode
+from colornet.provenance import DEFAULT_SOURCE_TYPE, DigitalSourceType, Origin
+from colornet.scans import DEEP, EXTENSIONS, MAX_PIXELS, Scan, Source, encode, jpeg_luma, metadata
+from colornet.scans.scan import Pixels
 from colornet.scans.tiff import Layout, TiffOutput
+from colornet.tone import COLOURFUL, colour_beyond_tone
 
 OutputFormat = Literal["same", "jpeg", "png", "tiff", "jp2", "webp", "bmp"]
 Colour = NDArray[np.float16]
+ColourOf = Callable[[int, Scan], Colour]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +34,16 @@ class RenderSettings:
     """Side in pixels of the square that the network sees; 0 takes the size that the bundle was trained at."""
     upsampling: Literal["guided", "plain"] = "guided"
     """How colour comes to full size: along the edges of the luminance, or by plain interpolation."""
+    in_colour: Literal["skip", "copy", "recolor"] = "skip"
+    """What becomes of scans that are in colour already; toned prints are not. Copied ones stay as they are."""
     output_format: OutputFormat = "same"
     """Format of the outputs; another than the scan's own appends its ending to the key."""
     quality: int = 92
-    """Quality of JPEG and WebP outputs, 1 to 100."""
+    """Quality of JPEG and WebP outputs, 1 to 100. A JPEG that stays one keeps its luma: then it is the chroma's."""
     max_pixels: int = MAX_PIXELS
     """Pictures with more pixels than this are refused before they are decoded."""
+    digital_source_type: DigitalSourceType = DEFAULT_SOURCE_TYPE
+    """IPTC's term for what outputs are, written into their XMP."""
 
     def __post_init__(self) -> None:
         """Check the values; raises ValueError naming the field."""
@@ -41,49 +54,81 @@ class RenderSettings:
         if self.max_pixels < 1:
             raise ValueError(f"max-pixels must be at least 1, not {self.max_pixels}")
 
+    @property
+    def digest(self) -> str:
+        """SHA-256, hexadecimal, of all that decides what an output looks like, or whether there is one."""
+        decisive = asdict(self)
+        del decisive["max_pixels"]  # decides about scans that fail, and those are tried again anyway
+        return hashlib.sha256(repr(sorted(decisive.items())).encode()).hexdigest()
+
     def form_of(self, source: str) -> str:
         """Name the format in which a scan of the format `source` is written."""
         return source if self.output_format == "same" else self.output_format
 
-    def key_of(self, key: str, source: str) -> str:
-        """Name the output of a scan: its own key, with an ending for another format, so that no two outputs collide."""
-        form = self.form_of(source)
-        return key if form == source else key + EXTENSIONS[form]
+    def origin(self, source_name: str, data: bytes, bundle_digest: str) -> Origin:
+        """Say what an output will be made of, and by what."""
+        return Origin(
+            source_name=source_name,
+            source_sha256=hashlib.sha256(data).hexdigest(),
+            bundle_digest=bundle_digest,
+            software=f"Colornet {__version__}",
+            digital_source_type=self.digital_source_type,
+            settings=self.digest,
+        )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rendered:
     """An output and what the ledger says of it."""
 
     data: bytes
     form: str
+    extension: str
+    """What its key has behind the source's: empty, unless the format is another."""
     width: int
     height: int
     pages: int
     pixels: int
+    """Of all pages."""
+    note: str | None = None
+    """What an archivist should know of it."""
 
 
-def render(source: Source, colour_of: Callable[[int, Scan], Colour], settings: RenderSettings) -> Rendered:
-    """Give every page of a scan its colour.
+def render(
+    source: Source,
+    colour_of: ColourOf,
+    settings: RenderSettings,
+    origin: Origin,
+    credentials: Credentials | None = None,
+) -> Rendered:
+    """Give every page of a scan its colour, and let the output say what it is.
 
     Args:
         source: the opened scan.
         colour_of: gives, for a page's number and the page, (2, S, S) float16: a* and b* in [-128, 127] for
             `frame.prepare(page, S)`.
         settings: how it is rendered.
+        origin: what the output says of itself.
+        credentials: with which a C2PA manifest is signed, for the formats that C2PA knows.
 
     Raises:
-        ScanError: if a page cannot be decoded.
+        InColourError: if it is in colour already, and such scans are skipped.
+        ScanError: if a page cannot be decoded, or the output not be signed.
     """
+    first = source.page(0)
+    if settings.in_colour != "recolor" and is_in_colour(first):
+        return _unchanged(source, first, settings)
     form = settings.form_of(source.form)
-    if form == "tiff":
-        return _render_tiff(source, colour_of, settings)
-    scan = source.page(0)
-    planes = colour_planes(scan, colour_of(0, scan), settings)
-    bits = scan.bits if form in DEEP else 8
-    rgb = join(scan.codes, scan.lightness, planes, bits)
-    data = encode(rgb, _alpha(scan, bits), form, quality=settings.quality)
-    return Rendered(data, form, scan.width, scan.height, 1, scan.pixels)
+    output = _picture(source, first, colour_of, settings, form, origin)
+    if credentials is not None:
+        data = sign(output.data, form, source.data, source.form, credentials, origin)
+        return Rendered(**{**vars(output), "data": data})
+    return output
+
+
+def is_in_colour(scan: Scan) -> bool:
+    """Tell whether a scan has more colour than a toned print."""
+    return scan.thumbnail is not None and colour_beyond_tone(scan.thumbnail) > COLOURFUL
 
 
 def colour_planes(scan: Scan, ab: Colour, settings: RenderSettings) -> NDArray[np.float32]:
@@ -95,17 +140,66 @@ def colour_planes(scan: Scan, ab: Colour, settings: RenderSettings) -> NDArray[n
     return follow_lightness(small, shrink(scan, *frame.stored_size))
 
 
-def _render_tiff(source: Source, colour_of: Callable[[int, Scan], Colour], settings: RenderSettings) -> Rendered:
-    output, first, pixels = None, None, 0
+def _unchanged(source: Source, first: Scan, settings: RenderSettings) -> Rendered:
+    if settings.in_colour == "skip":
+        raise InColourError("already in colour")
+    return Rendered(
+        data=source.data,
+        form=source.form,
+        extension="",
+        width=first.width,
+        height=first.height,
+        pages=source.page_count,
+        pixels=first.pixels,
+        note="already in colour: copied",
+    )
+
+
+def _picture(
+    source: Source, first: Scan, colour_of: ColourOf, settings: RenderSettings, form: str, origin: Origin
+) -> Rendered:
+    words = [metadata.for_output(provenance.describe(page, origin), form) for page in source.metadata()]
+    if form == "tiff":
+        data, pages, pixels = _render_tiff(source, first, colour_of, settings, words)
+    else:
+        data = metadata.embed(_render_one(source, first, colour_of(0, first), settings, form), form, words[0])
+        pages, pixels = 1, first.pixels
+    left_out = source.page_count - pages
+    return Rendered(
+        data=data,
+        form=form,
+        extension="" if form == source.form else EXTENSIONS[form],
+        width=first.width,
+        height=first.height,
+        pages=pages,
+        pixels=pixels,
+        note=f"{left_out} pages left out: {form} holds one" if left_out else None,
+    )
+
+
+def _render_one(source: Source, scan: Scan, ab: Colour, settings: RenderSettings, form: str) -> bytes:
+    planes = colour_planes(scan, ab, settings)
+    if form == source.form == "jpeg" and scan.plain and jpeg_luma.keeps_luma(source.data):
+        cb, cr = chroma_planes(scan.codes, scan.lightness, planes)
+        return jpeg_luma.recolor(source.data, cb, cr, quality=settings.quality)
+    bits = scan.bits if form in DEEP else 8
+    rgb = join(scan.codes, scan.lightness, planes, bits)
+    return encode(rgb, _alpha(scan, bits), form, quality=settings.quality)
+
+
+def _render_tiff(
+    source: Source, first: Scan, colour_of: ColourOf, settings: RenderSettings, words: list[metadata.Metadata]
+) -> tuple[bytes, int, int]:
+    output, pixels = TiffOutput(source.layout(0)), 0
     for index in range(source.page_count):
-        scan = source.page(index)
+        scan = first if index == 0 else source.page(index)
         layout = source.layout(index)
-        output = output or TiffOutput(layout)
         planes = colour_planes(scan, colour_of(index, scan), settings)
         output.add(_bands(scan, planes, layout), scan, layout, quality=settings.quality)
-        first, pixels = first or scan, pixels + scan.pixels
-    assert output is not None and first is not None  # a source has a page
-    return Rendered(output.finish(), "tiff", first.width, first.height, source.page_count, pixels)
+        pixels += scan.pixels
+    file = output.finish()
+    metadata.embed_pages(file, words)
+    return file.getvalue(), source.page_count, pixels
 
 
 def _bands(scan: Scan, planes: NDArray[np.float32], layout: Layout) -> Iterator[NDArray[np.generic]]:
@@ -117,7 +211,7 @@ def _bands(scan: Scan, planes: NDArray[np.float32], layout: Layout) -> Iterator[
         yield rgb if scan.alpha is None else np.dstack([rgb, scan.alpha[row : row + step]])
 
 
-def _alpha(scan: Scan, bits: int) -> NDArray[np.uint8] | NDArray[np.uint16] | None:
+def _alpha(scan: Scan, bits: int) -> Pixels | None:
     if scan.alpha is None or scan.bits == bits:
         return scan.alpha
     return (scan.alpha >> 8).astype(np.uint8)

@@ -11,8 +11,8 @@ import json
 import logging
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,6 +23,7 @@ from colornet import bundle as bundles
 from colornet import storage
 from colornet.archive import inventory, ledger, stages
 from colornet.archive.stages import Work
+from colornet.content_credentials import Credentials
 from colornet.errors import SettingsError
 from colornet.predict import Precision
 from colornet.render import RenderSettings
@@ -64,6 +65,10 @@ class ColorizeSettings:
     """Arithmetic of the generator; auto takes bfloat16 where the processor has it."""
     predict_batch: int = 16
     """Pictures predicted at once in the split layout."""
+    certificates: str | None = None
+    """PEM file with the certificate chain that C2PA manifests are signed with; needs --key too."""
+    key: str | None = None
+    """PEM file with the certificate's private key. Both must be at these paths on every node."""
     fail_on_errors: bool = False
     """End with exit code 1 if any scan failed."""
 
@@ -79,8 +84,17 @@ class ColorizeSettings:
             raise ValueError(f"gpu-share must be from 0 to 1, not {self.gpu_share}")
         if self.predict_batch < 1:
             raise ValueError(f"predict-batch must be at least 1, not {self.predict_batch}")
+        if (self.certificates is None) != (self.key is None):
+            raise ValueError("certificates and key belong together: give both or none")
         if self.gpu_share and self.layout == "fused":
             raise ValueError("layout fused runs on CPUs: leave gpu-share at 0, or take layout split")
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """What C2PA manifests are signed with, if anything."""
+        if self.certificates is None or self.key is None:
+            return None
+        return Credentials(certificates=self.certificates, key=self.key)
 
     @property
     def split(self) -> bool:
@@ -98,11 +112,13 @@ def colorize(settings: ColorizeSettings) -> int:
         output=output,
         model=storage.normalize(settings.model),
         bundle_digest=bundle.digest,
-        size=settings.render.size or bundle.image_size,
-        render=settings.render,
+        render=replace(settings.render, size=settings.render.size or bundle.image_size),
+        credentials=settings.credentials,
         device="cuda" if settings.gpu_share else "cpu",
         precision=settings.precision,
     )
+    if work.credentials is not None:
+        work.credentials.check()
     scans = inventory.read_inventory(source)
     storage.check_writable(storage.join(output, "_colornet"))
     todo = ledger.pending(scans, _current(work))
@@ -146,6 +162,7 @@ def _stream(todo: pa.Table, work: Work, settings: ColorizeSettings, *, alone: bo
     dataset = ray.data.from_arrow(blocks)
     wired = _split(dataset, work, settings, alone) if settings.split else _fused(dataset, work, settings, alone)
     for batch in wired.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        assert isinstance(batch, pa.Table)  # as batch_format asks
         if batch.num_rows:
             yield batch
 
@@ -193,7 +210,7 @@ def _fused(dataset: ray.data.Dataset, work: Work, settings: ColorizeSettings, al
 
 def _split(dataset: ray.data.Dataset, work: Work, settings: ColorizeSettings, alone: bool) -> ray.data.Dataset:
     prepared = dataset.map_batches(
-        _prepare, batch_size=None, batch_format="pyarrow", fn_args=(work,), num_cpus=0.5, **_BOUNDED_TASKS
+        cast(Any, _prepare), batch_size=None, batch_format="pyarrow", fn_args=(work,), num_cpus=0.5, **_BOUNDED_TASKS
     )
     predicted = prepared.map_batches(
         stages.Predict,
@@ -206,7 +223,7 @@ def _split(dataset: ray.data.Dataset, work: Work, settings: ColorizeSettings, al
         **_BOUNDED_ACTORS,
     )
     return predicted.map_batches(
-        _render, batch_size=None, batch_format="pyarrow", fn_args=(work,), num_cpus=0.5, **_BOUNDED_TASKS
+        cast(Any, _render), batch_size=None, batch_format="pyarrow", fn_args=(work,), num_cpus=0.5, **_BOUNDED_TASKS
     )
 
 

@@ -2,20 +2,22 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import skimage.data
 import torch
 
 from colornet import bundle as bundles
 from colornet.archive import inventory, ledger, stages
 from colornet.bundle import Bundle
-from colornet.render import RenderSettings
 from colornet.errors import BundleError, SettingsError
 from colornet.networks import build_generator
+from colornet.render import RenderSettings
 from tests import pictures
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -149,8 +151,7 @@ def work(tmp_path) -> stages.Work:
         output=str(tmp_path / "out"),
         model=str(tmp_path / "bundle"),
         bundle_digest=digest,
-        size=32,
-        render=RenderSettings(max_pixels=30_000),
+        render=RenderSettings(size=32, in_colour="recolor", max_pixels=30_000),
     )
 
 
@@ -200,6 +201,21 @@ def test_both_layouts_give_the_same_bytes(archive, work, tmp_path):
     assert outputs(work) == first
 
 
+@pytest.mark.parametrize("layout", [fused, split])
+@pytest.mark.parametrize(("choice", "status"), [("skip", "skipped"), ("copy", "done"), ("recolor", "done")])
+def test_scans_in_colour_are_skipped_copied_or_recolored(archive, work, layout, choice, status):
+    data = pictures.encoded(skimage.data.astronaut(), "JPEG", quality=90)
+    (archive / "astronaut.jpg").write_bytes(data)
+    work = replace(work, render=replace(work.render, in_colour=choice, max_pixels=10**6))
+    (row,) = layout(work, inventory.read_inventory(str(archive / "astronaut.jpg"))).to_pylist()
+    assert row["status"] == status
+    written = outputs(work)
+    if choice == "skip":
+        assert "already in colour" in row["reason"] and not written
+    else:
+        assert (written["astronaut.jpg"] == data) == (choice == "copy")
+
+
 def test_a_source_that_changed_is_a_failed_row(archive, work):
     scans = inventory.read_inventory(str(archive / "landscape.jpg"))
     (archive / "landscape.jpg").write_bytes(pictures.encoded(pictures.gray(10, 10), "JPEG"))
@@ -233,9 +249,8 @@ def test_a_bundle_exchanged_while_the_job_runs_is_refused(work):
 
 def test_settings_that_show_change_the_digest(work):
     def digest(**options) -> str:
-        return stages.Work(
-            output="o", model="m", bundle_digest="b", size=options.pop("size", 32), render=RenderSettings(**options)
-        ).settings_digest
+        return RenderSettings(**options).digest
 
     assert digest() == digest(max_pixels=5)
-    assert len({digest(), digest(quality=90), digest(size=64)}) == 3
+    several = {digest(), digest(quality=90), digest(size=64), digest(in_colour="copy"), digest(upsampling="plain")}
+    assert len(several) == 5

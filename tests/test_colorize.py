@@ -1,11 +1,14 @@
 """Luminance in, the same scan in colour out."""
 
+import hashlib
 import io
 
 import imagecodecs
 import numpy as np
 import pytest
+import simplejpeg
 import skimage.color
+import skimage.data
 import tifffile
 import torch
 from hypothesis import given
@@ -15,11 +18,12 @@ from torch import nn
 
 from colornet.bundle import Bundle
 from colornet.colorize import Colorizer
+from colornet.errors import InColourError
 from colornet.frame import Frame, prepare, turn
 from colornet.networks import build_generator
 from colornet.predict import Predictor
 from colornet.render import RenderSettings
-from colornet.scans import Scan, decode, open_source
+from colornet.scans import Scan, decode, metadata, open_source
 from tests import pictures
 
 
@@ -211,10 +215,41 @@ def test_plain_and_guided_differ_only_in_colour():
     assert not np.array_equal(guided.thumbnail, plain.thumbnail)
 
 
-def test_keys_of_another_format_do_not_collide():
-    settings = RenderSettings(output_format="png")
-    keys = [settings.key_of("box/a.tif", "tiff"), settings.key_of("box/a.jpg", "jpeg"), settings.key_of("b.png", "png")]
-    assert keys == ["box/a.tif.png", "box/a.jpg.png", "b.png"]
+def test_a_gray_jpeg_keeps_its_luma_bit_for_bit():
+    for options in ({}, {"progressive": True}, {"quality": 35}):
+        data = pictures.encoded(pictures.gray(101, 77), "JPEG", **options)
+        output = Colorizer(bundle())(data)
+        assert simplejpeg.decode_jpeg_header(output)[2] == "YCbCr"
+        np.testing.assert_array_equal(
+            simplejpeg.decode_jpeg(output, "GRAY", strict=True), simplejpeg.decode_jpeg(data, "GRAY", strict=True)
+        )
+
+
+def test_a_jpeg_with_another_gray_profile_is_rendered_through_its_pixels():
+    """Its luma means something else than sRGB gray: to keep the bits would change the picture."""
+    linear = imagecodecs.cms_profile("gray", gamma=1.0)
+    data = pictures.encoded(pictures.gray(64, 64), "JPEG", icc_profile=linear, quality=98)
+    source, result = decode(data), decode(Colorizer(bundle())(data))
+    difference = result.lightness[result.codes] - source.lightness[source.codes]
+    assert np.abs(difference).mean() < 1.5
+
+
+def test_outputs_say_what_they_are():
+    data = pictures.encoded(pictures.gray(64, 64), "JPEG", dpi=(300, 300))
+    output = Colorizer(bundle()).render(data, name="box/42.jpg").data
+    words = metadata.read(output, "jpeg")
+    packet = words.xmp.decode()
+    assert "digitalsourcetype/compositeWithTrainedAlgorithmicMedia" in packet
+    assert hashlib.sha256(data).hexdigest() in packet and "42.jpg" in packet and "Colornet" in packet
+    assert words.dpi == (300, 300) and words.icc == metadata.profiles.srgb()
+
+
+def test_scans_in_colour_are_skipped_unless_asked():
+    data = pictures.encoded(skimage.data.astronaut(), "PNG")
+    with pytest.raises(InColourError):
+        Colorizer(bundle())(data)
+    assert Colorizer(bundle(), RenderSettings(in_colour="copy"))(data) == data
+    assert Colorizer(bundle(), RenderSettings(in_colour="recolor"))(data) != data
 
 
 def test_each_picture_is_predicted_as_if_alone():

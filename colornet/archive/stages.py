@@ -14,7 +14,7 @@ import platform
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,11 +25,12 @@ from numpy.typing import NDArray
 from colornet import bundle as bundles
 from colornet import storage
 from colornet.archive import inventory, ledger
-from colornet.errors import BundleError, ColornetError, ScanError
+from colornet.content_credentials import Credentials
+from colornet.errors import BundleError, ColornetError, InColourError, ScanError
 from colornet.frame import prepare
 from colornet.predict import Precision, Predictor
-from colornet.render import Rendered, RenderSettings, render
-from colornet.scans import CONTENT_TYPES, Scan, open_source
+from colornet.render import ColourOf, Rendered, RenderSettings, is_in_colour, render
+from colornet.scans import CONTENT_TYPES, Scan, Source, open_source
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +38,11 @@ Row = dict[str, Any]
 READ_AHEAD = 4
 """Scans whose bytes are fetched before their turn comes: a bound on memory, and enough to hide a store's latency."""
 
-PREPARED = pa.schema([*inventory.SCHEMA, pa.field("lightness", pa.binary()), pa.field("reason", pa.string())])
-"""Between prepare and predict: scaled L* (pages, S, S) float16 as bytes, or the reason why there is none."""
-PREDICTED = pa.schema([*inventory.SCHEMA, pa.field("ab", pa.binary()), pa.field("reason", pa.string())])
-"""Between predict and render: a*, b* (pages, 2, S, S) float16 as bytes, or the reason why there is none."""
+_OUTCOME = (pa.field("status", pa.string()), pa.field("reason", pa.string()))
+PREPARED = pa.schema([*inventory.SCHEMA, pa.field("lightness", pa.binary()), *_OUTCOME])
+"""Between prepare and predict: scaled L* (pages, S, S) float16 as bytes, or what became of it."""
+PREDICTED = pa.schema([*inventory.SCHEMA, pa.field("ab", pa.binary()), *_OUTCOME])
+"""Between predict and render: a*, b* (pages, 2, S, S) float16 as bytes, or what became of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,10 +55,10 @@ class Work:
     """Folder or prefix of the bundle."""
     bundle_digest: str
     """Of the bundle that the run was planned with."""
-    size: int
-    """Side in pixels of the square that the network sees."""
     render: RenderSettings
-    """What else decides what an output looks like."""
+    """What else decides what an output looks like; its size is not 0."""
+    credentials: Credentials | None = None
+    """With which C2PA manifests are signed; the files must be at these paths on every node."""
     device: str = "cpu"
     """Where the generator runs."""
     precision: Precision = "auto"
@@ -65,9 +67,12 @@ class Work:
     @property
     def settings_digest(self) -> str:
         """SHA-256, hexadecimal, of all settings that decide what an output looks like."""
-        decisive = {**asdict(self.render), "size": self.size}
-        del decisive["max_pixels"]  # decides whether there is an output, not what it looks like
-        return hashlib.sha256(repr(sorted(decisive.items())).encode()).hexdigest()
+        return self.render.digest
+
+    def colorize(self, row: Row, source: Source, colour_of: ColourOf) -> Rendered:
+        """Give an opened scan its colour."""
+        origin = self.render.origin(row["key"], source.data, self.bundle_digest)
+        return render(source, colour_of, self.render, origin, self.credentials)
 
 
 # --- steps: one scan each --------------------------------------------------------------------------------------------
@@ -83,13 +88,14 @@ def fetch(row: Row) -> storage.StoredObject:
 
 def store(work: Work, row: Row, source_form: str, rendered: Rendered) -> Row:
     """Write the finished picture under the source's key and return what the ledger says of it."""
-    output_uri = storage.join(work.output, work.render.key_of(row["key"], source_form))
+    output_uri = storage.join(work.output, row["key"] + rendered.extension)
     storage.write(output_uri, rendered.data, CONTENT_TYPES[rendered.form])
     return {
         "output_uri": output_uri,
         "output_size": len(rendered.data),
         "output_sha256": hashlib.sha256(rendered.data).hexdigest(),
         "status": "done",
+        "reason": rendered.note,
         "width": rendered.width,
         "height": rendered.height,
         "pixels": rendered.pixels,
@@ -103,12 +109,14 @@ def failure(reason: str) -> Row:
     return {"status": "failed", "reason": reason}
 
 
-def reason_of(error: Exception, row: Row) -> str:
+def outcome_of(error: Exception, row: Row) -> Row:
     """Put an error into the words of the ledger, and into the log if nobody foresaw it."""
+    if isinstance(error, InColourError):
+        return {"status": "skipped", "reason": str(error)}
     if isinstance(error, ColornetError):
-        return str(error)
+        return failure(str(error))
     log.error("unexpected error at %s", row["source_uri"], exc_info=error)
-    return f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return failure(f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}")
 
 
 def complete(work: Work, row: Row, outcome: Row, seconds: float) -> Row:
@@ -163,13 +171,13 @@ class Colorize:
             found = reading.result()
             row = {**row, "source_size": len(found.data), "source_version": found.version}
             source = open_source(found.data, max_pixels=self.work.render.max_pixels)
-            rendered = render(source, self._predict, self.work.render)
+            rendered = self.work.colorize(row, source, self._predict)
         except Exception as error:
-            return _Finish(self.work, row, started, failure(reason_of(error, row)))
+            return _Finish(self.work, row, started, outcome_of(error, row))
         return _Finish(self.work, row, started, self.threads.submit(store, self.work, row, source.form, rendered))
 
     def _predict(self, _: int, scan: Scan) -> NDArray[np.float16]:
-        return self.predictor(prepare(scan, self.work.size)[None])[0]
+        return self.predictor(prepare(scan, self.work.render.size)[None])[0]
 
 
 @dataclass(frozen=True)
@@ -185,7 +193,7 @@ class _Finish:
         try:
             outcome = self.outcome.result() if isinstance(self.outcome, Future) else self.outcome
         except Exception as error:
-            outcome = failure(reason_of(error, self.row))
+            outcome = outcome_of(error, self.row)
         return complete(self.work, self.row, outcome, time.perf_counter() - self.started)
 
 
@@ -208,10 +216,17 @@ class Prepare:
         try:
             found = fetch(row)
             source = open_source(found.data, max_pixels=self.work.render.max_pixels)
-            small = np.stack([prepare(source.page(index), self.work.size) for index in range(source.page_count)])
+            small = self._reduce(source)
         except Exception as error:
-            return {**row, "reason": reason_of(error, row)}
+            return {**row, **outcome_of(error, row)}
         return {**row, "source_version": found.version, "lightness": small.tobytes()}
+
+    def _reduce(self, source: Source) -> NDArray[np.float16]:
+        """Stack what the network sees of each page; nothing of a scan that will be skipped or copied."""
+        first, size = source.page(0), self.work.render.size
+        if self.work.render.in_colour == "skip" and is_in_colour(first):
+            raise InColourError("already in colour")
+        return np.stack([prepare(source.page(index) if index else first, size) for index in range(source.page_count)])
 
 
 class Predict:
@@ -225,9 +240,9 @@ class Predict:
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Predict colour for all scans of the batch at once."""
         rows = batch.to_pylist()
-        sound = [row for row in rows if row["reason"] is None]
+        sound = [row for row in rows if row["status"] is None]
         if sound:
-            pages = [_pages(row["lightness"], self.work.size) for row in sound]
+            pages = [_pages(row["lightness"], self.work.render.size) for row in sound]
             ab = self.predictor(np.concatenate(pages))
             ends = np.cumsum([len(each) for each in pages])
             for row, part in zip(sound, np.split(ab, ends[:-1]), strict=True):
@@ -250,15 +265,16 @@ class Render:
     def _render(self, row: Row) -> Row:
         started = time.perf_counter()
         try:
-            outcome = self._colour(row) if row["reason"] is None else failure(row["reason"])
+            known = {"status": row["status"], "reason": row["reason"]}
+            outcome = self._colour(row) if row["status"] is None else known
         except Exception as error:
-            outcome = failure(reason_of(error, row))
+            outcome = outcome_of(error, row)
         return complete(self.work, row, outcome, time.perf_counter() - started)
 
     def _colour(self, row: Row) -> Row:
         source = open_source(fetch(row).data, max_pixels=self.work.render.max_pixels)
-        ab = np.frombuffer(row["ab"], np.float16).reshape(-1, 2, self.work.size, self.work.size)
-        rendered = render(source, lambda index, _: ab[index], self.work.render)
+        ab = np.frombuffer(row["ab"], np.float16).reshape(-1, 2, self.work.render.size, self.work.render.size)
+        rendered = self.work.colorize(row, source, lambda index, _: ab[index])
         return store(self.work, row, source.form, rendered)
 
 

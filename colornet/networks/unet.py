@@ -14,7 +14,7 @@ class ConvBlock(nn.Module):
     def __init__(self, channels_in: int, channels_out: int, activation: nn.Module, stride: int = 1) -> None:
         """Build the block; padding keeps the size (divided by `stride`)."""
         super().__init__()
-        self.conv: nn.Module = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1)
+        self.conv = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1)
         self.norm: nn.Module = nn.BatchNorm2d(channels_out)
         self.activation = activation
 

@@ -13,8 +13,9 @@ import simplejpeg
 from PIL import Image
 
 from colornet.errors import ScanError
-from colornet.scans import pixels, profiles
+from colornet.scans import metadata, pixels, profiles
 from colornet.scans.limits import MAX_PIXELS, check_size
+from colornet.scans.metadata import Metadata
 from colornet.scans.scan import Scan
 from colornet.scans.tiff import Layout, TiffSource
 
@@ -22,8 +23,6 @@ from colornet.scans.tiff import Layout, TiffSource
 Image.MAX_IMAGE_PIXELS = None
 
 T = TypeVar("T")
-
-ORIENTATION = 0x0112
 
 FORMATS = ("jpeg", "png", "tiff", "jp2", "j2k", "webp", "bmp")
 """The formats that are read and written, as they are called in settings and in the ledger."""
@@ -44,12 +43,20 @@ _SIGNATURES = {
 class Source(Protocol):
     """An opened file: its pages are decoded one at a time."""
 
-    form: str
-    """One of FORMATS."""
+    @property
+    def form(self) -> str:
+        """One of FORMATS."""
+
+    @property
+    def data(self) -> bytes:
+        """The encoded bytes."""
 
     @property
     def page_count(self) -> int:
         """Pages; 1 in all formats but TIFF."""
+
+    def metadata(self) -> list[Metadata]:
+        """Read what each page says of itself; damage to that is no error."""
 
     def page(self, index: int) -> Scan:
         """Decode one page."""
@@ -61,12 +68,16 @@ class Source(Protocol):
 @dataclass(frozen=True)
 class _OnePicture:
     form: str
+    data: bytes
     decode: Callable[[], Scan]
-    orientation: int = 1
+    words: Metadata
     page_count: int = 1
 
+    def metadata(self) -> list[Metadata]:
+        return [self.words]
+
     def page(self, index: int) -> Scan:
-        return replace(self.decode(), orientation=self.orientation)
+        return replace(self.decode(), orientation=self.words.orientation)
 
     def layout(self, index: int) -> Layout:
         return Layout()
@@ -83,8 +94,15 @@ class _Strict:
         return self.source.form
 
     @property
+    def data(self) -> bytes:
+        return self.source.data
+
+    @property
     def page_count(self) -> int:
         return self.source.page_count
+
+    def metadata(self) -> list[Metadata]:
+        return self.source.metadata()
 
     def page(self, index: int) -> Scan:
         return _strictly(self.form, lambda: self.source.page(index))
@@ -148,7 +166,8 @@ def _open_jpeg(data: bytes, max_pixels: int) -> Source:
     """A JPEG; of an MPO, which is several JPEGs in one file, the first."""
     height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=True)
     check_size(width, height, max_pixels)
-    icc, orientation = _header(data, "JPEG")
+    words = metadata.read(data, "jpeg")
+    icc = words.icc
 
     def work() -> Scan:
         if colorspace in ("CMYK", "YCCK"):
@@ -159,15 +178,16 @@ def _open_jpeg(data: bytes, max_pixels: int) -> Source:
             return pixels.from_gray(simplejpeg.decode_jpeg(data, "GRAY", strict=True)[..., 0], icc=icc)
         return pixels.from_rgb(simplejpeg.decode_jpeg(data, "RGB", strict=True), icc=icc)
 
-    return _OnePicture("jpeg", work, orientation)
+    return _OnePicture("jpeg", data, work, words)
 
 
 def _open_png(data: bytes, max_pixels: int) -> Source:
     if data[12:16] != b"IHDR":
         raise ScanError("damaged PNG: it does not begin with a header")
-    check_size(*struct.unpack(">II", data[16:24]), max_pixels)
-    icc, orientation = _header(data, "PNG")
-    return _OnePicture("png", lambda: pixels.from_channels(imagecodecs.png_decode(data), icc=icc), orientation)
+    width, height = struct.unpack(">II", data[16:24])
+    check_size(width, height, max_pixels)
+    words = metadata.read(data, "png")
+    return _OnePicture("png", data, lambda: pixels.from_channels(imagecodecs.png_decode(data), icc=words.icc), words)
 
 
 def _open_jpeg2000(data: bytes, max_pixels: int, form: str) -> Source:
@@ -181,20 +201,20 @@ def _open_jpeg2000(data: bytes, max_pixels: int, form: str) -> Source:
     if components > 4 or depth & 0x80 or (depth & 0x7F) + 1 > 16:
         raise ScanError(f"JPEG 2000 of {components} components of {depth:#x} is no picture that Colornet knows")
 
-    icc, orientation = _header(data, "JPEG2000")
+    words = metadata.read(data, form)
 
     def work() -> Scan:
         samples = imagecodecs.jpeg2k_decode(data)
-        return pixels.from_channels(pixels.widen(samples, (depth & 0x7F) + 1), icc=icc)
+        return pixels.from_channels(pixels.widen(samples, (depth & 0x7F) + 1), icc=words.icc)
 
-    return _OnePicture(form, work, orientation)
+    return _OnePicture(form, data, work, words)
 
 
 def _open_webp(data: bytes, max_pixels: int) -> Source:
     with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
         check_size(image.width, image.height, max_pixels)
-    icc, orientation = _header(data, "WEBP")
-    return _OnePicture("webp", lambda: pixels.from_channels(imagecodecs.webp_decode(data), icc=icc), orientation)
+    words = metadata.read(data, "webp")
+    return _OnePicture("webp", data, lambda: pixels.from_channels(imagecodecs.webp_decode(data), icc=words.icc), words)
 
 
 def _open_bmp(data: bytes, max_pixels: int) -> Source:
@@ -205,17 +225,7 @@ def _open_bmp(data: bytes, max_pixels: int) -> Source:
         with Image.open(io.BytesIO(data), formats=["BMP"]) as image:
             return pixels.from_channels(np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB")))
 
-    return _OnePicture("bmp", work)
-
-
-def _header(data: bytes, form: str) -> tuple[bytes | None, int]:
-    """The ICC profile and the orientation, as far as they can be read: whether all is sound is the decoder's to say."""
-    try:
-        with Image.open(io.BytesIO(data), formats=[form]) as image:
-            orientation = image.getexif().get(ORIENTATION, 1)
-            return image.info.get("icc_profile"), orientation if orientation in range(1, 9) else 1
-    except Exception:
-        return None, 1
+    return _OnePicture("bmp", data, work, metadata.read(data, "bmp"))
 
 
 _OPENERS: dict[str, Callable[[bytes, int], Source]] = {

@@ -5,10 +5,9 @@ import io
 import imagecodecs
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 from PIL import Image
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+from colornet.scans.scan import Pixels
 
 CONTENT_TYPES = {
     "jpeg": "image/jpeg",
@@ -44,11 +43,11 @@ def encode(rgb: Pixels, alpha: Pixels | None, form: str, *, quality: int = 92) -
     if form == "jpeg":
         return simplejpeg.encode_jpeg(rgb, quality=quality, colorspace="RGB", colorsubsampling="420")
     if form == "png":
-        return imagecodecs.png_encode(pixels, level=4)
+        return bytes(imagecodecs.png_encode(pixels, level=4))
     if form in ("jp2", "j2k"):
-        return imagecodecs.jpeg2k_encode(pixels, reversible=True, codecformat=form)
+        return bytes(imagecodecs.jpeg2k_encode(pixels, reversible=True, codecformat=form))
     if form == "webp":
-        return imagecodecs.webp_encode(pixels, level=quality)
+        return bytes(imagecodecs.webp_encode(pixels, level=quality))
     if form == "bmp":
         buffer = io.BytesIO()
         Image.fromarray(rgb).save(buffer, "BMP")

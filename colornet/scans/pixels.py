@@ -1,5 +1,7 @@
 """Decoded samples, whatever their kind, to a Scan."""
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -7,10 +9,10 @@ from PIL import Image
 from colornet.errors import ScanError
 from colornet.lightness import even_lightness, gray_lightness, lightness_codes
 from colornet.scans import profiles
-from colornet.scans.scan import Scan
+from colornet.scans.scan import Pixels, Scan
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 THUMBNAIL_SIDE = 256
+_SAME_LIGHTNESS = 0.5  # L*; profiles of "sRGB gray" differ by rounding
 
 
 def widen(samples: NDArray[np.generic], bits: int) -> Pixels:
@@ -21,7 +23,7 @@ def widen(samples: NDArray[np.generic], bits: int) -> Pixels:
         bits: 1 to 16.
     """
     if bits in (8, 16):
-        return samples  # type: ignore[return-value]
+        return samples
     full = np.uint32(255 if bits < 8 else 65535)
     levels = np.uint32(2**bits - 1)
     table = (np.arange(levels + 1, dtype=np.uint32) * full + levels // 2) // levels
@@ -54,9 +56,16 @@ def from_gray(gray: Pixels, alpha: Pixels | None = None, *, icc: bytes | None = 
     """
     bits = 8 * gray.itemsize
     table = None if icc is None else profiles.gray_lightness(icc, bits)
-    if table is None:
+    plain = table is None or bool(np.abs(table - gray_lightness(bits)).max() < _SAME_LIGHTNESS)
+    if plain or table is None:
         table = gray_lightness(bits)
-    return Scan(codes=np.ascontiguousarray(gray), lightness=table[::-1] if inverted else table, bits=bits, alpha=alpha)
+    return Scan(
+        codes=np.ascontiguousarray(gray),
+        lightness=table[::-1] if inverted else table,
+        bits=bits,
+        alpha=alpha,
+        plain=plain,
+    )
 
 
 def from_rgb(rgb: Pixels, alpha: Pixels | None = None, *, icc: bytes | None = None) -> Scan:
@@ -65,13 +74,15 @@ def from_rgb(rgb: Pixels, alpha: Pixels | None = None, *, icc: bytes | None = No
     Where red, green and blue agree everywhere, it is a gray scan that was saved in colour, and keeps its gray levels.
     """
     srgb = np.ascontiguousarray(rgb if icc is None else profiles.rgb_to_srgb(rgb, icc))
+    plain = icc is None or profiles.is_srgb(icc)
     if _is_gray(srgb):
-        return from_gray(srgb[..., 0], alpha)
+        return replace(from_gray(srgb[..., 0], alpha), plain=plain)
     return Scan(
         codes=lightness_codes(srgb),
         lightness=even_lightness(),
         bits=8 * srgb.itemsize,
         alpha=alpha,
+        plain=plain,
         thumbnail=_thumbnail(srgb),
     )
 

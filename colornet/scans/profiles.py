@@ -9,22 +9,14 @@ import functools
 import imagecodecs
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ImageCms
 
 from colornet.lightness import even_lightness, lightness_codes
+from colornet.scans.metadata.profiles import srgb
+from colornet.scans.scan import Pixels
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 # Left to itself, Little CMS resamples curves so coarsely that L* of dark tones is off by up to 5. In 8 bits it is off
 # by a level at most, and ten times as fast.
 _NO_OPTIMIZATION = 0x0100
-
-
-@functools.cache
-def srgb_profile() -> bytes:
-    """An sRGB profile, the same bytes every time."""
-    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
-    profile[24:36] = bytes(12)  # the moment of its making
-    return bytes(profile)
 
 
 @functools.lru_cache(maxsize=64)
@@ -37,7 +29,7 @@ def gray_lightness(icc: bytes, bits: int) -> NDArray[np.float32] | None:
 
 def rgb_to_srgb(pixels: Pixels, icc: bytes) -> Pixels:
     """Convert (H, W, 3) of a profile to sRGB of the same depth; unchanged if the profile is sRGB or cannot be used."""
-    if _is_srgb(icc):
+    if is_srgb(icc):
         return pixels
     converted = _transform(pixels, icc, "rgb")
     return pixels if converted is None else converted
@@ -57,7 +49,7 @@ def cmyk_to_srgb(pixels: Pixels, icc: bytes | None) -> Pixels:
 
 
 @functools.lru_cache(maxsize=64)
-def _is_srgb(icc: bytes) -> bool:
+def is_srgb(icc: bytes) -> bool:
     """Whether a profile changes no colour by more than a level of 255: then converting would only cost time."""
     steps = np.linspace(0, 255, 9).round().astype(np.uint8)
     grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(9, 81, 3)
@@ -70,7 +62,7 @@ def _transform(pixels: Pixels, icc: bytes, space: str) -> Pixels | None:
         return imagecodecs.cms_transform(
             np.ascontiguousarray(pixels),
             icc,
-            srgb_profile(),
+            srgb(),
             colorspace=space,
             outcolorspace="rgb",
             outdtype=pixels.dtype.name,

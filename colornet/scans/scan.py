@@ -1,9 +1,13 @@
 """A Scan: one picture as it came from the archive, reduced to what colour is added to."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+Pixels = NDArray[Any]
+"""uint8 or uint16, over the full range of the type."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,14 +18,16 @@ class Scan:
     before the one pass that joins it with colour, and no depth is lost.
     """
 
-    codes: NDArray[np.uint8] | NDArray[np.uint16]
+    codes: Pixels
     """(H, W), the luminance code of each pixel, as stored: not turned upright."""
     lightness: NDArray[np.float32]
     """(256,) or (65536,), L* in [0, 100] of each code."""
     bits: int
     """8 or 16: bits per channel in which the colour picture is written."""
-    alpha: NDArray[np.uint8] | NDArray[np.uint16] | None = None
+    alpha: Pixels | None = None
     """(H, W), opacity in that depth, or None where there is none."""
+    plain: bool = True
+    """Whether the file's numbers are sRGB as they stand; false where a profile gave them another meaning."""
     orientation: int = 1
     """EXIF orientation, 1 to 8: how the picture must be turned to be upright."""
     thumbnail: NDArray[np.uint8] | None = None

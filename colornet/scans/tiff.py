@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TiffPage
 
 from colornet.errors import ScanError
-from colornet.scans import pixels, profiles
+from colornet.scans import metadata, pixels, profiles
 from colornet.scans.limits import check_size
+from colornet.scans.metadata import Metadata
 from colornet.scans.scan import Scan
 
 # What it logs about damaged tags is said by the ScanError, or does not matter.
@@ -56,6 +57,7 @@ class TiffSource:
 
     def __init__(self, data: bytes, max_pixels: int) -> None:
         """Read the header and all pages' tags; raises ScanError or whatever tifffile raises on damage."""
+        self.data = data
         self._file = tifffile.TiffFile(io.BytesIO(data))
         if len(self._file.pages) > MAX_PAGES:
             raise ScanError(f"TIFF of {len(self._file.pages)} pages, more than the bound of {MAX_PAGES}")
@@ -74,6 +76,12 @@ class TiffSource:
         page = self.tiff_pages[index]
         return replace(_decode(page), orientation=_orientation(page))
 
+    def metadata(self) -> list[Metadata]:
+        """Read what each page says of itself."""
+        kept = {page.offset for page in self.tiff_pages}
+        found = zip(self._file.pages, metadata.read_pages(self._file), strict=True)
+        return [words for page, words in found if page.offset in kept]
+
     def layout(self, index: int) -> Layout:
         """Say how one page is stored."""
         page = self.tiff_pages[index]
@@ -82,7 +90,7 @@ class TiffSource:
             tile=(page.tilelength, page.tilewidth) if page.is_tiled else None,
             extrasample="assocalpha" if EXTRASAMPLE.ASSOCALPHA in page.extrasamples else "unassalpha",
             bigtiff=bool(self._file.is_bigtiff),
-            byteorder=self._file.byteorder,  # type: ignore[arg-type]
+            byteorder=self._file.byteorder,
         )
 
 
@@ -188,10 +196,10 @@ class TiffOutput:
             **_compression(layout, scan, quality),
         )
 
-    def finish(self) -> bytes:
-        """Close the file and return it."""
+    def finish(self) -> io.BytesIO:
+        """End the file and return it, open for reading and writing."""
         self._writer.close()
-        return self._buffer.getvalue()
+        return self._buffer
 
 
 def _tiles(bands: Iterator[NDArray[np.generic]], tile: tuple[int, int]) -> Iterator[NDArray[np.generic]]:

@@ -1,0 +1,83 @@
+"""Colorize a photograph or a few, without Ray.
+
+    python -m colornet photo.jpg more/*.tif --model bundle/ -o out/
+
+Exit codes: 0 all done; 1 some could not be read; 2 the command line, a path or the model is wrong.
+"""
+
+import sys
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import tyro
+from rich.progress import track
+
+from colornet import storage
+from colornet.colorize import Colorizer
+from colornet.errors import ColornetError, InColourError, SettingsError
+from colornet.render import RenderSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """The command line of python -m colornet."""
+
+    photographs: tyro.conf.Positional[list[str]]
+    """Files, or s3:// uris of objects."""
+    output: Annotated[str, tyro.conf.arg(aliases=["-o"])]
+    """Folder or s3:// prefix for the colour photographs; they keep their names."""
+    model: str
+    """The model bundle: a folder or s3:// prefix, as jobs.train writes it."""
+    device: str = "cpu"
+    """Where the generator runs: cpu, or cuda."""
+    render: RenderSettings = field(default_factory=RenderSettings)
+    """What outputs look like."""
+
+
+def colorize_all(arguments: Arguments) -> int:
+    """Colorize one photograph after the other; returns the exit code."""
+    targets = _targets(arguments)
+    colorizer = Colorizer.from_bundle(arguments.model, arguments.render, device=arguments.device)
+    storage.check_writable(arguments.output)
+    failed = 0
+    for source, target in track(targets.items(), "colorizing", disable=not sys.stderr.isatty()):
+        try:
+            rendered = colorizer.render(storage.read(source).data, name=source)
+            storage.write(target + rendered.extension, rendered.data)
+            print(f"{source} -> {target}{rendered.extension}{f' ({rendered.note})' if rendered.note else ''}")
+        except InColourError as error:
+            print(f"{source}: skipped, {error}")
+        except ColornetError as error:
+            failed += 1
+            print(f"{source}: {error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _targets(arguments: Arguments) -> dict[str, str]:
+    """Say where each photograph goes, and refuse what would overwrite a photograph."""
+    sources = [storage.normalize(photograph) for photograph in arguments.photographs]
+    targets: dict[str, str] = {}
+    for source in sources:
+        if not storage.exists(source):
+            raise SettingsError(f"there is no photograph at {source}")
+        target = storage.join(arguments.output, source.rpartition("/")[2])
+        if target in targets.values():
+            raise SettingsError(f"two photographs would be written to {target}")
+        if any(storage.contains(target, other) for other in sources):
+            raise SettingsError(f"{target} is a photograph to colorize: give another output")
+        targets[source] = target
+    return targets
+
+
+def main() -> None:
+    """Parse the command line, colorize, and exit."""
+    arguments = tyro.cli(Arguments, description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
+    try:
+        sys.exit(colorize_all(arguments))
+    except ColornetError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
