@@ -219,6 +219,8 @@ def _fit(run: Run, settings: TrainSettings, lines: Queue) -> ray.train.Checkpoin
     )
     try:
         result: Any = trainer.fit()
+    except SystemExit:  # what Ray Train makes of an interrupt, with exit code 0
+        raise KeyboardInterrupt from None
     except ray.train.TrainingFailedError as error:
         raise TrainingError(f"the run {run.name!r} failed: {_cause(error)}") from error
     if result.return_value is not None:
@@ -408,9 +410,8 @@ def _write_report(run: Run, trainer: Trainer) -> None:
 
 def _line(measured: dict[str, float], settings: Recipe) -> str:
     """Say in one line how an epoch went."""
-    retrained = (
-        f" (after {measured['retraining_steps']} steps of retraining {measured['accuracy_after_retraining']:.0%})"
-    )
+    steps, after = measured["retraining_steps"], measured["accuracy_after_retraining"]
+    retrained = f" (after {steps} steps of retraining {after:.0%})" if steps else ""
     left = (settings.epochs - measured["epoch"]) * measured["seconds"]
     return (
         f"epoch {measured['epoch']}/{settings.epochs}: generator {measured['generator_loss']:.3f}, "

@@ -57,6 +57,15 @@ def test_find_sorts_train_from_held_out_and_tallies(shards):
     }
 
 
+def test_only_shards_are_taken_where_they_are_named(shards):
+    (shards / "_colornet").mkdir()
+    for name in ("rejected.parquet", "_colornet/train-part.parquet", "_colornet/val-part.parquet"):
+        pq.write_table(pa.table({"uri": ["a"]}), shards / name)
+    found = photographs.find(str(shards))
+    assert [shard.uri.rpartition("/")[2] for shard in found.train] == ["train-0.parquet", "train-1.parquet"]
+    assert len(found.held_out) == 1
+
+
 def test_validation_may_lie_elsewhere(shards, tmp_path):
     other = tmp_path / "other"
     other.mkdir()

@@ -191,14 +191,19 @@ def read_held_out(shards: tuple[Shard, ...], image_size: int, limit: int) -> Ten
 
 
 def _parquet_files(uri: str) -> tuple[list[str], list[str]]:
-    """Return the uris of the training and the held-out files at a place."""
+    """Return the uris of the training and the held-out files at a place, without those in folders like `_colornet`."""
     try:
-        files = [found.uri for found in storage.listing(uri) if found.uri.endswith(".parquet")]
+        keys = {found.key: found.uri for found in storage.listing(uri) if found.uri.endswith(".parquet")}
     except NotFoundError as error:
         raise SettingsError(str(error)) from error
-    files = [file for file in files if file.rpartition("/")[2] != "rejected.parquet"]
-    held_out = [file for file in files if file.rpartition("/")[2].startswith("val")]
-    return [file for file in files if file not in set(held_out)], held_out
+    files = [file for key, file in keys.items() if not any(part.startswith("_") for part in key.split("/")[:-1])]
+    held_out = [file for file in files if _name(file).startswith("val")]
+    train = [file for file in files if _name(file).startswith("train")]
+    return train or [file for file in files if file not in set(held_out)], held_out
+
+
+def _name(uri: str) -> str:
+    return uri.rpartition("/")[2]
 
 
 def _inspect(uri: str) -> Shard:

@@ -225,8 +225,8 @@ PRESETS: Mapping[str, Recipe] = {
         retrain_below=0.8,
         retrain_steps=200,
     ),
-    # Simple shapes in the colour of their kind: a minute or so on two processor cores. At 48 pixels the generator's
-    # receptive field of 55 holds a whole shape; at 64 it does not, and squares and triangles take twice as long to learn.
+    # Simple shapes in the colour of their kind: a minute or so on two processor cores. The generator sees 55 pixels
+    # around each: at 48 these hold a whole shape; at 64 they do not, and squares and triangles take far longer.
     "shapes": dataclasses.replace(
         _STANDARD,
         name="shapes",
@@ -237,7 +237,7 @@ PRESETS: Mapping[str, Recipe] = {
         warmup_steps=20,
         epochs=12,
         steps_per_epoch=60,
-        generator_learning_rate=1e-3,
+        generator_learning_rate=1.5e-3,
         discriminator_learning_rate=2e-4,
         held_out_photographs=64,
         retrain_steps=20,
