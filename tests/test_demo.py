@@ -1,0 +1,67 @@
+"""The demo's own parts: what it makes gray keeps its lightness, and its archive and sheet can be opened."""
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+from skimage.color import rgb2lab
+
+from colornet import bundle as bundles
+from colornet.bundle import Bundle
+from colornet.networks import build_generator
+from colornet.training.shapes import KINDS
+from demo import archive, measure, sheet
+from demo.gray import lab_of, to_gray
+from tests import pictures
+
+
+def test_gray_has_the_lightness_of_the_colour():
+    colour = pictures.colour(40, 50)
+    gray = np.rint(to_gray(colour)).astype(np.uint8)
+    lab = rgb2lab(np.dstack([gray] * 3))
+    assert np.abs(lab[..., 0] - rgb2lab(colour)[..., 0]).max() < 0.4  # half a level
+    assert np.abs(lab_of(colour) - rgb2lab(colour)).max() < 0.05
+
+
+def test_the_archive_is_gray_and_says_where_it_comes_from(tmp_path):
+    count = archive.write(tmp_path / "archive", tmp_path / "ORIGINS.txt")
+    paths = [path for path in (tmp_path / "archive").rglob("*") if path.is_file()]
+    assert len(paths) == count == 8
+    assert {path.suffix for path in paths} == {".jpg", ".png", ".tif"}
+    for path in paths:
+        pixels = tifffile.imread(path) if path.suffix == ".tif" else np.asarray(Image.open(path))
+        assert pixels.ndim == 2 and min(pixels.shape) >= 300 and pixels.std() > 10
+    origins = (tmp_path / "ORIGINS.txt").read_text()
+    assert all(path.relative_to(tmp_path / "archive").as_posix() in origins for path in paths)
+    assert origins.count("public domain") + origins.count("CC0 1.0") + origins.count("CC BY 2.0") == count
+
+
+def test_the_sheet_shows_pairs_and_what_failed(tmp_path):
+    for folder, names in (("gray", ("a.jpg", "b.tif", "c.png")), ("colour", ("a.jpg", "b.tif"))):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            path, pixels = tmp_path / folder / name, pictures.gray(200, 600)
+            if name == "b.tif":
+                tifffile.imwrite(path, pixels.astype(np.uint16) * 257)
+            else:
+                Image.fromarray(pixels).save(path)
+    sheet.write(tmp_path / "gray", tmp_path / "colour", tmp_path / "sheet.png")
+    drawn = np.asarray(Image.open(tmp_path / "sheet.png"))
+    assert drawn.shape[1] == 2 * (2 * sheet.CELL + 2 * sheet.GAP)
+    assert drawn.std() > 20
+
+
+def test_a_generator_that_has_learned_nothing_is_found_out(tmp_path, capsys):
+    torch.manual_seed(0)
+    generator = build_generator("unet", {"width": 2})
+    bundles.save(Bundle(generator=generator, network="unet", settings={"width": 2}, image_size=64), str(tmp_path))
+    tallies = measure.measure(str(tmp_path))
+    assert {kind: tally.total for kind, tally in tallies.items()} == dict.fromkeys(KINDS, measure.SHAPES // len(KINDS))
+    assert not measure.report(tallies)
+    assert "of 30 shapes in their own colour" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("right", "enough"), [(27, True), (26, False)])
+def test_nine_of_ten_are_enough(right, enough):
+    assert measure.report({"circle": measure.Tally(right, 30, 3.0)}) is enough
