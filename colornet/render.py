@@ -17,6 +17,7 @@ from colornet.guide import follow_lightness
 from colornet.join import join
 from colornet.provenance import DEFAULT_SOURCE_TYPE, DigitalSourceType, Origin
 from colornet.scans import DEEP, EXTENSIONS, MAX_PIXELS, Scan, Source, encode, jpeg_luma, metadata
+from colornet.scans.encode import is_lossless_webp
 from colornet.scans.scan import Pixels
 from colornet.scans.tiff import Layout, TiffOutput
 from colornet.tone import COLOURFUL, colour_beyond_tone
@@ -184,7 +185,8 @@ def _render_one(source: Source, scan: Scan, ab: Colour, settings: RenderSettings
         return jpeg_luma.recolor(source.data, cb, cr, quality=settings.quality)
     bits = scan.bits if form in DEEP else 8
     rgb = join(scan.codes, scan.lightness, planes, bits)
-    return encode(rgb, _alpha(scan, bits), form, quality=settings.quality)
+    lossless = form == source.form == "webp" and is_lossless_webp(source.data)
+    return encode(rgb, _alpha(scan, bits), form, quality=settings.quality, lossless=lossless)
 
 
 def _render_tiff(

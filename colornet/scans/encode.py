@@ -1,6 +1,7 @@
 """Pixels to bytes, for the formats that hold one picture; TIFF is written by `scans.tiff`."""
 
 import io
+from collections.abc import Iterator
 
 import imagecodecs
 import numpy as np
@@ -27,7 +28,20 @@ DEEP = ("png", "tiff", "jp2", "j2k")
 """Formats that hold 16 bits a channel."""
 
 
-def encode(rgb: Pixels, alpha: Pixels | None, form: str, *, quality: int = 92) -> bytes:
+def is_lossless_webp(data: bytes) -> bool:
+    """Tell whether an encoded WebP holds its picture without loss."""
+    return any(data[at : at + 4] == b"VP8L" for at in _chunks(data))
+
+
+def _chunks(data: bytes) -> Iterator[int]:
+    """Where the chunks of a RIFF file begin."""
+    at = 12
+    while at + 8 <= len(data):
+        yield at
+        at += 8 + int.from_bytes(data[at + 4 : at + 8], "little") + (data[at + 4] & 1)
+
+
+def encode(rgb: Pixels, alpha: Pixels | None, form: str, *, quality: int = 92, lossless: bool = False) -> bytes:
     """Encode a colour picture.
 
     Args:
@@ -35,6 +49,7 @@ def encode(rgb: Pixels, alpha: Pixels | None, form: str, *, quality: int = 92) -
         alpha: (H, W) of the same type, or None. JPEG and BMP have no place for it.
         form: "jpeg" (4:2:0) and "webp" at `quality`; "png", "jp2", "j2k" and "bmp" without loss.
         quality: 1 to 100.
+        lossless: of WebP, which can be either.
 
     Raises:
         ValueError: if the format is not among these.
@@ -43,11 +58,11 @@ def encode(rgb: Pixels, alpha: Pixels | None, form: str, *, quality: int = 92) -
     if form == "jpeg":
         return simplejpeg.encode_jpeg(rgb, quality=quality, colorspace="RGB", colorsubsampling="420")
     if form == "png":
-        return bytes(imagecodecs.png_encode(pixels, level=4))
+        return bytes(imagecodecs.png_encode(pixels, level=2))
     if form in ("jp2", "j2k"):
         return bytes(imagecodecs.jpeg2k_encode(pixels, reversible=True, codecformat=form))
     if form == "webp":
-        return bytes(imagecodecs.webp_encode(pixels, level=quality))
+        return bytes(imagecodecs.webp_encode(pixels, level=quality, lossless=lossless, method=4))
     if form == "bmp":
         buffer = io.BytesIO()
         Image.fromarray(rgb).save(buffer, "BMP")

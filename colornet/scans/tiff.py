@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
@@ -22,6 +23,8 @@ logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 MAX_PAGES = 10_000
 STRIP_BYTES = 1 << 20
+LEVELS = {"zlib": 2, "zstd": 3}
+"""Levels of compression: higher ones cost much time and save little."""
 _GRAY = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
 _KNOWN = (*_GRAY, PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR, PHOTOMETRIC.PALETTE, PHOTOMETRIC.SEPARATED)
 _CHANNELS = {PHOTOMETRIC.RGB: 3, PHOTOMETRIC.YCBCR: 3, PHOTOMETRIC.SEPARATED: 4}
@@ -104,7 +107,7 @@ def _full_pages(file: tifffile.TiffFile) -> list[TiffPage]:
 def _writable_compression(page: TiffPage) -> str:
     """The page's own compression if colour can be written in it, else a lossless one."""
     name = COMPRESSION(page.compression).name.lower()
-    own = {"none": "none", "lzw": "lzw", "zstd": "zstd", "jpeg": "jpeg", "packbits": "packbits"}
+    own = {"none": "none", "lzw": "lzw", "zstd": "zstd", "jpeg": "jpeg"}
     return own.get(name, "zlib")
 
 
@@ -183,8 +186,9 @@ class TiffOutput:
             quality: of JPEG compression.
         """
         channels = 3 if scan.alpha is None else 4
+        options = _compression(layout, scan, quality)
         self._writer.write(
-            _tiles(bands, layout.tile) if layout.tile else bands,
+            _tiles(bands, layout.tile) if layout.tile else _strips(bands, layout, options),
             shape=(scan.height, scan.width, channels),
             dtype=np.uint8 if scan.bits == 8 else np.uint16,
             photometric="rgb",
@@ -193,7 +197,7 @@ class TiffOutput:
             rowsperstrip=None if layout.tile else min(layout.band_rows(scan), scan.height),
             metadata=None,
             maxworkers=1,
-            **_compression(layout, scan, quality),
+            **options,
         )
 
     def finish(self) -> io.BytesIO:
@@ -212,13 +216,31 @@ def _tiles(bands: Iterator[NDArray[np.generic]], tile: tuple[int, int]) -> Itera
             yield np.ascontiguousarray(padded[:, column : column + width])
 
 
+def _strips(bands: Iterator[NDArray[np.generic]], layout: Layout, options: dict[str, Any]) -> Iterator[Any]:
+    """Encode each band as one strip: of a page without tiles, tifffile takes no bands that are arrays."""
+    compression = options.get("compression")
+    if compression == "jpeg":  # is small: 8 bits, and tifffile makes the tables that the strips share
+        yield np.concatenate(list(bands))
+        return
+    for band in bands:
+        samples = imagecodecs.delta_encode(band, axis=1) if compression else band
+        raw = samples.astype(samples.dtype.newbyteorder(layout.byteorder), copy=False).tobytes()
+        if compression == "lzw":
+            raw = imagecodecs.lzw_encode(raw)
+        elif compression == "zlib":
+            raw = imagecodecs.zlib_encode(raw, level=LEVELS["zlib"])
+        elif compression == "zstd":
+            raw = imagecodecs.zstd_encode(raw, level=LEVELS["zstd"])
+        yield bytes(raw)
+
+
 def _compression(layout: Layout, scan: Scan, quality: int) -> dict[str, Any]:
     """Give tifffile's options for a page; JPEG in TIFF has no place for alpha or 16 bits."""
     if layout.compression == "jpeg" and scan.alpha is None and scan.bits == 8:
         return {"compression": "jpeg", "compressionargs": {"level": quality}}
     if layout.compression == "none":
         return {}
-    if layout.compression in ("lzw", "packbits"):
-        return {"compression": layout.compression, "predictor": layout.compression == "lzw"}
+    if layout.compression == "lzw":
+        return {"compression": "lzw", "predictor": True}
     name = "zstd" if layout.compression == "zstd" else "zlib"
-    return {"compression": name, "predictor": True, "compressionargs": {"level": 3}}
+    return {"compression": name, "predictor": True, "compressionargs": {"level": LEVELS[name]}}
