@@ -7,6 +7,11 @@ import ray
 import ray.data
 
 
+IDLE_WORKER_MS = 600_000
+"""On few cores Ray ends a worker process that has been idle for a second, and the next task waits seconds for another
+to import PyTorch. A machine that runs one job has no better use for the memory."""
+
+
 def start_ray(*, worker_logs: bool = True) -> None:
     """Connect to the cluster named by RAY_ADDRESS (as `ray job submit` sets it), or start an embedded Ray.
 
@@ -28,6 +33,7 @@ def start_ray(*, worker_logs: bool = True) -> None:
                 include_dashboard=False,
                 logging_level=logging.WARNING,
                 log_to_driver=worker_logs,
+                _system_config={"idle_worker_killing_time_threshold_ms": IDLE_WORKER_MS},
             )
     quieten_ray_data()
 

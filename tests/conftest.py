@@ -9,6 +9,7 @@ import pytest
 import ray
 
 from colornet import s3_client
+from jobs.session import IDLE_WORKER_MS
 from tests.s3 import S3Server, running_swift
 
 
@@ -41,6 +42,12 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def ray_local() -> Iterator[None]:
     """An embedded Ray of four small cores, for one module: starting one takes seconds."""
     os.environ["RAY_AUTH_MODE"] = "disabled"
-    ray.init(address="local", num_cpus=4, include_dashboard=False, object_store_memory=300_000_000)
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        object_store_memory=300_000_000,
+        _system_config={"idle_worker_killing_time_threshold_ms": IDLE_WORKER_MS},
+    )
     yield
     ray.shutdown()
