@@ -11,6 +11,7 @@ The same command started again goes on from the last checkpoint (OUTPUT/_trainin
 
 import contextlib
 import functools
+import itertools
 import json
 import sys
 import tempfile
@@ -122,21 +123,21 @@ class Run:
 def train(settings: TrainSettings) -> int:
     """Run the job; returns its exit code. Raises `ColornetError`."""
     run = _prepare(settings)
-    if _is_finished(run):
-        print(f"the run {run.name!r} is finished: {run.output}")
-        return 0
-    start_ray(worker_logs=False)  # Ray Train's own lines are many; ours come from the first worker through a queue
-    print(
-        f"training {run.recipe.name!r} on {run.data.summary()['photographs']} photographs, "
-        f"{run.recipe.epochs} epochs of {run.recipe.steps_per_epoch} steps, {settings.num_workers} workers",
-        flush=True,
-    )
-    with _printed_lines() as lines:
-        checkpoint = _fit(run, settings, lines)
+    checkpoint, metrics = _last_checkpoint(run)
+    if checkpoint is not None and metrics["epoch"] == run.recipe.epochs:
+        print(f"the run {run.name!r} is finished")
+    else:
+        start_ray(worker_logs=False)  # Ray Train's own lines are many; ours come from the first worker through a queue
+        print(
+            f"training {run.recipe.name!r} on {run.data.summary()['photographs']} photographs, "
+            f"{run.recipe.epochs} epochs of {run.recipe.steps_per_epoch} steps, {settings.num_workers} workers",
+            flush=True,
+        )
+        with _printed_lines() as lines:
+            checkpoint = _fit(run, settings, lines)
     state = _load(checkpoint)
-    digest = _save_bundle(run, state)
+    _save_bundle(run, state)
     storage.write(run.report_uri("training.png"), report.plot(state["history"]), "image/png")
-    storage.write(storage.join(run.uri, "finished.json"), json.dumps({"bundle": digest}).encode(), "application/json")
     print(f"the model bundle is in {run.output}, panels and plot in {storage.join(run.output, 'report')}")
     return 0
 
@@ -172,14 +173,6 @@ def _note_recipe(run: Run) -> None:
         raise SettingsError(
             f"the run {run.name!r} in {run.output} has another recipe ({changed}): give another --name or --output"
         )
-
-
-def _is_finished(run: Run) -> bool:
-    """Whether the run has ended and its bundle is the one that lies in the output."""
-    finished = _read_json(storage.join(run.uri, "finished.json"))
-    if finished is None or not storage.exists(storage.join(run.output, bundles.DESCRIPTION)):
-        return False
-    return bundles.load(run.output).digest == finished["bundle"]
 
 
 def _read_json(uri: str) -> Any:
@@ -261,18 +254,14 @@ def _stream(run: Run, workers: int) -> ray.data.Dataset:
     Ray Train calls this whenever it starts the workers.
     """
     plan = Plan(run.data.train, run.recipe.seed)
-    first = plan.groups(_steps_done(run) * run.recipe.batch_size * workers)
+    _, metrics = _last_checkpoint(run)
+    first = plan.groups(int(metrics.get("steps", 0)) * run.recipe.batch_size * workers)
     last = plan.groups(int(run.recipe.photographs(workers) * SLACK)) + 1 + workers
     quieten_ray_data()  # this is another process than the driver
     ray.data.DataContext.get_current().target_max_block_size = _group_bytes(run.recipe)
     groups = ray.data.from_items(list(range(first, last)), override_num_blocks=min(last - first, READER_TASKS))
-    read = functools.partial(_read, plan=plan, image_size=run.recipe.image_size)
+    read = photographs.Reader(plan, run.recipe.image_size)
     return groups.map_batches(read, batch_size=None, num_cpus=READER_CPUS)
-
-
-def _read(batch: dict[str, Any], *, plan: Plan, image_size: int) -> Iterator[dict[str, Any]]:
-    for number in batch["item"]:
-        yield {"image": photographs.read_group(plan, int(number), image_size)}
 
 
 def _reading(settings: Recipe, workers: int) -> ExecutionOptions:
@@ -285,14 +274,14 @@ def _group_bytes(settings: Recipe) -> int:
     return photographs.GROUP * settings.image_size**2 * 3
 
 
-def _steps_done(run: Run) -> int:
-    """Steps up to the last checkpoint of the run."""
+def _last_checkpoint(run: Run) -> tuple[ray.train.Checkpoint, dict[str, Any]] | tuple[None, dict[str, Any]]:
+    """Return the run's last checkpoint and what was measured at it, or None and nothing."""
     filesystem, path = storage.arrow_filesystem(run.uri)
     try:
-        metrics = ray.train.Result.from_path(path, storage_filesystem=filesystem).metrics
-    except RuntimeError:  # nothing has been reported yet
-        return 0
-    return int(metrics["steps"]) if metrics else 0
+        result = ray.train.Result.from_path(path, storage_filesystem=filesystem)
+    except RuntimeError:  # there is no run yet, or nothing that has been reported
+        return None, {}
+    return result.checkpoint, result.metrics or {}
 
 
 def _load(checkpoint: ray.train.Checkpoint) -> dict[str, Any]:
@@ -358,7 +347,7 @@ def _build(run: Run, on_progress: Callable[[str, dict[str, float]], None]) -> Tr
     return Trainer(
         Duel(generator, discriminator, settings, device),
         _batches(settings.batch_size),
-        held_out[_rank() :: workers],
+        torch.from_numpy(held_out[_rank() :: workers]).permute(0, 3, 1, 2),
         on_progress,
     )
 
@@ -460,7 +449,7 @@ def _set_random_state(state: dict[str, Tensor]) -> None:
 def defaults(arguments: list[str]) -> TrainSettings:
     """Return the settings that flags override: those of the preset that --recipe names among the arguments."""
     name = "standard"
-    for argument, following in zip(arguments, [*arguments[1:], name], strict=True):
+    for argument, following in itertools.pairwise([*arguments, name]):
         if argument == "--recipe":
             name = following
         elif argument.startswith("--recipe="):

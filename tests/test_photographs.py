@@ -4,6 +4,8 @@ import collections
 import io
 import logging
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pyarrow as pa
@@ -159,6 +161,19 @@ def test_a_group_is_the_same_at_every_reading_and_shuffled(shards):
     assert numbers != sorted(numbers)
 
 
+def test_the_reader_yields_group_by_group(shards):
+    plan = Plan(photographs.find(str(shards)).train, seed=3)
+    batches = list(photographs.Reader(plan, SIZE)({"item": np.array([4, 0])}))
+    for batch, number in zip(batches, (4, 0), strict=True):
+        np.testing.assert_array_equal(batch["image"], photographs.read_group(plan, number, SIZE))
+
+
+def test_reading_does_without_pytorch():
+    """Ray Data's processes load what this module loads: seconds each, if PyTorch were among it."""
+    command = "import sys, colornet.training.photographs; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0
+
+
 def test_crops_take_the_short_side_and_differ_between_passes(tmp_path):
     wide = np.zeros((40, 100, 3), np.uint8)
     wide[:, :, 0] = np.arange(100) * 2  # each column tells where it is
@@ -171,7 +186,7 @@ def test_crops_take_the_short_side_and_differ_between_passes(tmp_path):
     assert len({(row[0, 0, 0], row[0, -1, 0]) for row in rows}) > 8  # at random places, flipped or not
     assert {bool(row[0, 0, 0] < row[0, -1, 0]) for row in rows} == {True, False}
     centre = photographs.read_held_out(found.held_out, 40, limit=5)
-    assert centre.shape == (1, 3, 40, 40) and centre[0, 0, 0, 0] == 60 and centre[0, 0, 0, -1] == 138
+    assert centre.shape == (1, 40, 40, 3) and centre[0, 0, 0, 0] == 60 and centre[0, 0, -1, 0] == 138
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
@@ -182,7 +197,7 @@ def test_other_sizes_and_modes_become_rgb(tmp_path, form):
     write_shard(tmp_path / "val.parquet", [gray.getvalue(), small])
     write_shard(tmp_path / "a.parquet", [small])
     rows = photographs.read_held_out(photographs.find(str(tmp_path)).held_out, SIZE, limit=9)
-    assert rows.shape == (2, 3, SIZE, SIZE) and (rows.int() - 120).abs().max() <= 1
+    assert rows.shape == (2, SIZE, SIZE, 3) and np.abs(rows.astype(int) - 120).max() <= 1
 
 
 def test_bad_rows_are_left_out_and_logged(tmp_path, caplog):

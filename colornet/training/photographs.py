@@ -6,6 +6,8 @@ jobs.prepare did not take.
 
 A pass boundary costs a streaming data set several seconds, so a whole run is one stream: a `Plan` is an endless row of
 groups of photographs, and any group can be read by itself, by any process, with the same result.
+
+There is no PyTorch in here: the processes that read need not load it, which takes seconds in each.
 """
 
 import functools
@@ -20,9 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
-from torch import Tensor
 
 from colornet import storage
 from colornet.errors import NotFoundError, SettingsError, StorageError
@@ -153,6 +153,20 @@ class Plan:
         return _permutation(len(self._slices), self.seed, pass_number)
 
 
+@dataclass(frozen=True)
+class Reader:
+    """A stage: batches of group numbers in, their photographs out."""
+
+    plan: Plan
+    image_size: int
+    """Side of the crops, pixels."""
+
+    def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, Rows]]:
+        """Yield for each number in the column `item` a batch with the group's photographs in the column `image`."""
+        for number in batch["item"]:
+            yield {"image": read_group(self.plan, int(number), self.image_size)}
+
+
 def read_group(plan: Plan, number: int, image_size: int) -> Rows:
     """Read one group of a plan: decoded, cropped at random, flipped at random, shuffled; the same at every call.
 
@@ -161,7 +175,7 @@ def read_group(plan: Plan, number: int, image_size: int) -> Rows:
     Raises:
         StorageError: if a file cannot be read.
     """
-    rows = []
+    rows: list[np.ndarray] = []
     for piece in plan.group(number):
         images = _images(piece.uri, piece.row_group, piece.start, piece.stop)
         rows += _decode(images, image_size, piece.uri, np.random.default_rng(piece.seed))
@@ -169,8 +183,8 @@ def read_group(plan: Plan, number: int, image_size: int) -> Rows:
     return np.stack(rows) if rows else np.empty((0, image_size, image_size, 3), np.uint8)
 
 
-def read_held_out(shards: tuple[Shard, ...], image_size: int, limit: int) -> Tensor:
-    """Read the first `limit` held-out photographs that can be decoded: (N, 3, S, S), sRGB uint8, central crops.
+def read_held_out(shards: tuple[Shard, ...], image_size: int, limit: int) -> Rows:
+    """Read the first `limit` held-out photographs that can be decoded, as central crops, in the order of the shards.
 
     Raises:
         StorageError: if a file cannot be read, or none of the photographs can be decoded.
@@ -184,7 +198,7 @@ def read_held_out(shards: tuple[Shard, ...], image_size: int, limit: int) -> Ten
     rows = list(itertools.islice(decoded, limit))
     if not rows:
         raise StorageError(f"{shards[0].uri}: none of the held-out photographs can be decoded")
-    return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).contiguous()
+    return np.stack(rows)
 
 
 # --- finding ----------------------------------------------------------------------------------------------------------

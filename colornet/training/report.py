@@ -7,9 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
@@ -49,9 +46,11 @@ def plot(history: Sequence[Mapping[str, float]]) -> bytes:
     Args:
         history: what `Trainer.run_epoch` returned, epoch by epoch.
     """
+    from matplotlib.figure import Figure  # here, because workers draw panels alone and need not load it
+    from matplotlib.ticker import MaxNLocator
+
     epochs = [each["epoch"] for each in history]
     figure = Figure(figsize=(PLOT_SIZE[0] / 100, PLOT_SIZE[1] / 100), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
     losses = figure.add_subplot(title="The duel", xlabel="epoch")
     losses.set_ylabel("generator loss", color="tab:blue")
     losses.plot(epochs, [each["generator_loss"] for each in history], "o-", color="tab:blue", label="all terms")
