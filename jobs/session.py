@@ -6,7 +6,6 @@ import os
 import ray
 import ray.data
 
-
 IDLE_WORKER_MS = 600_000
 """On few cores Ray ends a worker process that has been idle for a second, and the next task waits seconds for another
 to import PyTorch. A machine that runs one job has no better use for the memory."""
