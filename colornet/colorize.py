@@ -14,7 +14,7 @@ from colornet.content_credentials import Credentials
 from colornet.frame import prepare
 from colornet.predict import Precision, Predictor
 from colornet.render import Rendered, RenderSettings, render
-from colornet.scans import Scan, open_source
+from colornet.scans import Scan
 
 
 class Colorizer:
@@ -60,7 +60,7 @@ class Colorizer:
             name: the scan's file name, which the output tells as its origin.
             credentials: with which a C2PA manifest is signed.
         """
-        source = open_source(data, max_pixels=self.settings.max_pixels)
+        source = self.settings.open(data)
         origin = self.settings.origin(name, data, self.bundle_digest)
         return render(source, self._colour, self.settings, origin, credentials)
 

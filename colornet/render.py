@@ -16,7 +16,7 @@ from colornet.frame import Frame, shrink
 from colornet.guide import follow_lightness
 from colornet.join import join
 from colornet.provenance import DEFAULT_SOURCE_TYPE, DigitalSourceType, Origin
-from colornet.scans import DEEP, EXTENSIONS, MAX_PIXELS, Scan, Source, encode, jpeg_luma, metadata
+from colornet.scans import DEEP, EXTENSIONS, MAX_PIXELS, Scan, Source, encode, jpeg_luma, metadata, open_source
 from colornet.scans.encode import is_lossless_webp
 from colornet.scans.scan import Pixels
 from colornet.scans.tiff import Layout, TiffOutput
@@ -37,6 +37,8 @@ class RenderSettings:
     """How colour comes to full size: along the edges of the luminance, or by plain interpolation."""
     in_colour: Literal["skip", "copy", "recolor"] = "skip"
     """What becomes of scans that are in colour already; toned prints are not. Copied ones stay as they are."""
+    damaged: Literal["fail", "render"] = "fail"
+    """What becomes of damaged scans: a failure with its reason, or rendered as far as they can be read, and marked."""
     output_format: OutputFormat = "same"
     """Format of the outputs; another than the scan's own appends its ending to the key."""
     quality: int = 92
@@ -61,6 +63,10 @@ class RenderSettings:
         decisive = asdict(self)
         del decisive["max_pixels"]  # decides about scans that fail, and those are tried again anyway
         return hashlib.sha256(repr(sorted(decisive.items())).encode()).hexdigest()
+
+    def open(self, data: bytes) -> Source:
+        """Open a scan's file; raises ScanError."""
+        return open_source(data, max_pixels=self.max_pixels, salvage=self.damaged == "render")
 
     def form_of(self, source: str) -> str:
         """Name the format in which a scan of the format `source` is written."""
@@ -165,7 +171,6 @@ def _picture(
     else:
         data = metadata.embed(_render_one(source, first, colour_of(0, first), settings, form), form, words[0])
         pages, pixels = 1, first.pixels
-    left_out = source.page_count - pages
     return Rendered(
         data=data,
         form=form,
@@ -174,13 +179,23 @@ def _picture(
         height=first.height,
         pages=pages,
         pixels=pixels,
-        note=f"{left_out} pages left out: {form} holds one" if left_out else None,
+        note=_note(first, source.page_count - pages, form),
     )
+
+
+def _note(first: Scan, left_out: int, form: str) -> str | None:
+    """Say in the ledger what is not as it should be."""
+    notes = []
+    if first.damaged:
+        notes.append("damaged: rendered as far as it could be read")
+    if left_out:
+        notes.append(f"{left_out} pages left out: {form} holds one")
+    return "; ".join(notes) or None
 
 
 def _render_one(source: Source, scan: Scan, ab: Colour, settings: RenderSettings, form: str) -> bytes:
     planes = colour_planes(scan, ab, settings)
-    if form == source.form == "jpeg" and scan.plain and jpeg_luma.keeps_luma(source.data):
+    if form == source.form == "jpeg" and scan.plain and not scan.damaged and jpeg_luma.keeps_luma(source.data):
         cb, cr = chroma_planes(scan.codes, scan.lightness, planes)
         return jpeg_luma.recolor(source.data, cb, cr, quality=settings.quality)
     bits = scan.bits if form in DEEP else 8

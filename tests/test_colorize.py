@@ -18,7 +18,7 @@ from torch import nn
 
 from colornet.bundle import Bundle
 from colornet.colorize import Colorizer
-from colornet.errors import InColourError
+from colornet.errors import InColourError, ScanError
 from colornet.frame import Frame, prepare, turn
 from colornet.lightness import gray_lightness
 from colornet.networks import build_generator
@@ -259,6 +259,21 @@ def test_a_jpeg_with_another_gray_profile_is_rendered_through_its_pixels():
     source, result = decode(data), decode(Colorizer(bundle())(data))
     difference = result.lightness[result.codes] - source.lightness[source.codes]
     assert np.abs(difference).mean() < 1.5
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP"])
+def test_damaged_scans_fail_or_are_rendered_and_marked(form):
+    data = pictures.encoded(pictures.gray(200, 200), form)
+    half = data[: len(data) * 2 // 3]
+    with pytest.raises(ScanError, match="damaged"):
+        Colorizer(bundle())(half)
+    rendered = Colorizer(bundle(), RenderSettings(damaged="render")).render(half)
+    assert "damaged" in rendered.note
+    result, source = decode(rendered.data), decode(data)
+    top = np.s_[:60]
+    difference = np.abs(result.lightness[result.codes][top] - source.lightness[source.codes][top])
+    assert difference.mean() < 2 or form == "BMP"  # a BMP begins with its last row
+    assert Colorizer(bundle(), RenderSettings(damaged="render")).render(data).note is None
 
 
 def test_outputs_say_what_they_are():

@@ -30,7 +30,7 @@ from colornet.errors import BundleError, ColornetError, InColourError, ScanError
 from colornet.frame import prepare
 from colornet.predict import Precision, Predictor
 from colornet.render import ColourOf, Rendered, RenderSettings, is_in_colour, render
-from colornet.scans import CONTENT_TYPES, Scan, Source, open_source
+from colornet.scans import CONTENT_TYPES, Scan, Source
 
 log = logging.getLogger(__name__)
 
@@ -170,7 +170,7 @@ class Colorize:
         try:
             found = reading.result()
             row = {**row, "source_size": len(found.data), "source_version": found.version}
-            source = open_source(found.data, max_pixels=self.work.render.max_pixels)
+            source = self.work.render.open(found.data)
             rendered = self.work.colorize(row, source, self._predict)
         except Exception as error:
             return _Finish(self.work, row, started, outcome_of(error, row))
@@ -215,7 +215,7 @@ class Prepare:
     def _prepare(self, row: Row) -> Row:
         try:
             found = fetch(row)
-            source = open_source(found.data, max_pixels=self.work.render.max_pixels)
+            source = self.work.render.open(found.data)
             small = self._reduce(source)
         except Exception as error:
             return {**row, **outcome_of(error, row)}
@@ -272,7 +272,7 @@ class Render:
         return complete(self.work, row, outcome, time.perf_counter() - started)
 
     def _colour(self, row: Row) -> Row:
-        source = open_source(fetch(row).data, max_pixels=self.work.render.max_pixels)
+        source = self.work.render.open(fetch(row).data)
         ab = np.frombuffer(row["ab"], np.float16).reshape(-1, 2, self.work.render.size, self.work.render.size)
         rendered = self.work.colorize(row, source, lambda index, _: ab[index])
         return store(self.work, row, source.form, rendered)

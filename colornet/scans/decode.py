@@ -3,6 +3,7 @@
 import io
 import re
 import struct
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
@@ -10,7 +11,7 @@ from typing import Protocol, TypeVar
 import imagecodecs
 import numpy as np
 import simplejpeg
-from PIL import Image
+from PIL import Image, ImageFile
 
 from colornet.errors import ScanError
 from colornet.scans import metadata, pixels, profiles
@@ -23,6 +24,8 @@ from colornet.scans.tiff import Layout, TiffSource
 Image.MAX_IMAGE_PIXELS = None
 
 T = TypeVar("T")
+ORIENTATION = 0x0112
+_SALVAGING = threading.Lock()
 
 FORMATS = ("jpeg", "png", "tiff", "jp2", "j2k", "webp", "bmp")
 """The formats that are read and written, as they are called in settings and in the ledger."""
@@ -88,6 +91,8 @@ class _Strict:
     """Lets nothing out but ScanError, with a reason fit for the ledger."""
 
     source: Source
+    salvage: bool
+    max_pixels: int
 
     @property
     def form(self) -> str:
@@ -105,7 +110,12 @@ class _Strict:
         return self.source.metadata()
 
     def page(self, index: int) -> Scan:
-        return _strictly(self.form, lambda: self.source.page(index))
+        try:
+            return _strictly(self.form, lambda: self.source.page(index))
+        except ScanError:
+            if not self.salvage or index:
+                raise
+            return _strictly(self.form, lambda: _salvaged(self.data, self.max_pixels))
 
     def layout(self, index: int) -> Layout:
         return self.source.layout(index)
@@ -127,19 +137,20 @@ def sniff(data: bytes) -> str:
     raise ScanError(f"not a file of a known format ({', '.join(FORMATS)}): it begins with {data[:8].hex(' ')}")
 
 
-def open_source(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Source:
+def open_source(data: bytes, *, max_pixels: int = MAX_PIXELS, salvage: bool = False) -> Source:
     """Open a scan's file.
 
     Args:
         data: the encoded bytes.
         max_pixels: pictures with more pixels by their header are refused before they are decoded.
+        salvage: of a first page that is damaged, give what can be read of it, and mark it as damaged.
 
     Raises:
         ScanError: for whatever is wrong with the bytes, now or when a page is decoded; the message is a reason fit for
             the ledger. MemoryError is let through: it says something of the machine, not of the scan.
     """
     form = sniff(data)
-    return _Strict(_strictly(form, lambda: _OPENERS[form](data, max_pixels)))
+    return _Strict(_strictly(form, lambda: _OPENERS[form](data, max_pixels)), salvage, max_pixels)
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Scan:
@@ -160,6 +171,21 @@ def _one_line(error: Exception) -> str:
     """Put a decoder's words on one line, without the addresses that would make equal reasons differ."""
     words = re.sub(r"<(\S+) object at 0x[0-9a-f]+>", r"\1", " ".join(str(error).split()))
     return words[:300] or type(error).__name__
+
+
+def _salvaged(data: bytes, max_pixels: int) -> Scan:
+    """Decode as far as it goes, with Pillow, which fills up what is missing."""
+    with _SALVAGING, Image.open(io.BytesIO(data)) as image:
+        check_size(image.width, image.height, max_pixels)
+        # A switch for the whole process: Pillow has no other. Nobody else in it decodes with Pillow meanwhile.
+        ImageFile.LOAD_TRUNCATED_IMAGES = True
+        try:
+            image.load()
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+        scan = pixels.from_channels(np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB")))
+        orientation = image.getexif().get(ORIENTATION, 1)
+    return replace(scan, damaged=True, orientation=orientation if orientation in range(1, 9) else 1)
 
 
 def _open_jpeg(data: bytes, max_pixels: int) -> Source:

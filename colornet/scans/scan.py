@@ -28,6 +28,8 @@ class Scan:
     """(H, W), opacity in that depth, or None where there is none."""
     plain: bool = True
     """Whether the file's numbers are sRGB as they stand; false where a profile gave them another meaning."""
+    damaged: bool = False
+    """Whether it is what could be salvaged of a damaged file: parts may be missing or wrong."""
     orientation: int = 1
     """EXIF orientation, 1 to 8: how the picture must be turned to be upright."""
     thumbnail: NDArray[np.uint8] | None = None
