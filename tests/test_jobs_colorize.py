@@ -18,8 +18,8 @@ from colornet import bundle as bundles
 from colornet import storage
 from colornet.archive import ledger, stages
 from colornet.bundle import Bundle
-from colornet.render import RenderSettings
 from colornet.networks import build_generator
+from colornet.render import RenderSettings
 from jobs.colorize import ColorizeSettings, colorize
 from tests import pictures
 
@@ -51,9 +51,8 @@ def settings(source: str, output: str, model: str, **options) -> ColorizeSetting
 
 
 def pictures_in(output: str) -> dict[str, bytes]:
-    return {
-        item.key: storage.read(item.uri).data for item in storage.listing(output) if not item.key.startswith("_colornet")
-    }
+    finished = (item for item in storage.listing(output) if not item.key.startswith("_colornet"))
+    return {item.key: storage.read(item.uri).data for item in finished}
 
 
 def test_layouts_agree_and_every_scan_has_one_row(ray_local, tmp_path, model):

@@ -224,7 +224,7 @@ def _strips(bands: Iterator[NDArray[np.generic]], layout: Layout, options: dict[
         return
     for band in bands:
         samples = imagecodecs.delta_encode(band, axis=1) if compression else band
-        raw = samples.astype(samples.dtype.newbyteorder(layout.byteorder), copy=False).tobytes()
+        raw: bytes | bytearray = samples.astype(samples.dtype.newbyteorder(layout.byteorder), copy=False).tobytes()
         if compression == "lzw":
             raw = imagecodecs.lzw_encode(raw)
         elif compression == "zlib":
