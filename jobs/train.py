@@ -13,6 +13,7 @@ import contextlib
 import functools
 import itertools
 import json
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -151,6 +152,7 @@ def _read_json(uri: str) -> Any:
 def _fit(run: Run, settings: TrainSettings, lines: Queue) -> ray.train.Checkpoint:
     """Train on the workers, and return the last checkpoint."""
     cpus = settings.cpus_per_worker or _cpu_share(settings)
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # 2 s unless told: at every start, epoch and end
     filesystem, path = storage.arrow_filesystem(storage.join(run.output, "_training"))
     trainer = TorchTrainer(
         cast(Any, work),  # Ray's own type forbids the return value that its Result hands on
