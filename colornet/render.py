@@ -212,7 +212,7 @@ def _render_tiff(
         scan = first if index == 0 else source.page(index)
         layout = source.layout(index)
         planes = colour_planes(scan, colour_of(index, scan), settings)
-        output.add(_bands(scan, planes, layout), scan, layout, quality=settings.quality)
+        output.add(_bands(scan, planes, layout), scan, layout)
         pixels += scan.pixels
     file = output.finish()
     metadata.embed_pages(file, words)

@@ -35,7 +35,7 @@ class Layout:
     """How a page was stored: the colour page is stored likewise."""
 
     compression: str = "zlib"
-    """Name of the compression in tifffile, lossless or "jpeg"; "none" for none."""
+    """Name of the compression in tifffile: a lossless one, as luminance is to be kept; "none" for none."""
     tile: tuple[int, int] | None = None
     """Height and width of tiles, or None for strips."""
     extrasample: str = "unassalpha"
@@ -107,7 +107,7 @@ def _full_pages(file: tifffile.TiffFile) -> list[TiffPage]:
 def _writable_compression(page: TiffPage) -> str:
     """The page's own compression if colour can be written in it, else a lossless one."""
     name = COMPRESSION(page.compression).name.lower()
-    own = {"none": "none", "lzw": "lzw", "zstd": "zstd", "jpeg": "jpeg"}
+    own = {"none": "none", "lzw": "lzw", "zstd": "zstd"}
     return own.get(name, "zlib")
 
 
@@ -176,17 +176,16 @@ class TiffOutput:
         self._buffer = io.BytesIO()
         self._writer = tifffile.TiffWriter(self._buffer, bigtiff=layout.bigtiff, byteorder=layout.byteorder)
 
-    def add(self, bands: Iterator[NDArray[np.generic]], scan: Scan, layout: Layout, *, quality: int) -> None:
+    def add(self, bands: Iterator[NDArray[np.generic]], scan: Scan, layout: Layout) -> None:
         """Append the colour page of a scan.
 
         Args:
             bands: (rows, W, C) with C = 3, or 4 with alpha, of `layout.band_rows(scan)` rows each but for the last.
             scan: the page that gets its colour.
             layout: how the page is stored.
-            quality: of JPEG compression.
         """
         channels = 3 if scan.alpha is None else 4
-        options = _compression(layout, scan, quality)
+        options = _compression(layout)
         self._writer.write(
             _tiles(bands, layout.tile) if layout.tile else _strips(bands, layout, options),
             shape=(scan.height, scan.width, channels),
@@ -219,9 +218,6 @@ def _tiles(bands: Iterator[NDArray[np.generic]], tile: tuple[int, int]) -> Itera
 def _strips(bands: Iterator[NDArray[np.generic]], layout: Layout, options: dict[str, Any]) -> Iterator[Any]:
     """Encode each band as one strip: of a page without tiles, tifffile takes no bands that are arrays."""
     compression = options.get("compression")
-    if compression == "jpeg":  # is small: 8 bits, and tifffile makes the tables that the strips share
-        yield np.concatenate(list(bands))
-        return
     for band in bands:
         samples = imagecodecs.delta_encode(band, axis=1) if compression else band
         raw: bytes | bytearray = samples.astype(samples.dtype.newbyteorder(layout.byteorder), copy=False).tobytes()
@@ -234,10 +230,8 @@ def _strips(bands: Iterator[NDArray[np.generic]], layout: Layout, options: dict[
         yield bytes(raw)
 
 
-def _compression(layout: Layout, scan: Scan, quality: int) -> dict[str, Any]:
-    """Give tifffile's options for a page; JPEG in TIFF has no place for alpha or 16 bits."""
-    if layout.compression == "jpeg" and scan.alpha is None and scan.bits == 8:
-        return {"compression": "jpeg", "compressionargs": {"level": quality}}
+def _compression(layout: Layout) -> dict[str, Any]:
+    """Give tifffile's options for a page."""
     if layout.compression == "none":
         return {}
     if layout.compression == "lzw":
