@@ -223,6 +223,15 @@ def test_a_source_that_changed_is_a_failed_row(archive, work):
     assert row["status"] == "failed" and "changed since it was listed" in row["reason"]
 
 
+def test_a_source_is_never_overwritten(archive, work):
+    """A Parquet inventory may name scans that lie where the outputs go."""
+    before = (archive / "landscape.jpg").read_bytes()
+    scans = inventory.read_inventory(str(archive / "landscape.jpg"))
+    (row,) = fused(replace(work, output=str(archive)), scans).to_pylist()
+    assert row["status"] == "failed" and "own place" in row["reason"]
+    assert (archive / "landscape.jpg").read_bytes() == before
+
+
 def test_an_output_that_cannot_be_written_is_a_failed_row(archive, work):
     scans = inventory.read_inventory(str(archive / "landscape.jpg"))
     (Path(work.output) / "landscape.jpg").mkdir(parents=True)

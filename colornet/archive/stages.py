@@ -89,6 +89,8 @@ def fetch(row: Row) -> storage.StoredObject:
 def store(work: Work, row: Row, source_form: str, rendered: Rendered) -> Row:
     """Write the finished picture under the source's key and return what the ledger says of it."""
     output_uri = storage.join(work.output, row["key"] + rendered.extension)
+    if output_uri == row["source_uri"]:  # an inventory can name anything
+        raise ScanError("its output would take its own place: sources are never touched")
     storage.write(output_uri, rendered.data, CONTENT_TYPES[rendered.form])
     return {
         "output_uri": output_uri,
