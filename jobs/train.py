@@ -13,6 +13,7 @@ import contextlib
 import functools
 import itertools
 import json
+import logging
 import os
 import sys
 import threading
@@ -83,6 +84,7 @@ class TrainSettings:
 
 def train(settings: TrainSettings) -> int:
     """Run the job; returns its exit code. Raises `ColornetError`."""
+    logging.getLogger("ray.train").setLevel(logging.WARNING)  # it tells at length that a run is continued
     run = _prepare(settings)
     checkpoint, metrics = run.last_checkpoint()
     if checkpoint is not None and metrics["epoch"] == run.recipe.epochs:

@@ -264,6 +264,24 @@ def test_learning_rates_fall_in_the_last_part():
     assert rates == pytest.approx([1.0, 1.0, 0.625, 0.125])  # at the last of the four steps of each epoch
 
 
+def test_progress_is_told_every_few_steps():
+    told = []
+    steps = {"warmup_steps": 2, "epochs": 2, "steps_per_epoch": 25, "retrain_below": 0.0}
+    made = Trainer(make_duel(**steps), photographs(), next(photographs()), told.append)
+    made.warm_up()
+    made.run_epoch()
+    assert [(each.stage, each.step, each.steps) for each in told] == [
+        ("warm-up", 2, 2),
+        ("epoch 1/2", 10, 25),
+        ("epoch 1/2", 20, 25),
+        ("epoch 1/2", 25, 25),
+    ]
+    last = told[-1]
+    assert last.losses["generator"] == made.history[0]["generator_loss"] and last.photographs_per_second > 0
+    one_epoch = 25 * SMOKE.batch_size / last.photographs_per_second
+    assert last.seconds_left == pytest.approx(one_epoch)
+
+
 def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path):
     def fresh():
         return Trainer(make_duel(epochs=3), photographs(), next(photographs(seed=1)))

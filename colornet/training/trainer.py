@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -21,6 +22,22 @@ SETTLE_EVERY = 10
 Step = Callable[[Tensor, Tensor], Losses]
 
 
+@dataclass(frozen=True)
+class Progress:
+    """How far a stage of the run is."""
+
+    stage: str
+    step: int
+    steps: int
+    """Steps of the stage."""
+    losses: Mapping[str, float]
+    """Mean of each term in the stage so far."""
+    photographs_per_second: float
+    """Of all workers, in the stage so far."""
+    seconds_left: float
+    """To the end of the run, at this pace, without any retraining to come."""
+
+
 class Trainer:
     """The duel, the photographs it is fought over, and what came of each epoch."""
 
@@ -29,7 +46,7 @@ class Trainer:
         duel: Duel,
         photographs: Iterator[Tensor],
         held_out: Tensor,
-        on_progress: Callable[[str, dict[str, float]], None] = lambda stage, losses: None,
+        on_progress: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
         """Prepare a run that has not begun.
 
@@ -38,7 +55,7 @@ class Trainer:
             photographs: batches of this worker, (B, 3, S, S) sRGB uint8 on the duel's device.
             held_out: this worker's share of the held-out photographs, (N, 3, S, S) sRGB uint8; N may be 0, and differ
                 from that of other workers.
-            on_progress: is told now and then the stage ("epoch 2/8, step 30/60") and the mean losses in it so far.
+            on_progress: is told every few steps how far the run is.
         """
         self.duel = duel
         self.recipe: Recipe = duel.recipe
@@ -117,14 +134,19 @@ class Trainer:
 
     def _take(self, step: Step, steps: int, stage: str) -> dict[str, float]:
         """Take steps of one kind and return the mean of each loss term."""
-        record = LossRecord(mean_over_workers)
+        record, started = LossRecord(mean_over_workers), time.monotonic()
         for number in range(1, steps + 1):
             losses = step(*self._next())
             record.add(self.duel.steps, losses)
             if number % SETTLE_EVERY == 0 or number == steps:
                 record.settle()
-                self._on_progress(f"{stage}, step {number}/{steps}", record.means())
+                self._on_progress(self._progress(stage, number, steps, record, time.monotonic() - started))
         return record.means()
+
+    def _progress(self, stage: str, step: int, steps: int, record: LossRecord, seconds: float) -> Progress:
+        left = self.recipe.epochs * self.recipe.steps_per_epoch - self._duel_steps
+        rate = step * self.recipe.batch_size * _workers() / seconds
+        return Progress(stage, step, steps, record.means(), rate, left * seconds / step)
 
     def _next(self) -> tuple[Tensor, Tensor]:
         """Return the next batch as scaled L* and scaled a*b*."""

@@ -19,6 +19,8 @@ READER_CPUS = 0.5
 """CPU that Ray Data counts for one task that reads photographs."""
 READER_TASKS = 1000
 """At most so many tasks read the photographs of a run; each yields its groups one by one."""
+READER_RETRIES = 5
+"""How often a task is tried again whose process died; Ray's own choice is for ever."""
 GROUPS_AHEAD = 16
 """Groups of photographs that may be read ahead of the workers, for each of them."""
 SLACK = 1.1
@@ -41,7 +43,8 @@ def stream(run: Run) -> ray.data.Dataset:
     context.target_max_block_size = _group_bytes(run.recipe)
     context.custom_execution_callback_classes = [Unhurried]
     groups = ray.data.from_items(list(range(first, last)), override_num_blocks=min(last - first, READER_TASKS))
-    return groups.map_batches(Reader(plan, run.recipe.image_size), batch_size=None, num_cpus=READER_CPUS)
+    read = Reader(plan, run.recipe.image_size)
+    return groups.map_batches(read, batch_size=None, num_cpus=READER_CPUS, max_retries=READER_RETRIES)
 
 
 def reading(run: Run) -> ExecutionOptions:

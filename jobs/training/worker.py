@@ -17,7 +17,7 @@ from colornet.training import photographs, report
 from colornet.training.gan import Duel
 from colornet.training.losses import NonFiniteLossError
 from colornet.training.recipe import Recipe
-from colornet.training.trainer import Trainer
+from colornet.training.trainer import Progress, Trainer
 from jobs.training.run import CHECKPOINT, Run
 
 LINE_EVERY = 10.0
@@ -54,7 +54,7 @@ def _threads(wanted: int) -> int:
     return max(1, min(wanted, cores))
 
 
-def _build(run: Run, on_progress: Callable[[str, dict[str, float]], None]) -> Trainer:
+def _build(run: Run, on_progress: Callable[[Progress], None]) -> Trainer:
     settings, device = run.recipe, ray.train.torch.get_device()
     torch.manual_seed(settings.seed)  # the same first weights everywhere
     generator, discriminator = _distribute(settings.build_generator()), _distribute(settings.build_discriminator())
@@ -117,27 +117,33 @@ def _line(measured: dict[str, float], settings: Recipe) -> str:
     """Say in one line how an epoch went."""
     steps, after = measured["retraining_steps"], measured["accuracy_after_retraining"]
     retrained = f" (after {steps} steps of retraining {after:.0%})" if steps else ""
-    left = (settings.epochs - measured["epoch"]) * measured["seconds"]
+    rate, waiting = measured["photographs_per_second"], measured["waiting_for_data"]
     return (
         f"epoch {measured['epoch']}/{settings.epochs}: generator {measured['generator_loss']:.3f}, "
         f"discriminator {measured['discriminator_loss']:.3f}, its accuracy {measured['discriminator_accuracy']:.0%}"
         f"{retrained}, held-out error {measured['held_out_error']:.1f}, "
-        f"{measured['photographs_per_second']:.0f} photographs/s, {measured['waiting_for_data']:.0%} waiting for them, "
-        + (f"{left / 60:.0f} min left" if left >= 120 else f"{left:.0f} s left")
+        f"{rate:.0f} photographs/s ({waiting:.0%} waiting for them), "
+        f"{_left((settings.epochs - measured['epoch']) * measured['seconds'])}"
     )
 
 
-def _progress(say: Say) -> Callable[[str, dict[str, float]], None]:
-    """Return what says now and then how far an epoch is."""
+def _progress(say: Say) -> Callable[[Progress], None]:
+    """Return what says now and then how far the run is."""
     said = time.monotonic()
 
-    def show(stage: str, losses: dict[str, float]) -> None:
+    def show(now: Progress) -> None:
         nonlocal said
         if time.monotonic() - said >= LINE_EVERY:
             said = time.monotonic()
-            say(f"{stage}: " + ", ".join(f"{term} {value:.3f}" for term, value in losses.items()))
+            losses = ", ".join(f"{term} {value:.3f}" for term, value in now.losses.items())
+            pace = f"{now.photographs_per_second:.0f} photographs/s, {_left(now.seconds_left)}"
+            say(f"{now.stage}, step {now.step}/{now.steps}: {losses}, {pace}")
 
     return show
+
+
+def _left(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min left" if seconds >= 120 else f"{seconds:.0f} s left"
 
 
 def _rank() -> int:
