@@ -77,7 +77,7 @@ def _grid(cells: np.ndarray) -> Image.Image:
     """Lay out (rows, columns, S, S, 3) uint8 under a header."""
     rows, columns, side = cells.shape[:3]
     width = columns * (side + GAP) + GAP
-    canvas = Image.new("RGB", (width, HEADER + rows * (side + GAP) + GAP), "white")
+    canvas = Image.new("RGB", (width, HEADER + rows * (side + GAP) + GAP), "lightgray")
     draw = ImageDraw.Draw(canvas)
     for column, title in enumerate(COLUMNS):
         left = GAP + column * (side + GAP)

@@ -21,7 +21,7 @@ READER_TASKS = 1000
 """At most so many tasks read the photographs of a run; each yields its groups one by one."""
 READER_RETRIES = 5
 """How often a task is tried again whose process died; Ray's own choice is for ever."""
-GROUPS_AHEAD = 16
+GROUPS_AHEAD = 8
 """Groups of photographs that may be read ahead of the workers, for each of them."""
 SLACK = 1.1
 """The stream is longer than the run by this, for what cannot be read and what equal shares cut off."""
