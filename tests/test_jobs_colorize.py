@@ -47,7 +47,8 @@ def rows_of(output: str) -> pa.Table:
 
 
 def settings(source: str, output: str, model: str, **options) -> ColorizeSettings:
-    return ColorizeSettings(input=source, output=output, model=model, max_workers=2, **options)
+    """One worker, unless asked: each takes seconds to import PyTorch."""
+    return ColorizeSettings(input=source, output=output, model=model, **{"max_workers": 1, **options})
 
 
 def pictures_in(output: str) -> dict[str, bytes]:
@@ -62,7 +63,7 @@ def test_layouts_agree_and_every_scan_has_one_row(ray_local, tmp_path, model):
     written = {}
     for layout in ("fused", "split"):
         output = str(tmp_path / layout)
-        assert colorize(settings(source, output, model, layout=layout)) == 0
+        assert colorize(settings(source, output, model, layout=layout, max_workers=2)) == 0
         assert Counter(rows_of(output)["status"].to_pylist()) == {"done": 20, "failed": 1}
         written[layout] = pictures_in(output)
         summary = json.loads((Path(output) / "_colornet" / "summary.json").read_text())
