@@ -120,7 +120,8 @@ def _scans(megapixels: float) -> Iterator[tuple[str, bytes]]:
     yield "PNG, 8 bits", bytes(imagecodecs.png_encode(gray))
     yield "PNG, 16 bits", bytes(imagecodecs.png_encode(deep))
     yield "JPEG 2000, 8 bits", bytes(imagecodecs.jpeg2k_encode(gray, reversible=True))
-    yield "WebP", bytes(imagecodecs.webp_encode(sepia, level=90))
+    yield "WebP, lossless", bytes(imagecodecs.webp_encode(sepia, lossless=True))
+    yield "WebP, lossy", bytes(imagecodecs.webp_encode(sepia, level=90, lossless=False))
 
 
 def _tiff(pixels: NDArray[np.generic], compression: str | None) -> bytes:

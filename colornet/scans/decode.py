@@ -169,6 +169,8 @@ def _strictly(form: str, work: Callable[[], T]) -> T:
 
 def _one_line(error: Exception) -> str:
     """Put a decoder's words on one line, without the addresses that would make equal reasons differ."""
+    if isinstance(error, UnicodeDecodeError):  # imagecodecs stumbles over libpng's own message
+        return "the decoder refuses it"
     words = re.sub(r"<(\S+) object at 0x[0-9a-f]+>", r"\1", " ".join(str(error).split()))
     return words[:300] or type(error).__name__
 
