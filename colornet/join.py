@@ -53,12 +53,8 @@ def join(
     top, bottom, drop = _positions(height or codes.shape[0], planes.shape[1])
     band = slice(first_row, first_row + codes.shape[0])
     vertical = top[band], bottom[band], drop[band]
-    if bits == 8:
-        rgb = np.empty((*codes.shape, 3), np.uint8)
-        _join(codes, root, planes, vertical, _encode_row_8, _encode_table_8(), rgb)
-    else:
-        rgb = np.empty((*codes.shape, 3), np.uint16)
-        _join(codes, root, planes, vertical, _encode_row_16, _encode_table(16), rgb)
+    rgb = np.empty((*codes.shape, 3), np.uint8 if bits == 8 else np.uint16)
+    _join(codes, root, planes, vertical, _encode_table_8(), _encode_table(bits), rgb)
     return rgb
 
 
@@ -129,7 +125,7 @@ def _into_gamut(root, a, b):
 
 
 @numba.njit(nogil=True, cache=True)
-def _join(codes, root_of_code, planes, vertical, encode_row, table, rgb):
+def _join(codes, root_of_code, planes, vertical, table_8, table_16, rgb):
     """Row by row, in passes over buffers that stay in the cache: loops so simple that the compiler vectorises them."""
     height, width = codes.shape
     count, small_width = planes.shape[0], planes.shape[2]
@@ -163,7 +159,10 @@ def _join(codes, root_of_code, planes, vertical, encode_row, table, rgb):
         for x in range(width):
             if outside[x]:
                 red[x], green[x], blue[x] = _into_gamut(root[x], a[x], b[x])
-        encode_row(linear, table, rgb[y])
+        if rgb.itemsize == 1:
+            _encode_row_8(linear, table_8, rgb[y])
+        else:
+            _encode_row_16(linear, table_16, rgb[y])
 
 
 @numba.njit(nogil=True, cache=True)

@@ -1,5 +1,9 @@
 """The join keeps L*, agrees with scikit-image inside the gamut, and reduces nothing but chroma outside of it."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import skimage.color
@@ -66,6 +70,27 @@ def test_colour_is_brought_up_bilinearly():
     found = lab_of(join(codes, gray_lightness(8), ab, 16))[..., 1:]
     expected = skimage.transform.resize(ab.transpose(1, 2, 0), (50, 70), order=1, mode="edge", anti_aliasing=False)
     assert np.abs(found - expected).max() < 0.05
+
+
+def test_processes_that_compile_and_load_the_kernel_at_once(tmp_path):
+    """Workers start together on a cold cache of compiled code: all of them must find their kernel."""
+    command = [sys.executable, "-c", JOIN_ONCE]
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)}
+    for _ in range(2):  # the second round loads what the first has stored
+        started = [subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) for _ in range(3)]
+        for process in started:
+            _, errors = process.communicate(timeout=120)
+            assert process.returncode == 0, errors.decode()
+
+
+JOIN_ONCE = """
+import numpy as np
+from colornet.join import join
+from colornet.lightness import gray_lightness
+for bits, kind in ((8, np.uint8), (16, np.uint16), (8, np.uint16)):
+    codes = np.full((4, 4), 100, kind)
+    join(codes, gray_lightness(8 * codes.itemsize), np.zeros((2, 2, 2), np.float32), bits)
+"""
 
 
 def test_lightness_codes_agree_with_scikit_image():
