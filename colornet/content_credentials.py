@@ -16,7 +16,7 @@ from PIL import Image
 
 from colornet.errors import ScanError, SettingsError
 from colornet.provenance import Origin, source_type_uri
-from colornet.scans.metadata.output import MEDIA_TYPES
+from colornet.scans.formats import MEDIA_TYPES
 
 log = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from colornet.errors import BundleError, ColornetError, InColourError, ScanError
 from colornet.frame import prepare
 from colornet.predict import Precision, Predictor
 from colornet.render import ColourOf, Rendered, RenderSettings, is_in_colour, render
-from colornet.scans import CONTENT_TYPES, Scan, Source
+from colornet.scans import MEDIA_TYPES, Scan, Source
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +91,7 @@ def store(work: Work, row: Row, source_form: str, rendered: Rendered) -> Row:
     output_uri = storage.join(work.output, row["key"] + rendered.extension)
     if output_uri == row["source_uri"]:  # an inventory can name anything
         raise ScanError("its output would take its own place: sources are never touched")
-    storage.write(output_uri, rendered.data, CONTENT_TYPES[rendered.form])
+    storage.write(output_uri, rendered.data, MEDIA_TYPES[rendered.form])
     return {
         "output_uri": output_uri,
         "output_size": len(rendered.data),

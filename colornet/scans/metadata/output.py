@@ -2,19 +2,11 @@
 
 from dataclasses import replace
 
+from colornet.scans.formats import MEDIA_TYPES
 from colornet.scans.metadata import exif, jpeg, photoshop, profiles, xmp
 from colornet.scans.metadata.ifd import DamagedError
 from colornet.scans.metadata.record import Metadata
 
-MEDIA_TYPES = {
-    "jpeg": "image/jpeg",
-    "png": "image/png",
-    "tiff": "image/tiff",
-    "jp2": "image/jp2",
-    "j2k": "image/j2c",
-    "webp": "image/webp",
-    "bmp": "image/bmp",
-}
 _ALL = ("exif", "xmp", "iptc", "photoshop")
 _NO_PLACE = {"webp": ("iptc", "photoshop"), "bmp": _ALL, "j2k": _ALL}
 _WORDS = {"exif": "Exif", "xmp": "XMP", "iptc": "IPTC", "photoshop": "Photoshop's resources"}
