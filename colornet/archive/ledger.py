@@ -26,23 +26,36 @@ SCHEMA = pa.schema(
         pa.field("source_uri", pa.string(), nullable=False),
         pa.field("source_size", pa.int64()),
         pa.field("source_version", pa.string()),
+        pa.field("source_sha256", pa.string()),
         pa.field("output_uri", pa.string()),
         pa.field("output_size", pa.int64()),
         pa.field("output_sha256", pa.string()),
         pa.field("status", pa.string(), nullable=False),
         pa.field("reason", pa.string()),
+        pa.field("error", pa.string()),
+        pa.field("attempts", pa.int32()),
         pa.field("width", pa.int32()),
         pa.field("height", pa.int32()),
         pa.field("pixels", pa.int64()),
         pa.field("pages", pa.int32()),
         pa.field("format", pa.string()),
-        pa.field("seconds", pa.float64()),
+        pa.field("mean_chroma", pa.float32()),
+        pa.field("fetch_seconds", pa.float32()),
+        pa.field("prepare_seconds", pa.float32()),
+        pa.field("predict_seconds", pa.float32()),
+        pa.field("render_seconds", pa.float32()),
+        pa.field("store_seconds", pa.float32()),
+        pa.field("seconds", pa.float32()),
         pa.field("finished_at", pa.timestamp("us", "UTC"), nullable=False),
         pa.field("host", pa.string()),
+        pa.field("code_version", pa.string()),
         pa.field("bundle_digest", pa.string(), nullable=False),
         pa.field("settings_digest", pa.string(), nullable=False),
     ]
 )
+"""`error` is the name of the error's class, for grouping, where `reason` is its text. `attempts` counts the tries of
+this run up to this row. `mean_chroma` is the mean of sqrt(a*² + b*²) of the predicted colour. The stages' seconds are
+wall time; `seconds` goes from the first stage to the last, waiting included."""
 
 
 def place(output: str) -> str:
