@@ -1,6 +1,7 @@
 """The inventory: what is to be done. A listing of an archive, or a Parquet file that names its scans."""
 
 import io
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +17,15 @@ SCHEMA = pa.schema(
         pa.field("key", pa.string(), nullable=False),
     ]
 )
+ROW_GROUP = 65_536
+"""Rows of a row group in the files that inventories and plans are written to."""
+
+
+def write_inventory(source: str, place: Path) -> int:
+    """Write what an archive holds into the Parquet file `place`; returns the number of scans."""
+    table = read_inventory(source)
+    pq.write_table(table, place, row_group_size=ROW_GROUP)
+    return table.num_rows
 
 
 def read_inventory(source: str) -> pa.Table:

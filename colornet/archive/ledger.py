@@ -2,20 +2,30 @@
 
 A part is written after the objects that its rows speak of are durable, and never changed. A run is a bundle and the
 settings that decide what outputs look like; the *current* row of a source is its latest under the run.
+
+Small parts are merged into large ones now and then. A merged part is durable before those that it replaces are deleted,
+so for a while, or for ever if the job dies in between, the same row may be in two parts: identical rows count as one.
 """
 
 import io
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset
 import pyarrow.parquet as pq
 
 from colornet import storage
-from colornet.errors import NotFoundError
+from colornet.errors import NotFoundError, StorageError
+from colornet.storage import ObjectInfo
+
+T = TypeVar("T")
 
 Status = Literal["done", "failed", "skipped"]
 FINISHED = ("done", "skipped")
@@ -73,17 +83,35 @@ def append(output: str, rows: Iterable[Mapping[str, Any]]) -> None:
     Raises:
         StorageError: if the part could not be written; then nothing of it is there.
     """
-    table = pa.Table.from_pylist(list(rows), SCHEMA)
-    buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:12]}.parquet"
-    storage.write(storage.join(place(output), name), buffer.getvalue(), "application/vnd.apache.parquet")
+    _write(output, pa.Table.from_pylist(list(rows), SCHEMA), "")
 
 
 def read(output: str) -> pa.Table:
-    """Read every row of every run, of SCHEMA; an empty table if nothing has been written yet."""
-    parts = [pq.read_table(io.BytesIO(storage.read(uri).data), schema=SCHEMA) for uri in _parts(output)]
-    return pa.concat_tables(parts) if parts else SCHEMA.empty_table()
+    """Read every row of every run, of SCHEMA, each once; an empty table if nothing has been written yet.
+
+    For small ledgers: all of it is in memory. Raises StorageError if a part cannot be read.
+    """
+    return ask(output, lambda rows: _distinct(rows.to_table().cast(SCHEMA)))
+
+
+def ask(output: str, question: Callable[[pyarrow.dataset.Dataset], T]) -> T:
+    """Put a question to all rows of all runs, as a dataset of SCHEMA that is read as it is asked for.
+
+    Columns that a part lacks are null in it. A compaction may take parts away while they are read: then the question is
+    put again, to the parts that are there by then.
+
+    Raises:
+        StorageError: if a part cannot be read; the message names it.
+    """
+    for _ in range(_ASK_ATTEMPTS):
+        found = parts(output)
+        try:
+            return question(_dataset(output, found))
+        except (pa.ArrowException, OSError, duckdb.Error) as error:
+            if found and {part.uri for part in found} <= {part.uri for part in parts(output)}:
+                raise StorageError(_blame(found, error)) from error
+            trouble = error
+    raise StorageError(f"{place(output)}: its parts went away while they were read: {trouble}") from trouble
 
 
 def current(rows: pa.Table, bundle_digest: str, settings_digest: str) -> pa.Table:
@@ -111,10 +139,139 @@ def pending(inventory: pa.Table, now: pa.Table) -> pa.Table:
     return pa.concat_tables([part.select(inventory.column_names) for part in rest]).sort_by("source_uri")
 
 
-def _parts(output: str) -> Iterator[str]:
+def parts(output: str) -> list[ObjectInfo]:
+    """List the parts in the order of their names; none if nothing has been written yet."""
     try:
-        for part in storage.listing(place(output)):
-            if part.key.endswith(".parquet"):
-                yield part.uri
+        return [part for part in storage.listing(place(output)) if part.key.endswith(".parquet")]
     except NotFoundError:
-        return
+        return []
+
+
+# --- compaction ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """What a compaction has done."""
+
+    merged: int
+    """Small parts that were merged, and are gone."""
+    written: int
+    """Large parts that were written for them."""
+    rows: int
+    """In the parts that were written."""
+
+
+def compact(output: str, *, small_bytes: int = 4 << 20, target_rows: int = 250_000) -> Compaction:
+    """Merge small parts into large ones, sorted by source_uri. No row is changed or left out; doubles are dropped.
+
+    Rows of other runs and rows that have been superseded are history, and stay. With less than two small parts it only
+    lists them. It may run while others read or write, also twice at once, and may be killed at any moment.
+
+    Args:
+        output: the archive's output folder or prefix.
+        small_bytes: parts of fewer bytes are merged.
+        target_rows: a merged part has about as many rows, and as many are in memory at once.
+
+    Raises:
+        StorageError: if a part cannot be read or written; the message names it. Then that part and those that were to
+            be merged with it are as they were.
+    """
+    small = [part for part in parts(output) if part.size < small_bytes]
+    if len(small) < 2:
+        return Compaction(0, 0, 0)
+    merged = written = rows = 0
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="ledger") as threads:
+        for uris, tables in _groups(_fetched(small, threads), target_rows):
+            if len(uris) < 2:
+                continue
+            table = _distinct(pa.concat_tables(tables)).sort_by(
+                [("source_uri", "ascending"), ("finished_at", "ascending")]
+            )
+            _write(output, table, _MERGED)
+            list(threads.map(storage.delete, uris))
+            merged, written, rows = merged + len(uris), written + 1, rows + table.num_rows
+    return Compaction(merged, written, rows)
+
+
+_ASK_ATTEMPTS = 5
+_THREADS = 16
+# A listing goes through the names in their order, page by page. A merged part comes after all that it may replace, so a
+# listing that no longer meets those does meet it.
+_MERGED = "merged-"
+
+
+def _fetched(small: list[ObjectInfo], threads: ThreadPoolExecutor) -> Iterator[tuple[str, pa.Table]]:
+    """Yield the uris and rows of small parts, some read ahead; but not those that somebody else has merged meanwhile."""
+    for start in range(0, len(small), 4 * _THREADS):
+        for uri, table in threads.map(_read_part, [part.uri for part in small[start : start + 4 * _THREADS]]):
+            if table is not None:
+                yield uri, table
+
+
+def _read_part(uri: str) -> tuple[str, pa.Table | None]:
+    try:
+        data = storage.read(uri).data
+    except NotFoundError:
+        return uri, None
+    try:
+        table = pq.ParquetFile(io.BytesIO(data)).read()
+        if set(table.column_names) - set(SCHEMA.names):  # a newer version wrote it: merging it would lose columns
+            return uri, None
+        return uri, _widened(table)
+    except pa.ArrowException as error:
+        raise StorageError(f"{uri}: this part of the ledger is damaged: {_one_line(error)}") from error
+
+
+def _widened(table: pa.Table) -> pa.Table:
+    columns = [
+        table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
+        for field in SCHEMA
+    ]
+    return pa.table(columns, schema=SCHEMA)
+
+
+def _groups(fetched: Iterator[tuple[str, pa.Table]], target_rows: int) -> Iterator[tuple[list[str], list[pa.Table]]]:
+    uris: list[str] = []
+    tables: list[pa.Table] = []
+    for uri, table in fetched:
+        uris.append(uri)
+        tables.append(table)
+        if sum(map(len, tables)) >= target_rows:
+            yield uris, tables
+            uris, tables = [], []
+    yield uris, tables
+
+
+def _distinct(table: pa.Table) -> pa.Table:
+    return table.group_by(table.column_names).aggregate([]).cast(SCHEMA)
+
+
+def _write(output: str, table: pa.Table, prefix: str) -> None:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression="zstd")
+    name = f"{prefix}{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:12]}.parquet"
+    storage.write(storage.join(place(output), name), buffer.getvalue(), "application/vnd.apache.parquet")
+
+
+def _dataset(output: str, found: list[ObjectInfo]) -> pyarrow.dataset.Dataset:
+    if not found:
+        return pyarrow.dataset.dataset(SCHEMA.empty_table())
+    filesystem, _ = storage.arrow_filesystem(place(output))
+    paths = [storage.arrow_filesystem(part.uri)[1] for part in found]
+    return pyarrow.dataset.dataset(paths, SCHEMA, format="parquet", filesystem=filesystem)
+
+
+def _blame(found: list[ObjectInfo], error: Exception) -> str:
+    """Find the part that cannot be read, and say so."""
+    for part in found:
+        filesystem, path = storage.arrow_filesystem(part.uri)
+        try:
+            pq.ParquetFile(path, filesystem=filesystem).read()
+        except (pa.ArrowException, OSError) as damage:
+            return f"{part.uri}: this part of the ledger is damaged: {_one_line(damage)}"
+    return f"the ledger cannot be read: {_one_line(error)}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

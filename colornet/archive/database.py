@@ -1,0 +1,31 @@
+"""DuckDB as the archive uses it: bounded memory that spills into a folder, and nothing fetched from anywhere."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import duckdb
+
+MEMORY = "2GB"
+THREADS = 8
+"""More threads need more memory, and do not make a plan faster."""
+
+
+@contextlib.contextmanager
+def database(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Open an empty database for the length of the block; what exceeds its memory goes into `folder`."""
+    settings: dict[str, str | bool | int | float | list[str]] = {
+        "memory_limit": MEMORY,
+        "temp_directory": str(folder / "spilled"),
+        "preserve_insertion_order": False,
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+    }
+    with duckdb.connect(config=settings) as connection:
+        connection.execute(f"SET threads = least({THREADS}, current_setting('threads'))")
+        yield connection
+
+
+def literal(text: str) -> str:
+    """Return the text as a string of SQL, for the statements that take no parameters."""
+    return "'" + text.replace("'", "''") + "'"
