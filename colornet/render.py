@@ -97,6 +97,8 @@ class Rendered:
     pages: int
     pixels: int
     """Of all pages."""
+    mean_chroma: float | None = None
+    """Mean of sqrt(a*² + b*²) over all pages, as it was predicted; None if the source's own colour was kept."""
     note: str | None = None
     """What an archivist should know of it."""
 
@@ -147,6 +149,25 @@ def colour_planes(scan: Scan, ab: Colour, settings: RenderSettings) -> NDArray[n
     return follow_lightness(small, shrink(scan, *frame.stored_size))
 
 
+class _MeanChroma:
+    """Asks for each page's colour, and keeps the mean of its chroma."""
+
+    def __init__(self, colour_of: ColourOf) -> None:
+        self.colour_of = colour_of
+        self.total, self.pixels = 0.0, 0
+
+    def __call__(self, index: int, scan: Scan) -> Colour:
+        ab = self.colour_of(index, scan)
+        a, b = Frame.fit(scan, ab.shape[-1]).crop(ab.astype(np.float32))
+        self.total += float(np.hypot(a, b).mean()) * scan.pixels
+        self.pixels += scan.pixels
+        return ab
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.pixels
+
+
 def _unchanged(source: Source, first: Scan, settings: RenderSettings) -> Rendered:
     if settings.in_colour == "skip":
         raise InColourError("already in colour")
@@ -166,10 +187,11 @@ def _picture(
     source: Source, first: Scan, colour_of: ColourOf, settings: RenderSettings, form: str, origin: Origin
 ) -> Rendered:
     words = [metadata.for_output(provenance.describe(page, origin), form) for page in source.metadata()]
+    chroma = _MeanChroma(colour_of)
     if form == "tiff":
-        data, pages, pixels = _render_tiff(source, first, colour_of, settings, words)
+        data, pages, pixels = _render_tiff(source, first, chroma, settings, words)
     else:
-        data = metadata.embed(_render_one(source, first, colour_of(0, first), settings, form), form, words[0])
+        data = metadata.embed(_render_one(source, first, chroma(0, first), settings, form), form, words[0])
         pages, pixels = 1, first.pixels
     return Rendered(
         data=data,
@@ -179,6 +201,7 @@ def _picture(
         height=first.height,
         pages=pages,
         pixels=pixels,
+        mean_chroma=chroma.mean,
         note=_note(first, source.page_count - pages, form),
     )
 

@@ -1,44 +1,62 @@
-"""The stages of the archive job: plain callables over batches, each safe to run again.
+"""The worker of the archive job: a plain callable over batches, safe to run again.
 
-Two layouts of the same steps. *Fused*: one callable does everything for a batch, reading ahead and writing behind in
-threads. *Split*: prepare, predict and render are callables of their own, for predicting on GPUs; between them travel
-the uri and small tensors, never a full-size picture. Both give the same bytes.
+A batch is a table of `inventory.SCHEMA`, perhaps with a column `attempts`; what comes out is a table of
+`ledger.SCHEMA`, whose rows are already durable in the ledger. What is wrong with a scan becomes a row with its reason,
+never an exception. If the ledger itself cannot be written, the rows come back as UNRECORDED.
 
-A batch is a table of `inventory.SCHEMA`; what comes out is a table of `ledger.SCHEMA`, whose rows are already durable
-in the ledger. What is wrong with a scan becomes a row with its reason, never an exception.
+One process does everything for a scan, so that a decoded picture never travels. The generator may be in that process
+too, or in another, with a GPU: then small tensors travel.
 """
 
+import contextlib
 import hashlib
 import logging
 import platform
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from threading import BoundedSemaphore
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 from numpy.typing import NDArray
 
 from colornet import bundle as bundles
 from colornet import storage
 from colornet.archive import inventory, ledger
+from colornet.archive.flow import Budget
+from colornet.archive.stopwatch import WAITING, Stopwatch
+from colornet.archive.version import code_version
 from colornet.content_credentials import Credentials
 from colornet.errors import BundleError, ColornetError, InColourError, ScanError
 from colornet.frame import prepare
 from colornet.predict import Precision, Predictor
-from colornet.render import ColourOf, Rendered, RenderSettings, is_in_colour, render
+from colornet.render import Rendered, RenderSettings, is_in_colour, render
 from colornet.scans import MEDIA_TYPES, Scan, Source
 
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
-READ_AHEAD = 4
-"""Scans whose bytes are fetched before their turn comes: a bound on memory, and enough to hide a store's latency."""
+RemotePredictor = Callable[[NDArray[np.float16]], "Future[NDArray[np.float16]]"]
+"""Asks another process for colour: scaled L* (B, S, S) float16 in, a future of a*, b* (B, 2, S, S) float16 out. It is
+called from several threads at once. What the future raises makes the scan a failed one, so whatever heals by itself
+is to be tried again behind it."""
 
-_OUTCOME = (pa.field("status", pa.string()), pa.field("reason", pa.string()))
+UNRECORDED = "unrecorded"
+"""Status of rows that are not in the ledger, because it could not be written; their reason says why."""
+STAGES = ("fetch", "prepare", "predict", "render", "store")
+"""What the ledger has seconds of. Rendering takes in all that is computed but preparing and predicting."""
+SCANS_IN_HAND = 8
+"""Scans that a worker has in hand for each of its cores: one is computed; the others are read ahead, wait for their
+colour or are written away. Enough to hide a store's latency."""
+BUDGET = 256 * 2**20
+"""Bytes that a worker holds of scans read ahead, of scans that wait for their colour, and of outputs that wait to be
+stored: so much of each."""
+
+_OUTCOME = (pa.field("status", pa.string()), pa.field("reason", pa.string()), pa.field("error", pa.string()))
 PREPARED = pa.schema([*inventory.SCHEMA, pa.field("lightness", pa.binary()), *_OUTCOME])
 """Between prepare and predict: scaled L* (pages, S, S) float16 as bytes, or what became of it."""
 PREDICTED = pa.schema([*inventory.SCHEMA, pa.field("ab", pa.binary()), *_OUTCOME])
@@ -64,36 +82,38 @@ class Work:
     precision: Precision = "auto"
     """In which arithmetic the generator runs."""
 
+    attempt: int = 1
+    """Which try of its scans this is, within one start of the job."""
+
     @property
     def settings_digest(self) -> str:
         """SHA-256, hexadecimal, of all settings that decide what an output looks like."""
         return self.render.digest
-
-    def colorize(self, row: Row, source: Source, colour_of: ColourOf) -> Rendered:
-        """Give an opened scan its colour."""
-        origin = self.render.origin(row["key"], source.data, self.bundle_digest)
-        return render(source, colour_of, self.render, origin, self.credentials)
 
 
 # --- steps: one scan each --------------------------------------------------------------------------------------------
 
 
 def fetch(row: Row) -> storage.StoredObject:
-    """Read a scan's bytes; raises StorageError, also if they are no longer those that the inventory speaks of."""
+    """Read a scan's bytes; raises StorageError, and ScanError if they are no longer those that were listed."""
     found = storage.read(row["source_uri"])
     if row["source_version"] not in (None, found.version):
         raise ScanError("the source has changed since it was listed")
     return found
 
 
-def store(work: Work, row: Row, source_form: str, rendered: Rendered) -> Row:
-    """Write the finished picture under the source's key and return what the ledger says of it."""
+def store(work: Work, row: Row, rendered: Rendered) -> str:
+    """Write the finished picture under the source's key, and return its uri; raises StorageError, ScanError."""
     output_uri = storage.join(work.output, row["key"] + rendered.extension)
     if output_uri == row["source_uri"]:  # an inventory can name anything
         raise ScanError("its output would take its own place: sources are never touched")
     storage.write(output_uri, rendered.data, MEDIA_TYPES[rendered.form])
+    return output_uri
+
+
+def success(rendered: Rendered) -> Row:
+    """What the ledger says of a finished picture, but for its place."""
     return {
-        "output_uri": output_uri,
         "output_size": len(rendered.data),
         "output_sha256": hashlib.sha256(rendered.data).hexdigest(),
         "status": "done",
@@ -102,34 +122,35 @@ def store(work: Work, row: Row, source_form: str, rendered: Rendered) -> Row:
         "height": rendered.height,
         "pixels": rendered.pixels,
         "pages": rendered.pages,
-        "format": source_form,
+        "mean_chroma": rendered.mean_chroma,
     }
 
 
-def failure(reason: str) -> Row:
-    """What the ledger says of a scan that could not be colorized."""
-    return {"status": "failed", "reason": reason}
-
-
-def outcome_of(error: Exception, row: Row) -> Row:
-    """Put an error into the words of the ledger, and into the log if nobody foresaw it."""
-    if isinstance(error, InColourError):
-        return {"status": "skipped", "reason": str(error)}
+def failure(error: Exception, row: Row) -> Row:
+    """Put an error into the words of the ledger, and into the log: with a traceback if nobody foresaw it."""
+    name = type(error).__name__
+    status = "skipped" if isinstance(error, InColourError) else "failed"
     if isinstance(error, ColornetError):
-        return failure(str(error))
-    log.error("unexpected error at %s", row["source_uri"], exc_info=error)
-    return failure(f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        reason, level, trace = str(error), logging.INFO, None
+    else:
+        reason = f"unexpected {name}: {' '.join(str(error).split())[:300]}"
+        level, trace = logging.ERROR, error
+    outcome = {"status": status, "reason": reason, "error": name}
+    facts = {"source_uri": row["source_uri"], **outcome}
+    log.log(level, "%s: %s: %s", row["source_uri"], status, reason, exc_info=trace, extra=facts)
+    return outcome
 
 
-def complete(work: Work, row: Row, outcome: Row, seconds: float) -> Row:
+def complete(work: Work, row: Row, outcome: Row) -> Row:
     """Make a row of ledger.SCHEMA of an inventory row and what became of it."""
     return {
         "source_uri": row["source_uri"],
         "source_size": row["source_size"],
         "source_version": row["source_version"],
-        "seconds": seconds,
+        "attempts": (row.get("attempts") or 0) + work.attempt,
         "finished_at": datetime.now(UTC),
         "host": platform.node(),
+        "code_version": code_version(),
         "bundle_digest": work.bundle_digest,
         "settings_digest": work.settings_digest,
         **outcome,
@@ -137,66 +158,146 @@ def complete(work: Work, row: Row, outcome: Row, seconds: float) -> Row:
 
 
 def record(work: Work, rows: list[Row]) -> pa.Table:
-    """Append finished rows to the ledger and return them as a table of ledger.SCHEMA."""
-    ledger.append(work.output, rows)
-    return pa.Table.from_pylist(rows, ledger.SCHEMA)
+    """Append finished rows to the ledger and return them as a table of ledger.SCHEMA.
+
+    If they could not be written they come back as UNRECORDED, with the error and its text, so that the caller knows
+    which scans it concerns.
+    """
+    try:
+        table = pa.Table.from_pylist(rows, ledger.SCHEMA)
+        ledger.append(work.output, rows)
+        return table
+    except Exception as error:
+        trace = None if isinstance(error, ColornetError) else error
+        log.error("%d rows could not be written into the ledger: %s", len(rows), error, exc_info=trace)
+        outcome = {"status": UNRECORDED, "reason": str(error), "error": type(error).__name__}
+        kept = ("source_uri", "attempts", "finished_at", "host", "bundle_digest", "settings_digest")
+        return pa.Table.from_pylist([{name: row[name] for name in kept} | outcome for row in rows], ledger.SCHEMA)
 
 
-# --- the fused layout ------------------------------------------------------------------------------------------------
+def give_up(work: Work, batch: pa.Table, reason: str) -> pa.Table:
+    """Record as failed what took its worker process down, and return the rows as `record` does."""
+    outcome = {"status": "failed", "reason": reason, "error": "WorkerDiedError"}
+    return record(work, [complete(work, row, outcome) for row in batch.to_pylist()])
+
+
+def load_predictor(work: Work) -> Predictor:
+    """Make the run's generator ready; raises BundleError, also if it is no longer the one that was planned with."""
+    bundle = bundles.load(work.model)
+    if bundle.digest != work.bundle_digest:
+        raise BundleError(f"the bundle at {work.model} was exchanged while the job ran")
+    return Predictor(bundle, device=work.device, precision=work.precision)
+
+
+# --- the worker ------------------------------------------------------------------------------------------------------
 
 
 class Colorize:
-    """Fused layout: an inventory batch in, its ledger rows out."""
+    """A worker: an inventory batch in, its ledger rows out.
 
-    def __init__(self, work: Work, io_threads: int = 8) -> None:
-        """Load the generator once; raises BundleError."""
+    Each scan has a thread that takes it from its fetching to its storing, and only as many as there are cores compute
+    at a time: while one is computed, others are fetched or stored. Called from two threads with two batches, the worker
+    computes also while the end of one of them is stored and recorded. What it has in hand is bounded in bytes.
+    """
+
+    def __init__(
+        self, work: Work, predictor: RemotePredictor | None = None, *, cpus: int = 1, budget: int = BUDGET
+    ) -> None:
+        """Make ready.
+
+        Args:
+            work: what is to be done.
+            predictor: asks another process for colour; while a scan waits for it, others are computed. With None the
+                generator is loaded into this process.
+            cpus: scans computed at a time.
+            budget: bytes; see BUDGET.
+
+        Raises:
+            BundleError: if the generator is to be loaded and there is no sound bundle.
+        """
         self.work = work
-        self.predictor = _load_predictor(work)
-        self.threads = ThreadPoolExecutor(io_threads, thread_name_prefix="storage")
+        self.remote = predictor
+        self.local = None if predictor else load_predictor(work)
+        torch.set_num_threads(1)  # `cpus` scans at a time, each on one core
+        self.threads = ThreadPoolExecutor(cpus * SCANS_IN_HAND, thread_name_prefix="scan")
+        self.cpus = BoundedSemaphore(cpus)
+        self.reading, self.away, self.storing = Budget(budget), Budget(budget), Budget(budget)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Colorize every scan of the batch, reading ahead and writing behind."""
-        stored = [self._colorize(row, reading) for row, reading in self._read_ahead(batch.to_pylist())]
-        return record(self.work, [finish() for finish in stored])
+        """Colorize every scan of the batch; may be called from several threads at once."""
+        return record(self.work, list(self.threads.map(self._row_of, batch.to_pylist())))
 
-    def _read_ahead(self, rows: list[Row]) -> Iterator[tuple[Row, "Future[storage.StoredObject]"]]:
-        readings = [self.threads.submit(fetch, row) for row in rows[:READ_AHEAD]]
-        for position, row in enumerate(rows):
-            yield row, readings[position]
-            readings[position] = Future()  # let go of the bytes
-            if position + READ_AHEAD < len(rows):
-                readings.append(self.threads.submit(fetch, rows[position + READ_AHEAD]))
-
-    def _colorize(self, row: Row, reading: "Future[storage.StoredObject]") -> "_Finish":
-        started = time.perf_counter()
+    def _row_of(self, row: Row) -> Row:
+        """Colorize one scan, and say in a row what became of it."""
+        watch, known = Stopwatch(), Row()
         try:
-            found = reading.result()
-            row = {**row, "source_size": len(found.data), "source_version": found.version}
-            source = self.work.render.open(found.data)
-            rendered = self.work.colorize(row, source, self._predict)
+            outcome = self._colorize(row, known, watch)
         except Exception as error:
-            return _Finish(self.work, row, started, outcome_of(error, row))
-        return _Finish(self.work, row, started, self.threads.submit(store, self.work, row, source.form, rendered))
+            outcome = failure(error, row)
+        seconds = watch.stop()
+        known |= {f"{stage}_seconds": seconds.get(stage) for stage in STAGES} | {"seconds": sum(seconds.values())}
+        return complete(self.work, row, known | outcome)
 
-    def _predict(self, _: int, scan: Scan) -> NDArray[np.float16]:
-        return self.predictor(prepare(scan, self.work.render.size)[None])[0]
-
-
-@dataclass(frozen=True)
-class _Finish:
-    """A scan whose outcome is known, or will be once it is stored."""
-
-    work: Work
-    row: Row
-    started: float
-    outcome: "Row | Future[Row]"
-
-    def __call__(self) -> Row:
+    def _colorize(self, row: Row, known: Row, watch: Stopwatch) -> Row:
+        # Who waits for room to store may hold a core and a share of the reading, and yet it never waits for ever: those
+        # that are stored need neither.
+        with watch.during("fetch"):
+            size = storage.stat(row["source_uri"]).size if row["source_size"] is None else row["source_size"]
+        with self.reading.holding(size):
+            with watch.during("fetch"):
+                data = self._fetch(row, known)
+            with self.cpus:
+                with watch.during("render"):
+                    rendered = self._render(row, data, known, watch)
+                    outcome = success(rendered)
+                self.storing.take(len(rendered.data))
+        del data
         try:
-            outcome = self.outcome.result() if isinstance(self.outcome, Future) else self.outcome
-        except Exception as error:
-            outcome = outcome_of(error, self.row)
-        return complete(self.work, self.row, outcome, time.perf_counter() - self.started)
+            with watch.during("store"):
+                return {**outcome, "output_uri": store(self.work, row, rendered)}
+        finally:
+            self.storing.give_back(len(rendered.data))
+
+    def _fetch(self, row: Row, known: Row) -> bytes:
+        found = fetch(row)
+        known |= {"source_size": len(found.data), "source_version": found.version}
+        return found.data
+
+    def _render(self, row: Row, data: bytes, known: Row, watch: Stopwatch) -> Rendered:
+        work = self.work
+        origin = work.render.origin(row["key"], data, work.bundle_digest)
+        known["source_sha256"] = origin.source_sha256
+        source = work.render.open(data)
+        known["format"] = source.form
+        return render(
+            source, lambda page, scan: self._colour_of(page, scan, watch), work.render, origin, work.credentials
+        )
+
+    def _colour_of(self, page: int, scan: Scan, watch: Stopwatch) -> NDArray[np.float16]:
+        with watch.during("prepare"):
+            lightness = prepare(scan, self.work.render.size)[None]
+        with watch.during("predict"):
+            if self.remote is None:
+                assert self.local is not None
+                return self.local(lightness)[0]
+            answer = self.remote(lightness)
+            held = 3 * scan.codes.nbytes * (page + 1)  # the pages so far, in colour, as far as they are not compressed
+            with self._stepping_aside(held, watch):
+                return answer.result()[0]
+
+    @contextlib.contextmanager
+    def _stepping_aside(self, held: int, watch: Stopwatch) -> Iterator[None]:
+        """Let another scan compute meanwhile, if there is room for what this one holds."""
+        if not self.away.try_take(held):
+            yield
+            return
+        self.cpus.release()
+        try:
+            yield
+        finally:
+            with watch.during(WAITING):
+                self.cpus.acquire()
+            self.away.give_back(held)
 
 
 # --- the split layout ------------------------------------------------------------------------------------------------
@@ -220,7 +321,7 @@ class Prepare:
             source = self.work.render.open(found.data)
             small = self._reduce(source)
         except Exception as error:
-            return {**row, **outcome_of(error, row)}
+            return {**row, **failure(error, row)}
         return {**row, "source_version": found.version, "lightness": small.tobytes()}
 
     def _reduce(self, source: Source) -> NDArray[np.float16]:
@@ -237,7 +338,7 @@ class Predict:
     def __init__(self, work: Work) -> None:
         """Load the generator once; raises BundleError."""
         self.work = work
-        self.predictor = _load_predictor(work)
+        self.predictor = load_predictor(work)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Predict colour for all scans of the batch at once."""
@@ -265,27 +366,20 @@ class Render:
         return record(self.work, list(self.threads.map(self._render, batch.to_pylist())))
 
     def _render(self, row: Row) -> Row:
-        started = time.perf_counter()
         try:
-            known = {"status": row["status"], "reason": row["reason"]}
+            known = {"status": row["status"], "reason": row["reason"], "error": row["error"]}
             outcome = self._colour(row) if row["status"] is None else known
         except Exception as error:
-            outcome = outcome_of(error, row)
-        return complete(self.work, row, outcome, time.perf_counter() - started)
+            outcome = failure(error, row)
+        return complete(self.work, row, outcome)
 
     def _colour(self, row: Row) -> Row:
         source = self.work.render.open(fetch(row).data)
         ab = np.frombuffer(row["ab"], np.float16).reshape(-1, 2, self.work.render.size, self.work.render.size)
-        rendered = self.work.colorize(row, source, lambda index, _: ab[index])
-        return store(self.work, row, source.form, rendered)
+        origin = self.work.render.origin(row["key"], source.data, self.work.bundle_digest)
+        rendered = render(source, lambda index, _: ab[index], self.work.render, origin, self.work.credentials)
+        return {**success(rendered), "output_uri": store(self.work, row, rendered), "format": source.form}
 
 
 def _pages(lightness: bytes, size: int) -> NDArray[np.float16]:
     return np.frombuffer(lightness, np.float16).reshape(-1, size, size)
-
-
-def _load_predictor(work: Work) -> Predictor:
-    bundle = bundles.load(work.model)
-    if bundle.digest != work.bundle_digest:
-        raise BundleError(f"the bundle at {work.model} was exchanged while the job ran")
-    return Predictor(bundle, device=work.device, precision=work.precision)
