@@ -2,16 +2,26 @@
 
 import hashlib
 import json
+import logging
+import threading
+import time
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import skimage.data
+import tifffile
 import torch
 
 from colornet import bundle as bundles
+from colornet import storage
 from colornet.archive import inventory, ledger, stages
+from colornet.archive.version import code_version
 from colornet.bundle import Bundle
 from colornet.errors import BundleError
 from colornet.networks import build_generator
@@ -87,6 +97,54 @@ def test_every_scan_gets_a_row_and_sound_ones_an_output(archive, work, layout):
             assert row["pixels"] == row["width"] * row["height"] == pictures.decoded(data)[..., 0].size
 
 
+def test_what_the_ledger_says_of_a_scan(archive, work):
+    before = datetime.now(UTC)
+    rows = fused(replace(work, attempt=2), inventory.read_inventory(str(archive))).to_pylist()
+    for row in rows:
+        source = Path(row["source_uri"]).read_bytes()
+        assert row["source_sha256"] == hashlib.sha256(source).hexdigest() and row["source_size"] == len(source)
+        assert row["attempts"] == 2 and row["code_version"] == code_version()
+        assert before <= row["finished_at"] <= datetime.now(UTC)
+        done = row["status"] == "done"
+        stages_of_it = {stage: row[f"{stage}_seconds"] for stage in stages.STAGES}
+        reached = set(stages.STAGES) if done else {"fetch", "render"}
+        assert {stage for stage, seconds in stages_of_it.items() if seconds is not None} == reached
+        assert all(stages_of_it[stage] > 0 for stage in reached)
+        assert sum(stages_of_it[stage] for stage in reached) <= row["seconds"] + 1e-4
+        assert row["error"] == (None if done else "ScanError")
+        assert (row["mean_chroma"] is None) == (not done)
+
+
+def test_earlier_tries_count(archive, work):
+    scans = inventory.read_inventory(str(archive / "tiny.png"))
+    for before, attempts in ((None, 1), (4, 5)):
+        batch = scans.append_column("attempts", pa.array([before], pa.int32()))
+        assert fused(work, batch)["attempts"].to_pylist() == [attempts]
+
+
+def test_mean_chroma_is_that_of_the_picture_and_not_of_its_padding(archive, work):
+    pages = [pictures.gray(32, 64, 1), pictures.gray(64, 64, 2)]
+    tifffile.imwrite(archive / "two.tif", pages[0], photometric="minisblack")
+    tifffile.imwrite(archive / "two.tif", pages[1], photometric="minisblack", append=True)
+
+    def predictor(lightness: np.ndarray) -> "Future[np.ndarray]":
+        """Colour of chroma 5 in the picture's half as wide as high, of 13 elsewhere."""
+        ab = np.empty((1, 2, 32, 32), np.float16)
+        ab[:, 0], ab[:, 1] = 5, 12
+        ab[:, 0, 8:24], ab[:, 1, 8:24] = 3, 4
+        answer: Future[np.ndarray] = Future()
+        answer.set_result(ab)
+        return answer
+
+    def mean_chroma(name: str) -> float:
+        rows = stages.Colorize(work, predictor)(inventory.read_inventory(str(archive / name)))
+        return rows["mean_chroma"].to_pylist()[0]
+
+    wide, square = 5, (5 + 13) / 2
+    assert mean_chroma("sub/square.tif") == pytest.approx(square)
+    assert mean_chroma("two.tif") == pytest.approx((wide * 32 + square * 64) / 96)
+
+
 def test_both_layouts_give_the_same_bytes(archive, work, tmp_path):
     scans = inventory.read_inventory(str(archive))
     fused(work, scans)
@@ -158,3 +216,186 @@ def test_settings_that_show_change_the_digest(work):
     assert digest() == digest(max_pixels=5)
     several = {digest(), digest(quality=90), digest(size=64), digest(in_colour="copy"), digest(upsampling="plain")}
     assert len(several) == 5
+
+
+# --- two batches at once, and a generator elsewhere ------------------------------------------------------------------
+
+
+def work_apart(work: stages.Work, name: str) -> stages.Work:
+    return replace(work, output=f"{work.output} {name}")
+
+
+def lasting(rows: pa.Table) -> list[dict]:
+    """What does not differ from run to run."""
+    differ = [name for name in rows.column_names if name.endswith(("seconds", "finished_at", "output_uri"))]
+    return rows.drop_columns(differ).sort_by("source_uri").to_pylist()
+
+
+def test_two_batches_at_once_give_what_they_give_one_by_one(archive, work):
+    scans = inventory.read_inventory(str(archive))
+    batches = [scans.slice(0, 5), scans.slice(5)]
+    single, double = work_apart(work, "single"), work_apart(work, "double")
+    stages.Colorize(single)(scans)
+    worker = stages.Colorize(double)
+    with ThreadPoolExecutor(2) as callers:
+        rows = list(callers.map(worker, batches))
+    assert [part["source_uri"].to_pylist() for part in rows] == [part["source_uri"].to_pylist() for part in batches]
+    assert lasting(ledger.read(double.output)) == lasting(ledger.read(single.output))
+    assert outputs(double) == outputs(single) != {}
+
+
+class Elsewhere:
+    """Stands in for a generator in another process: answers later, from a thread of its own."""
+
+    def __init__(self, work: stages.Work) -> None:
+        self.predict = stages.load_predictor(work)
+        self.thread = ThreadPoolExecutor(1)
+
+    def __call__(self, lightness: np.ndarray) -> "Future[np.ndarray]":
+        return self.thread.submit(self.predict, lightness)
+
+
+@pytest.mark.parametrize("budget", [1, stages.BUDGET])
+def test_a_generator_elsewhere_gives_the_same_bytes(archive, work, budget):
+    pages = np.stack([pictures.gray(50, 70, seed) for seed in range(3)])
+    tifffile.imwrite(archive / "three.tif", pages, photometric="minisblack")
+    scans = inventory.read_inventory(str(archive))
+    here, there = work_apart(work, "here"), work_apart(work, "there")
+    stages.Colorize(here)(scans)
+    stages.Colorize(there, Elsewhere(work), budget=budget)(scans)
+    assert lasting(ledger.read(there.output)) == lasting(ledger.read(here.output))
+    assert outputs(there) == outputs(here) and len(outputs(there)) == 6
+
+
+def test_others_are_computed_while_a_scan_waits_for_its_colour(archive, work):
+    elsewhere, together = Elsewhere(work), threading.Barrier(4)
+
+    def predictor(lightness: np.ndarray) -> "Future[np.ndarray]":
+        """Answers when four have asked."""
+        return callers.submit(lambda: (together.wait(20), elsewhere(lightness).result())[1])
+
+    names = ["landscape.jpg", "portrait.png", "sub/square.tif", "tiny.png"]
+    scans = pa.concat_tables([inventory.read_inventory(str(archive / name)) for name in names])
+    with ThreadPoolExecutor(4) as callers:
+        rows = stages.Colorize(work, predictor)(scans)
+    assert rows["status"].to_pylist() == ["done"] * 4
+
+
+def test_a_generator_that_fails_fails_its_scan_and_no_other(archive, work):
+    elsewhere = Elsewhere(work)
+
+    def predictor(lightness: np.ndarray) -> "Future[np.ndarray]":
+        if asked["times"] == 1:
+            raise ConnectionError("no route")
+        asked["times"] += 1
+        answer: Future[np.ndarray] = Future()
+        answer.set_exception(RuntimeError("out of memory"))
+        return elsewhere(lightness) if asked["times"] > 2 else answer
+
+    asked = Counter()
+    worker = stages.Colorize(work, predictor)
+    scan = inventory.read_inventory(str(archive / "landscape.jpg"))
+    rows = []
+    for _ in range(2):
+        rows += worker(scan).to_pylist()
+    asked["times"] = 2
+    rows += worker(scan).to_pylist()
+    assert [row["status"] for row in rows] == ["failed", "failed", "done"]
+    assert [row["error"] for row in rows] == ["RuntimeError", "ConnectionError", None]
+
+
+def test_what_is_in_hand_is_bounded_in_bytes(archive, work, monkeypatch):
+    """Storage that is slow on both sides: what was read ahead, and what waits to be stored, stays within the budget."""
+    work = replace(work, render=replace(work.render, max_pixels=10**6))
+    for index in range(12):
+        (archive / f"{index}.png").write_bytes(pictures.encoded(pictures.gray(90, 100 + 25 * index, index), "PNG"))
+    names = [f"{index}.png" for index in range(12)]
+    scans = pa.concat_tables([inventory.read_inventory(str(archive / name)) for name in names])
+    largest, budget = max(scans["source_size"].to_pylist()), 60_000
+    lock, held, most = threading.Lock(), Counter(), Counter()
+
+    def count(side: str, amount: int) -> None:
+        with lock:
+            held[side] += amount
+            most[side] = max(most[side], held[side])
+
+    read, write, render = storage.read, storage.write, stages.render
+
+    def slow_read(uri: str) -> storage.StoredObject:
+        count("read", Path(uri).stat().st_size)
+        time.sleep(0.01)
+        return read(uri)
+
+    def counting_render(source, *rest) -> object:
+        rendered = render(source, *rest)
+        count("read", -len(source.data))
+        return rendered
+
+    def slow_write(uri: str, data: bytes, *rest) -> str:
+        if "_colornet" in uri:
+            return write(uri, data, *rest)
+        count("write", len(data))
+        time.sleep(0.05)
+        count("write", -len(data))
+        return write(uri, data, *rest)
+
+    worker = stages.Colorize(work, budget=budget)
+    monkeypatch.setattr(storage, "read", slow_read)
+    monkeypatch.setattr(storage, "write", slow_write)
+    monkeypatch.setattr(stages, "render", counting_render)
+    rows = worker(scans)
+    assert set(rows["status"].to_pylist()) == {"done"}
+    assert max(rows["output_size"].to_pylist()) < budget
+    assert largest < most["read"] <= budget  # more than one at a time
+    assert 0 < most["write"] <= budget
+
+
+# --- storage that fails, and what nobody foresaw ---------------------------------------------------------------------
+
+
+def test_rows_that_cannot_be_recorded_come_back_as_such(archive, work):
+    scans = inventory.read_inventory(str(archive))
+    (Path(work.output) / "_colornet").mkdir(parents=True)
+    Path(ledger.place(work.output)).write_bytes(b"in the way")
+    rows = fused(work, scans)
+    assert rows.schema.equals(ledger.SCHEMA)
+    assert rows["source_uri"].to_pylist() == scans["source_uri"].to_pylist()
+    assert set(rows["status"].to_pylist()) == {stages.UNRECORDED}
+    assert set(rows["error"].to_pylist()) == {"StorageError"}
+    assert all("ledger" in reason for reason in rows["reason"].to_pylist())
+
+
+def test_rows_that_cannot_be_recorded_on_s3(archive, work, s3):
+    scans = inventory.read_inventory(str(archive / "tiny.png"))
+    (row,) = fused(replace(work, output=f"{s3}-that-is-not-there/out"), scans).to_pylist()
+    assert (row["status"], row["error"]) == (stages.UNRECORDED, "NotFoundError")
+
+
+def test_what_took_its_worker_down_is_given_up(archive, work):
+    scans = inventory.read_inventory(str(archive / "tiny.png"))
+    rows = stages.give_up(replace(work, attempt=3), scans, "its worker process died")
+    assert rows.equals(ledger.read(work.output))
+    (row,) = rows.to_pylist()
+    assert (row["status"], row["reason"], row["attempts"]) == ("failed", "its worker process died", 3)
+
+
+def test_an_inventory_without_sizes(archive, work):
+    scans = inventory.read_inventory(str(archive))
+    names = inventory.SCHEMA.names
+    sizes = pa.nulls(scans.num_rows, pa.int64())
+    rows = fused(work, scans.set_column(names.index("source_size"), "source_size", sizes))
+    assert rows["source_size"].to_pylist() == scans["source_size"].to_pylist()
+
+
+def test_every_line_about_a_scan_names_it(archive, work, caplog, monkeypatch):
+    caplog.set_level(logging.INFO, "colornet")
+    rows = fused(work, inventory.read_inventory(str(archive))).to_pylist()
+    failed = {row["source_uri"] for row in rows if row["status"] == "failed"}
+    assert {record.source_uri for record in caplog.records} == failed
+    assert all(record.source_uri in record.getMessage() for record in caplog.records)
+    assert {record.levelno for record in caplog.records} == {logging.INFO}
+    caplog.clear()
+    monkeypatch.setattr(stages, "render", lambda *_: 1 / 0)
+    fused(work, inventory.read_inventory(str(archive / "tiny.png")))
+    (record,) = caplog.records
+    assert record.levelno == logging.ERROR and record.exc_info and record.source_uri.endswith("tiny.png")
