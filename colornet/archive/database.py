@@ -22,6 +22,7 @@ def database(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         "autoload_known_extensions": False,
     }
     with duckdb.connect(config=settings) as connection:
+        connection.execute("SET enable_progress_bar = false")
         connection.execute(f"SET threads = least({THREADS}, current_setting('threads'))")
         yield connection
 

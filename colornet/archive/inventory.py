@@ -1,13 +1,24 @@
-"""The inventory: what is to be done. A listing of an archive, or a Parquet file that names its scans."""
+"""The inventory: what is to be done. A listing of an archive, a list of its scans, or a report of S3 Inventory.
 
-import io
+An archive may have millions of scans, so an inventory is a Parquet file that is written as the source is read; no more
+than a few row groups of it are ever in memory.
+"""
+
+import itertools
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
 import pyarrow.parquet as pq
 
 from colornet import storage
+from colornet.archive import s3_inventory
+from colornet.archive.database import database
 from colornet.errors import NotFoundError, SettingsError, StorageError
+from colornet.storage import ObjectInfo
 
 SCHEMA = pa.schema(
     [
@@ -20,76 +31,258 @@ SCHEMA = pa.schema(
 ROW_GROUP = 65_536
 """Rows of a row group in the files that inventories and plans are written to."""
 
+_LISTS = (".parquet", ".csv", ".csv.gz")
+_OWN_FILES = r"(^|/)_colornet/"
+"""Keys of the files that a job keeps beside its outputs: an earlier job's outputs may lie within the archive."""
+
 
 def write_inventory(source: str, place: Path) -> int:
-    """Write what an archive holds into the Parquet file `place`; returns the number of scans."""
-    table = read_inventory(source)
-    pq.write_table(table, place, row_group_size=ROW_GROUP)
-    return table.num_rows
+    """Write what an archive holds into a Parquet file of SCHEMA.
+
+    Args:
+        source: one of
+
+            - a folder or s3:// prefix, listed recursively, or one file of it. What lies under `_colornet/` is left out.
+            - a list: a file `*.parquet`, `*.csv` or `*.csv.gz` with a column `source_uri` (or `uri`) and, optionally,
+              `key`, `source_size` (or `size`) and `source_version` (or `etag`). A CSV file is UTF-8 with a header.
+            - a report of S3 Inventory: its `manifest.json`, as `s3_inventory` explains.
+        place: the local file; it is made anew, and is not there if this fails.
+
+    `key` is the place of the output below the output's root: that of the source below the archive's root; in a report,
+    the object's key; in a list without keys, the whole path of the source.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        SettingsError: if there is nothing there, a list or report cannot be understood, or two of its rows name the
+            same source or the same key.
+        StorageError: if the place cannot be listed or read.
+    """
+    rows = 0
+    try:
+        with pq.ParquetWriter(place, SCHEMA, compression="zstd") as writer:
+            for group in _row_groups(_tables(source, place.parent)):
+                writer.write_table(group, ROW_GROUP)
+                rows += group.num_rows
+        if not rows:
+            raise SettingsError(
+                f"the inventory {source} is empty" if _is_list(source) else f"there are no files in {source}"
+            )
+        _refuse_doubles(source, place)
+    except BaseException:
+        place.unlink(missing_ok=True)
+        raise
+    return rows
 
 
 def read_inventory(source: str) -> pa.Table:
-    """Say what an archive holds.
+    """Say what a small archive holds: a table of SCHEMA, as `write_inventory` writes it, with the same errors."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = Path(folder) / "scans.parquet"
+        write_inventory(source, place)
+        return pq.read_table(place, schema=SCHEMA)
 
-    Args:
-        source: a folder or s3:// prefix, listed recursively; one file of it; or a Parquet file with a column
-            `source_uri` (or `uri`) and, optionally, `key`, `source_size` and `source_version`.
 
-    Returns:
-        A table of SCHEMA. `key` is the place of the output below the output's root: that of the source below the
-        archive's root, or, in a Parquet inventory without keys, the whole path of the source.
+def _is_list(source: str) -> bool:
+    return source.endswith((*_LISTS, "manifest.json"))
 
-    Raises:
-        SettingsError: if there is nothing there, or a Parquet file is no inventory.
-        StorageError: if the place cannot be listed.
-    """
-    if source.endswith(".parquet"):
-        return _from_parquet(source)
+
+def _tables(source: str, folder: Path) -> Iterator[pa.Table]:
+    if s3_inventory.is_manifest(source):
+        for objects in s3_inventory.objects(source, folder):
+            yield _without_own_files(objects.select(SCHEMA.names).cast(SCHEMA))
+    elif source.endswith(_LISTS):
+        yield from _from_list(source)
+    else:
+        yield from _listed(source)
+
+
+def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
+    """Gather tables until they make a row group."""
+    held: list[pa.Table] = []
+    for table in tables:
+        held.append(table)
+        if sum(map(len, held)) >= ROW_GROUP:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)
+
+
+def _without_own_files(table: pa.Table) -> pa.Table:
+    return table.filter(pc.invert(pc.match_substring_regex(table["key"], _OWN_FILES)))
+
+
+def _refuse_doubles(source: str, place: Path) -> None:
+    """Find two rows that are the same scan, or that would go to the same place."""
+    with database(place.parent) as connection:
+        connection.read_parquet(str(place), hive_partitioning=False).create_view("scans")
+        for column in ("source_uri", "key"):
+            twice = f"SELECT md5_number({column}) AS hash FROM scans GROUP BY hash HAVING count(*) > 1 LIMIT 1"
+            rows = connection.execute(
+                f"SELECT source_uri, key FROM scans JOIN ({twice}) ON md5_number({column}) = hash ORDER BY ALL LIMIT 2"
+            ).fetchall()
+            if rows and column == "source_uri":
+                raise SettingsError(f"{source} names the same source twice: {rows[0][0]}")
+            if rows:
+                (first, key), (second, _) = rows
+                raise SettingsError(f"{source} gives two sources the same key {key!r}: {first} and {second}")
+
+
+# --- listings --------------------------------------------------------------------------------------------------------
+
+
+def _listed(source: str) -> Iterator[pa.Table]:
     try:
-        found = list(storage.listing(source))
+        for page in _pages(source):
+            yield _without_own_files(_table_of(page))
     except NotFoundError as error:
         raise SettingsError(f"there is no archive at {source}") from error
-    if not found:
-        raise SettingsError(f"there are no files in {source}")
+
+
+def _pages(source: str) -> Iterator[list[ObjectInfo]]:
+    found = storage.listing(source)
+    while page := list(itertools.islice(found, 1000)):
+        yield page
+
+
+def _table_of(page: list[ObjectInfo]) -> pa.Table:
     columns = [
-        [item.uri for item in found],
-        [item.size for item in found],
-        [item.version for item in found],
-        [item.key for item in found],
+        [item.uri for item in page],
+        [item.size for item in page],
+        [item.version for item in page],
+        [item.key for item in page],
     ]
-    return pa.table(columns, schema=SCHEMA)
-
-
-def _from_parquet(source: str) -> pa.Table:
     try:
-        table = pq.read_table(io.BytesIO(storage.read(source).data))
+        return pa.table(columns, schema=SCHEMA)
+    except UnicodeEncodeError as error:
+        name = next(item.uri for item in page if not _is_utf8(item.uri))
+        raise SettingsError(f"{name!r}: the name of this file is not UTF-8; rename it, or leave it out") from error
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # how Python hands on the bytes of a local name that it cannot decode
+        return False
+    return True
+
+
+# --- lists -----------------------------------------------------------------------------------------------------------
+
+_NAMES = {
+    "source_uri": ("source_uri", "uri"),
+    "source_size": ("source_size", "size"),
+    "source_version": ("source_version", "etag"),
+    "key": ("key",),
+}
+_KNOWN = [name for names in _NAMES.values() for name in names]
+# Most uris of a list of millions are what storage.normalize would make of them: only the others go through Python.
+_NORMAL_URI = r"(?s)^s3://[^/\x00]+/[^\x00]*[^/\x00]$"
+_NORMAL_PATH = r"(?s)^/[^\x00]*[^/\x00]$"
+_ODD_PATH = r"//|/\.{1,2}(/|$)"
+_ODD_KEY = r"(^|/)\.{0,2}(/|$)|\x00|^_colornet(/|$)"
+"""What storage.join refuses, and the job's own place below the output."""
+
+
+def _from_list(source: str) -> Iterator[pa.Table]:
+    """Yield the rows of a list, completed to SCHEMA. Size and version stay null where the owner did not give them."""
+    first = 1
+    try:
+        for batch in _read_parquet(source) if source.endswith(".parquet") else _read_csv(source):
+            if not {"source_uri", "uri"} & set(batch.column_names):
+                raise SettingsError(f"{source} is no inventory: it has no column source_uri")
+            yield _complete(pa.Table.from_batches([batch]), source, first)
+            first += batch.num_rows
     except NotFoundError as error:
         raise SettingsError(f"there is no inventory at {source}") from error
     except pa.ArrowException as error:
-        raise SettingsError(f"{source} is not a Parquet file: {error}") from error
-    rows = [_complete(row, source) for row in table.to_pylist()]
-    if not rows:
-        raise SettingsError(f"the inventory {source} is empty")
-    try:
-        return pa.Table.from_pylist(rows, SCHEMA)
-    except pa.ArrowException as error:
-        raise SettingsError(f"{source} is no inventory: {error}") from error
+        raise SettingsError(f"{source} is no inventory: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise StorageError(f"{source}: {' '.join(str(error).split())}") from error
 
 
-def _complete(row: dict[str, object], source: str) -> dict[str, object]:
-    """Fill a row of a Parquet inventory up to SCHEMA. Size and version stay null where the owner did not give them."""
-    named = row.get("source_uri") or row.get("uri")
-    if not isinstance(named, str):
-        raise SettingsError(f"{source} is no inventory: it has no column source_uri, or a row without one")
-    uri = storage.normalize(named)
-    key = row.get("key") or uri.removeprefix("s3://").lstrip("/")
-    try:
-        storage.join("/", str(key))
-    except StorageError as error:
-        raise SettingsError(f"{source} has a key that is no place below the output: {key!r}") from error
-    return {
-        "source_uri": uri,
-        "source_size": row.get("source_size"),
-        "source_version": row.get("source_version"),
-        "key": key,
-    }
+def _read_parquet(source: str) -> Iterator[pa.RecordBatch]:
+    storage.stat(source)
+    filesystem, path = storage.arrow_filesystem(source)
+    with filesystem.open_input_file(path) as data:
+        try:
+            file = pq.ParquetFile(data)
+        except pa.ArrowException as error:
+            raise SettingsError(f"{source} is not a Parquet file: {' '.join(str(error).split())}") from error
+        columns = [name for name in file.schema_arrow.names if name in _KNOWN]
+        if not columns:
+            raise SettingsError(f"{source} is no inventory: it has no column source_uri")
+        yield from file.iter_batches(ROW_GROUP, columns=columns)
+
+
+def _read_csv(source: str) -> Iterator[pa.RecordBatch]:
+    storage.stat(source)
+    filesystem, path = storage.arrow_filesystem(source)
+    types = {name: pa.int64() if "size" in name else pa.string() for name in _KNOWN}
+    with filesystem.open_input_stream(path) as data:  # decompressed, as its name says
+        yield from pyarrow.csv.open_csv(
+            data,
+            read_options=pyarrow.csv.ReadOptions(block_size=8 << 20),
+            parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+            convert_options=pyarrow.csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True),
+        )
+
+
+def _complete(table: pa.Table, source: str, first: int) -> pa.Table:
+    """Fill rows of a list up to SCHEMA; the first of them is the list's row `first`."""
+    uris = _column(table, "source_uri")
+    _refuse_where(pc.is_null(uris), uris, f"{source} is no inventory: row {{row}} has no source_uri", first)
+    uris = _normalized(uris, source, first)
+    whole_paths = pc.replace_substring_regex(uris, r"^(s3://|/+)", "")
+    keys = pc.coalesce(_column(table, "key"), whole_paths)
+    message = f"{source} has a key that is no place below the output: {{value!r}}, in row {{row}}"
+    _refuse_where(pc.match_substring_regex(keys, _ODD_KEY), keys, message, first)
+    versions = pc.utf8_trim(_column(table, "source_version"), '"')
+    return pa.table([uris, _column(table, "source_size"), versions, keys], schema=SCHEMA)
+
+
+def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
+    """Return a column by any of its names, as its type in SCHEMA; empty texts are null."""
+    wanted = SCHEMA.field(name).type
+    found = [table[each] for each in _NAMES[name] if each in table.column_names]
+    if wanted == pa.string():
+        if name in ("source_uri", "key"):
+            for column in found:
+                _check_text(column, name)
+        texts = [column.cast(pa.string()) for column in found]
+        found = [pc.if_else(pc.equal(text, ""), None, text) for text in texts]
+    columns = [column.cast(wanted) for column in found] or [pa.chunked_array([pa.nulls(len(table), wanted)])]
+    return pc.coalesce(*columns)
+
+
+def _check_text(column: pa.ChunkedArray, name: str) -> None:
+    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+    if not (
+        pa.types.is_null(kind)
+        or pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+    ):
+        raise pa.ArrowTypeError(f"its column {name} is {kind}, not text")
+
+
+def _normalized(uris: pa.ChunkedArray, source: str, first: int) -> pa.ChunkedArray:
+    path = pc.and_(pc.match_substring_regex(uris, _NORMAL_PATH), pc.invert(pc.match_substring_regex(uris, _ODD_PATH)))
+    normal = pc.or_(pc.match_substring_regex(uris, _NORMAL_URI), path)
+    if pc.all(normal).as_py():
+        return uris
+    rest = []
+    for row, (uri, is_normal) in enumerate(zip(uris.to_pylist(), normal.to_pylist(), strict=True), first):
+        try:
+            rest.append(uri if is_normal else storage.normalize(uri))
+        except SettingsError as error:
+            raise SettingsError(f"{source}, row {row}: {error}") from error
+    return pa.chunked_array([pa.array(rest, pa.string())])
+
+
+def _refuse_where(bad: pa.ChunkedArray, values: pa.ChunkedArray, message: str, first: int) -> None:
+    position = pc.index(bad, True).as_py()
+    if position >= 0:
+        raise SettingsError(message.format(row=first + position, value=values[position].as_py()))

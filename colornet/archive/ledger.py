@@ -202,7 +202,7 @@ _MERGED = "merged-"
 
 
 def _fetched(small: list[ObjectInfo], threads: ThreadPoolExecutor) -> Iterator[tuple[str, pa.Table]]:
-    """Yield the uris and rows of small parts, some read ahead; but not those that somebody else has merged meanwhile."""
+    """Yield the uris and rows of small parts, some read ahead; not of those that have been merged by others by now."""
     for start in range(0, len(small), 4 * _THREADS):
         for uri, table in threads.map(_read_part, [part.uri for part in small[start : start + 4 * _THREADS]]):
             if table is not None:

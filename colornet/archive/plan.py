@@ -150,7 +150,8 @@ def tally(
             FROM (SELECT *, state = 'done' AS done FROM stated)
         """).fetchall()[0]
         failures = _failures(connection, output, bundle_digest, settings_digest, reasons)
-    return Tally(*map(int, counts), failures=failures)
+    scans_, done, failed, skipped, pixels, source_bytes, output_bytes = map(int, counts)
+    return Tally(scans_, done, failed, skipped, pixels, source_bytes, output_bytes, failures)
 
 
 def _select(connection: duckdb.DuckDBPyConnection, scans: Path, selection: Selection) -> None:
