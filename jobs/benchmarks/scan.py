@@ -1,7 +1,7 @@
 """What a scan costs here outside the network: milliseconds per megapixel of each step and format, on one core.
 
-    python -m jobs.benchmark
-    python -m jobs.benchmark --megapixels 4 --repeat 5
+    python -m jobs.benchmarks.scan
+    python -m jobs.benchmarks.scan --megapixels 4 --repeat 5
 
 Scans are made up: smooth shading, edges and grain, as photographs have. Every figure is the median of its runs. The
 last columns are the whole chain from bytes to bytes, with guided and with plain colour, and the memory it peaks at.
@@ -29,13 +29,14 @@ from colornet.frame import prepare
 from colornet.render import RenderSettings, render
 from colornet.scans import Scan, encode, metadata, open_source
 from colornet.scans.metadata import Metadata
+from jobs.benchmarks.archive import shading
 
 SIZE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
 class BenchmarkSettings:
-    """The settings of jobs.benchmark."""
+    """The settings of jobs.benchmarks.scan."""
 
     megapixels: float = 12.0
     """Size of the scans."""
@@ -102,13 +103,10 @@ def _colour() -> NDArray[np.float16]:
 
 def _scans(megapixels: float) -> Iterator[tuple[str, bytes]]:
     """Make one scan of each kind: what it is, and its bytes."""
-    height = int((megapixels * 1e6 * 0.75) ** 0.5)
-    y, x = np.mgrid[0:height, 0 : height * 4 // 3].astype(np.float32)
-    shade = 128 + 60 * np.sin(x / 700) * np.cos(y / 500) + 30 * (x // 900 % 2)
-    shade += np.random.default_rng(0).normal(0, 4, shade.shape)
-    gray = shade.clip(5, 250).astype(np.uint8)
+    shade = shading(megapixels)
+    gray = shade.astype(np.uint8)
     sepia = np.dstack([gray, (gray * 0.9).astype(np.uint8), (gray * 0.7).astype(np.uint8)])
-    deep = (shade.clip(5, 250) * 257).astype(np.uint16)
+    deep = (shade * 257).astype(np.uint16)
     yield "JPEG, gray, luma kept", simplejpeg.encode_jpeg(gray[..., None], 92, "GRAY", "Gray")
     linear = imagecodecs.cms_profile("gray", gamma=1.8)
     jpeg = metadata.embed(simplejpeg.encode_jpeg(gray[..., None], 92, "GRAY", "Gray"), "jpeg", Metadata(icc=linear))
