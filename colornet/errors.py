@@ -13,15 +13,32 @@ class SettingsError(ColornetError):
 
 
 class StorageError(ColornetError):
-    """Reading from or writing to a local path or an object store failed, after retries where they make sense."""
+    """Reading from or writing to a local path or an object store failed, after retries where they make sense.
+
+    Two failures of one cause say the same but for the place that they name: no request ids, addresses or counts.
+    """
+
+    def __init__(self, message: str, cause: str = "") -> None:
+        """Take the whole message, and the part of it that names no place."""
+        super().__init__(message)
+        self.cause = cause or message
+        """What went wrong, whatever the place: the same text wherever the same thing went wrong."""
 
 
 class NotFoundError(StorageError):
     """There is no file or object at this place."""
 
 
+class ExistsError(StorageError):
+    """There is something at this place already."""
+
+
 class AccessError(StorageError):
     """Credentials are missing, expired or not allowed to do this. Retrying other objects would fail the same way."""
+
+
+class LockedError(ColornetError):
+    """Another job is at work on this output, or has taken it over."""
 
 
 class ScanError(ColornetError):

@@ -8,7 +8,7 @@ import boto3
 import pytest
 import ray
 
-from colornet import s3_client
+from colornet import s3_client, storage
 from jobs.session import IDLE_WORKER_MS
 from tests.s3 import S3Server, running_swift
 
@@ -35,6 +35,7 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     place = {"LocationConstraint": s3_server.region}
     boto3.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration=place)
     yield f"s3://{bucket}"
+    storage.use(storage.S3Options())
     s3_client.forget_client()
 
 

@@ -392,7 +392,7 @@ def test_body_that_breaks_is_fetched_again(s3, monkeypatch):
 
 
 def test_body_that_stalls_is_fetched_again(s3, monkeypatch):
-    monkeypatch.setattr(s3_client, "READ_SECONDS", 0.5)
+    storage.use(storage.S3Options(read_timeout=0.5))
     storage.write(f"{s3}/scan.jpg", b"scan" * 1000)
     with through_a_proxy(monkeypatch, ["stall"]) as gets:
         assert storage.read(f"{s3}/scan.jpg").data == b"scan" * 1000
