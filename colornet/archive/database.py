@@ -6,7 +6,8 @@ from pathlib import Path
 
 import duckdb
 
-MEMORY = "2GB"
+MEMORY = "1GB"
+"""Of DuckDB itself. What Arrow reads ahead for it comes on top."""
 THREADS = 8
 """More threads need more memory, and do not make a plan faster."""
 

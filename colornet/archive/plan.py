@@ -159,10 +159,8 @@ def _select(connection: duckdb.DuckDBPyConnection, scans: Path, selection: Selec
     connection.execute(f"CREATE TEMP VIEW selected AS {selection.sql('scans')}")
 
 
-# A row of a run is current if no other of its source is younger. Of two that ended in the same microsecond the one
-# that is finished counts. Sources and versions are compared by hashes: a key of 16 bytes, not a text of a hundred.
+# Sources and versions are compared by hashes: a key of 16 bytes, not a text of a hundred.
 _RUN = "bundle_digest = $bundle AND settings_digest = $settings"
-_AGE = "epoch_us(finished_at) * 2 + (status <> 'failed')::BIGINT"
 
 
 def _find_latest(connection: duckdb.DuckDBPyConnection, output: str, bundle_digest: str, settings_digest: str) -> None:
@@ -178,7 +176,7 @@ def _find_latest(connection: duckdb.DuckDBPyConnection, output: str, bundle_dige
                 arg_max(tries, age) AS tries, arg_max(pixels, age) AS pixels,
                 arg_max(bytes_in, age) AS bytes_in, arg_max(bytes_out, age) AS bytes_out
             FROM (
-                SELECT md5_number(source_uri) AS source, {_AGE} AS age, status, hash(source_version) AS version,
+                SELECT md5_number(source_uri) AS source, {ledger.AGE} AS age, status, hash(source_version) AS version,
                     coalesce(attempts, 0) AS tries, coalesce(pixels, 0) AS pixels,
                     coalesce(source_size, 0) AS bytes_in, coalesce(output_size, 0) AS bytes_out
                 FROM ledger WHERE {_RUN}
@@ -212,7 +210,7 @@ def _failures(
                 SELECT source, any_value(ledger.source_uri) AS source_uri, any_value(key) AS key,
                     any_value(coalesce(reason, 'no reason given')) AS reason
                 FROM ledger JOIN (SELECT source, age, key FROM stated WHERE state = 'failed') AS failed
-                    ON md5_number(ledger.source_uri) = source AND {_AGE} = age
+                    ON md5_number(ledger.source_uri) = source AND {ledger.AGE} = age
                 WHERE status = 'failed' AND {_RUN}
                 GROUP BY source
             )

@@ -143,7 +143,7 @@ def _make(folder: Path, rows: int, finished: int) -> None:
         _copy(connection, scans, 0, rows, folder / "scans.parquet", inventory.ROW_GROUP)
         for first in range(0, finished - small, PART_ROWS):
             last = min(first + PART_ROWS, finished - small)
-            _copy(connection, _ROWS, first, last, place / f"merged-{first:012d}.parquet", PART_ROWS)
+            _copy(connection, _ROWS, first, last, place / f"merged-{first:012d}.parquet", inventory.ROW_GROUP)
         _copy(connection, _ROWS, finished - small, finished, folder / "small.parquet", PART_ROWS)
     table = pq.read_table(folder / "small.parquet")
     for first in range(0, small, SMALL_ROWS):

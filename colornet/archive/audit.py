@@ -1,0 +1,319 @@
+"""The ledger's invariants, checked: what a ledger says is there, and what is there the ledger speaks of.
+
+For an archive at rest: while a job runs, an object is there for a moment before its row is.
+"""
+
+import hashlib
+import os
+import re
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from colornet import storage
+from colornet.archive import ledger
+from colornet.archive.database import database
+from colornet.errors import NotFoundError, StorageError
+from colornet.storage import ObjectInfo
+
+
+@dataclass(frozen=True, order=True)
+class Finding:
+    """One thing that is not as it should be."""
+
+    kind: str
+    """One word for the invariant that is broken; `KINDS` explains them."""
+    uri: str
+    """Of the source, the object or the ledger's part that it is about."""
+    words: str
+    """What is wrong with it, for a person."""
+
+
+KINDS = {
+    "part": "a part of the ledger cannot be read, or has not the ledger's columns",
+    "missing": "a source of the inventory has no row",
+    "tie": "a source has two different rows of the same, latest time: which one is current is open",
+    "status": "a row has a status that is not known",
+    "incomplete": "a done row does not say where its output is, of what size, with what SHA-256",
+    "elsewhere": "a done row's output lies outside the output folder",
+    "gone": "a done row's object is not there, or cannot be read",
+    "size": "a done row's object has another size",
+    "contents": "a done row's object has another SHA-256",
+    "reason": "a failed or skipped row does not say why",
+    "output": "a failed or skipped row has an output",
+    "shared": "two sources have the same output",
+    "stray": "an object that no finished row of any run speaks of",
+    "temporary": "a temporary file was left behind",
+}
+
+_OBJECTS = pa.schema([("uri", pa.string()), ("size", pa.int64())])
+_NEEDED = [field.name for field in ledger.SCHEMA if not field.nullable]
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp|\.colornet-probe-[0-9a-f]{32}")
+_THREADS = 4
+_ROWS = 65_536
+
+
+def audit(
+    output: str, bundle_digest: str, settings_digest: str, scans: Path | None = None, *, contents: bool = True
+) -> list[Finding]:
+    """Check the invariants of a ledger for the current rows of one run.
+
+    Args:
+        output: the archive's output folder or prefix.
+        bundle_digest: of the run.
+        settings_digest: of the run.
+        scans: a Parquet file of inventory.SCHEMA; without one nobody knows which sources are missing. Rows of sources
+            that are not in it are checked like the others.
+        contents: read every object and compare its SHA-256; without, only whether it is there, and its size.
+
+    Returns:
+        The findings, sorted; none if all is as it should be.
+
+    Raises:
+        StorageError: if the output cannot be listed.
+    """
+    output = storage.normalize(output)
+    findings, sound = _check_parts(output)
+    with tempfile.TemporaryDirectory() as name, database(Path(name)) as connection:
+        findings += _load_objects(connection, output, Path(name))
+        _load_rows(connection, sound, output, bundle_digest, settings_digest)
+        if scans is not None:
+            connection.read_parquet(str(scans), hive_partitioning=False).create_view("scans")
+            findings += _ask(connection, _MISSING)
+        for query in _QUERIES:
+            findings += _ask(connection, query)
+        if contents:
+            findings += _check_contents(connection)
+    return sorted(set(findings))
+
+
+def latest_run(output: str) -> tuple[str, str] | None:
+    """Return the digests of bundle and settings of the run with the youngest row that can be read, if there is any."""
+
+    def youngest(part: ObjectInfo) -> list[tuple[datetime, str, str]]:
+        filesystem, path = storage.arrow_filesystem(part.uri)
+        columns = ["finished_at", "bundle_digest", "settings_digest"]
+        try:
+            with filesystem.open_input_file(path) as data:
+                table = pq.ParquetFile(data).read(columns)
+            (row,) = table.take(pc.select_k_unstable(table, 1, [("finished_at", "descending")])).to_pylist() or [None]
+            return [(row["finished_at"], row["bundle_digest"], row["settings_digest"])] if row else []
+        except (pa.ArrowException, OSError):
+            return []
+
+    with ThreadPoolExecutor(_THREADS) as threads:
+        found = [run for runs in threads.map(youngest, ledger.parts(output)) for run in runs]
+    return max(found)[1:] if found else None
+
+
+# --- parts -----------------------------------------------------------------------------------------------------------
+
+
+def _check_parts(output: str) -> tuple[list[Finding], list[ObjectInfo]]:
+    """Read every part; return what is wrong with some, and those that are sound."""
+    parts = ledger.parts(output)
+    with ThreadPoolExecutor(_THREADS) as threads:
+        troubles = list(threads.map(_trouble, parts))
+    findings = [Finding("part", part.uri, words) for part, words in zip(parts, troubles, strict=True) if words]
+    return findings, [part for part, words in zip(parts, troubles, strict=True) if not words]
+
+
+def _trouble(part: ObjectInfo) -> str | None:
+    try:
+        filesystem, path = storage.arrow_filesystem(part.uri)
+        with filesystem.open_input_file(path) as data:
+            file = pq.ParquetFile(data)
+            for group in range(file.num_row_groups):
+                words = _wrong_columns(file.read_row_group(group))
+                if words:
+                    return words
+            return _wrong_columns(file.schema_arrow.empty_table())
+    except (pa.ArrowException, OSError) as error:
+        return f"cannot be read: {' '.join(str(error).split())[:300]}"
+
+
+def _wrong_columns(table: pa.Table) -> str | None:
+    for field in ledger.SCHEMA:
+        if field.name not in table.column_names:
+            if field.name in _NEEDED:
+                return f"has no column {field.name}"
+        elif table.schema.field(field.name).type != field.type:
+            return f"its column {field.name} is {table.schema.field(field.name).type}, not {field.type}"
+        elif field.name in _NEEDED and table[field.name].null_count:
+            return f"has rows without {field.name}"
+    return None
+
+
+# --- objects ---------------------------------------------------------------------------------------------------------
+
+
+def _load_objects(connection: duckdb.DuckDBPyConnection, output: str, folder: Path) -> list[Finding]:
+    """Make the view `objects` of all that lies below the output, but for the job's own files."""
+    findings = []
+    place = folder / "objects.parquet"
+    own = storage.join(output, "_colornet") + "/"
+    with pq.ParquetWriter(place, _OBJECTS) as writer:
+        held: list[tuple[str, int]] = []
+        for uri, size in _everything(output):
+            if _TEMPORARY.fullmatch(uri.rpartition("/")[2]):
+                findings.append(Finding("temporary", _printable(uri), KINDS["temporary"]))
+            elif not uri.startswith(own):
+                held.append((_printable(uri), size))
+            if len(held) == _ROWS:
+                writer.write_table(_objects(held))
+                held = []
+        writer.write_table(_objects(held))
+    connection.read_parquet(str(place), hive_partitioning=False).create_view("objects")
+    return findings
+
+
+def _objects(held: list[tuple[str, int]]) -> pa.Table:
+    return pa.table([[uri for uri, _ in held], [size for _, size in held]], schema=_OBJECTS)
+
+
+def _everything(output: str) -> Iterator[tuple[str, int]]:
+    """Yield uri and size of all below the output; unlike a listing of scans also what is hidden."""
+    if storage.is_s3(output):
+        try:
+            yield from ((found.uri, found.size) for found in storage.listing(output))
+        except NotFoundError:
+            return
+    for folder, _, names in os.walk(output) if not storage.is_s3(output) else ():
+        for name in names:
+            path = Path(folder) / name
+            yield str(path), path.lstat().st_size
+
+
+def _printable(uri: str) -> str:
+    return uri.encode(errors="replace").decode()
+
+
+# --- rows ------------------------------------------------------------------------------------------------------------
+
+_CHECKED = ("source_uri", "status", "reason", "output_uri", "output_size", "output_sha256")
+
+
+def _load_rows(
+    connection: duckdb.DuckDBPyConnection,
+    sound: list[ObjectInfo],
+    output: str,
+    bundle_digest: str,
+    settings_digest: str,
+) -> None:
+    """Make the tables `current`, of the run's current rows, and `spoken_of`, of all outputs of finished rows."""
+    connection.register("ledger", ledger.dataset(output, sound))
+    run = "bundle_digest = $bundle AND settings_digest = $settings"
+    digests = {"bundle": bundle_digest, "settings": settings_digest}
+    connection.execute(
+        f"""
+        CREATE TEMP TABLE latest AS SELECT md5_number(source_uri) AS source, max(epoch_us(finished_at)) AS time
+        FROM ledger WHERE {run} GROUP BY source
+        """,
+        digests,
+    )
+    # All columns together tell a row that was merged into a larger part, and is in both, from one that differs.
+    connection.execute(
+        f"""
+        CREATE TEMP TABLE current AS
+        SELECT DISTINCT {", ".join(_CHECKED)}, hash({", ".join(ledger.SCHEMA.names)}) AS row
+        FROM ledger JOIN latest ON md5_number(source_uri) = source AND epoch_us(finished_at) = time WHERE {run}
+        """,
+        digests,
+    )
+    connection.execute("""
+        CREATE TEMP TABLE spoken_of AS SELECT DISTINCT md5_number(output_uri) AS object
+        FROM ledger WHERE status = 'done' AND output_uri IS NOT NULL
+    """)
+    connection.execute(
+        """
+        CREATE TEMP VIEW claimed AS SELECT * FROM current
+        WHERE status = 'done' AND output_uri IS NOT NULL AND output_size IS NOT NULL AND output_sha256 IS NOT NULL
+    """
+    )
+    root = (output.rstrip("/") + "/").replace("'", "''")
+    connection.execute(f"CREATE TEMP VIEW within AS SELECT * FROM claimed WHERE starts_with(output_uri, '{root}')")
+
+
+_MISSING = """
+    SELECT 'missing', source_uri, 'the inventory has it, and the run has no row of it'
+    FROM scans ANTI JOIN latest ON md5_number(scans.source_uri) = latest.source
+"""
+_QUERIES = (
+    """
+    SELECT 'tie', source_uri, count(*) || ' different rows have the same, latest time'
+    FROM current GROUP BY source_uri HAVING count(*) > 1
+    """,
+    """
+    SELECT 'status', source_uri, 'its status is ' || status FROM current
+    WHERE status NOT IN ('done', 'failed', 'skipped')
+    """,
+    """
+    SELECT 'incomplete', source_uri, 'is done, but without ' || concat_ws(', ',
+        CASE WHEN output_uri IS NULL THEN 'output_uri' END, CASE WHEN output_size IS NULL THEN 'output_size' END,
+        CASE WHEN output_sha256 IS NULL THEN 'output_sha256' END)
+    FROM current WHERE status = 'done'
+        AND (output_uri IS NULL OR output_size IS NULL OR output_sha256 IS NULL)
+    """,
+    """
+    SELECT 'reason', source_uri, 'is ' || status || ', and does not say why' FROM current
+    WHERE status IN ('failed', 'skipped') AND coalesce(reason, '') = ''
+    """,
+    """
+    SELECT 'output', source_uri, 'is ' || status || ', and has an output' FROM current
+    WHERE status IN ('failed', 'skipped')
+        AND (output_uri IS NOT NULL OR output_size IS NOT NULL OR output_sha256 IS NOT NULL)
+    """,
+    """
+    SELECT 'elsewhere', output_uri, 'is the output of ' || source_uri || ', outside the output folder'
+    FROM claimed ANTI JOIN within USING (source_uri, output_uri)
+    """,
+    """
+    SELECT 'shared', output_uri, 'is the output of ' || min(source_uri) || ' and of ' || max(source_uri)
+    FROM claimed GROUP BY output_uri HAVING count(DISTINCT source_uri) > 1
+    """,
+    """
+    SELECT 'gone', output_uri, 'is the output of ' || source_uri || ', and is not there'
+    FROM within ANTI JOIN objects ON output_uri = uri
+    """,
+    """
+    SELECT 'size', output_uri, 'has ' || size || ' bytes, not ' || output_size FROM within JOIN objects
+    ON output_uri = uri WHERE size <> output_size
+    """,
+    """
+    SELECT 'stray', uri, 'no finished row of any run speaks of it'
+    FROM objects ANTI JOIN spoken_of ON md5_number(uri) = object
+    """,
+)
+
+
+def _ask(connection: duckdb.DuckDBPyConnection, query: str) -> list[Finding]:
+    return [Finding(*row) for row in connection.execute(query).fetchall()]
+
+
+def _check_contents(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
+    """Read the objects that are there with the right size."""
+    findings: list[Finding] = []
+    asked = connection.execute("""
+        SELECT DISTINCT output_uri, output_sha256 FROM within JOIN objects ON output_uri = uri WHERE size = output_size
+    """)
+    with ThreadPoolExecutor(_THREADS) as threads:
+        while rows := asked.fetchmany(1000):
+            findings += [finding for finding in threads.map(_compare, rows) if finding]
+    return findings
+
+
+def _compare(row: tuple[str, str]) -> Finding | None:
+    uri, expected = row
+    try:
+        found = hashlib.sha256(storage.read(uri).data).hexdigest()
+    except StorageError as error:
+        return Finding("gone", uri, str(error))
+    return Finding("contents", uri, f"has the SHA-256 {found}, not {expected}") if found != expected else None

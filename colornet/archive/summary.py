@@ -1,0 +1,282 @@
+"""What a ledger says of its runs: totals, pace, stages, hosts, formats and the reasons of failures."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.dataset
+import pyarrow.parquet as pq
+
+from colornet.archive import ledger
+from colornet.archive.database import database
+from colornet.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: what a bundle and settings have made of the sources that it tried."""
+
+    bundle_digest: str
+    settings_digest: str
+    first: datetime
+    last: datetime
+    rows: int
+    """All of its rows, also those that later ones of the same source have superseded."""
+    done: int
+    """Current rows, as are those that follow."""
+    failed: int
+    skipped: int
+
+
+@dataclass(frozen=True)
+class Group:
+    """Current rows that have something in common."""
+
+    name: str
+    done: int
+    failed: int
+    skipped: int
+    pixels: int
+    """Of those done."""
+    seconds: float | None
+    """Median of those done, from the first stage to the last."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Seconds that a stage took for the scans that are done."""
+
+    name: str
+    median: float
+    p95: float
+
+
+@dataclass(frozen=True)
+class Period:
+    """What ended in a stretch of time."""
+
+    start: datetime
+    seconds: int
+    """How long it is, at least 1."""
+    scans: int
+    pixels: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All of a ledger in brief, and its latest run at length."""
+
+    runs: tuple[Run, ...]
+    """The latest one last."""
+    pixels: int
+    """Of the latest run's outputs, as all that follows is of the latest run."""
+    source_bytes: int
+    output_bytes: int
+    failures: tuple[tuple[str, int], ...]
+    """The most frequent reasons with their counts; a scan's own uri stands as … in them."""
+    pace: tuple[Period, ...]
+    stages: tuple[Stage, ...]
+    hosts: tuple[Group, ...]
+    """Those with the most scans."""
+    formats: tuple[Group, ...]
+
+    @property
+    def latest(self) -> Run:
+        """The run with the youngest row."""
+        return self.runs[-1]
+
+
+_STAGES = ("fetch", "prepare", "predict", "render", "store")
+_PERIODS = [60, 600, 3600, 6 * 3600, 86_400, 7 * 86_400, 30 * 86_400]
+_MOST_PERIODS = 12
+_MOST_GROUPS = 20
+
+
+def summarize(output: str, folder: Path) -> Summary:
+    """Read a ledger of any size in bounded memory.
+
+    Args:
+        output: the archive's output folder or prefix.
+        folder: has room for what does not fit into memory.
+
+    Raises:
+        SettingsError: if there is no ledger there.
+        StorageError: if the ledger cannot be read.
+    """
+    with database(folder) as connection:
+        runs = ledger.ask(output, lambda rows: _load(connection, rows))
+        if not runs:
+            raise SettingsError(f"there is no ledger in {output}")
+        ((pixels, source_bytes, output_bytes),) = _rows(
+            connection,
+            """
+            SELECT coalesce(sum(pixels), 0), coalesce(sum(source_size), 0), coalesce(sum(output_size), 0)
+            FROM current WHERE status = 'done'
+            """,
+        )
+        return Summary(
+            runs=tuple(runs),
+            pixels=int(pixels),
+            source_bytes=int(source_bytes),
+            output_bytes=int(output_bytes),
+            failures=tuple(_rows(connection, _FAILURES)),
+            pace=_pace(connection, runs[-1]),
+            stages=_stages(connection),
+            hosts=_groups(connection, "host"),
+            formats=_groups(connection, "format"),
+        )
+
+
+def write_failures(output: str, place: Path, folder: Path) -> int:
+    """Write the failed current rows of the latest run, sorted by source_uri, into a .csv or .parquet file.
+
+    Returns their number. Arguments and errors are those of `summarize`; the file replaces what was there, at once.
+
+    Raises:
+        SettingsError: if the file's name ends otherwise, or its folder is not there.
+    """
+    if place.suffix not in (".csv", ".parquet"):
+        raise SettingsError(f"{place}: failures are written to a file .csv or .parquet")
+    if not place.parent.is_dir():
+        raise SettingsError(f"{place}: its folder is not there")
+    writer = pyarrow.csv.CSVWriter if place.suffix == ".csv" else pq.ParquetWriter
+    partial = place.with_name(f".{place.name}.tmp")
+    count = 0
+    try:
+        with database(folder) as connection:
+            if not ledger.ask(output, lambda rows: _load(connection, rows)):
+                raise SettingsError(f"there is no ledger in {output}")
+            failed = connection.sql(
+                f"SELECT {', '.join(_FOR_ARCHIVISTS.names)} FROM current WHERE status = 'failed' ORDER BY source_uri"
+            ).to_arrow_reader(65_536)
+            with writer(str(partial), _FOR_ARCHIVISTS) as file:
+                for batch in failed:
+                    file.write_table(pa.Table.from_batches([batch]).cast(_FOR_ARCHIVISTS))
+                    count += batch.num_rows
+        partial.replace(place)
+    finally:
+        partial.unlink(missing_ok=True)
+    return count
+
+
+_FOR_ARCHIVISTS = pa.schema(
+    [
+        ledger.SCHEMA.field(name)
+        for name in (
+            "source_uri",
+            "reason",
+            "error",
+            "attempts",
+            "source_size",
+            "source_version",
+            "format",
+            "finished_at",
+            "host",
+        )
+    ]
+)
+_UNNEEDED = ("source_sha256", "output_uri", "output_sha256", "bundle_digest", "settings_digest", "code_version")
+_CURRENT = [name for name in ledger.SCHEMA.names if name not in _UNNEEDED]
+_FAILURES = f"""
+    SELECT replace(coalesce(reason, 'no reason given'), source_uri, '…') AS why, count(*) AS count
+    FROM current WHERE status = 'failed' GROUP BY why ORDER BY count DESC, why LIMIT {_MOST_GROUPS}
+"""
+
+
+def _load(connection: duckdb.DuckDBPyConnection, rows: pyarrow.dataset.Dataset) -> list[Run]:
+    """Make the table `current` of the latest run's current rows; returns the runs, the latest one last."""
+    connection.register("ledger", rows)
+    connection.execute("""
+        CREATE OR REPLACE TEMP TABLE runs AS
+        SELECT row_number() OVER (ORDER BY max(epoch_us(finished_at)), bundle_digest, settings_digest) AS run,
+            bundle_digest, settings_digest, min(epoch_us(finished_at)) AS first, max(epoch_us(finished_at)) AS last,
+            count(*) AS rows
+        FROM ledger GROUP BY bundle_digest, settings_digest
+    """)
+    connection.execute(f"""
+        CREATE OR REPLACE TEMP TABLE latest AS
+        SELECT run, md5_number(source_uri) AS source, max({ledger.AGE}) AS age, arg_max(status, {ledger.AGE}) AS state
+        FROM ledger JOIN runs USING (bundle_digest, settings_digest) GROUP BY run, source
+    """)
+    found = _rows(
+        connection,
+        """
+        SELECT bundle_digest, settings_digest, first, last, rows, count(*) FILTER (state = 'done'),
+            count(*) FILTER (state = 'failed'), count(*) FILTER (state = 'skipped')
+        FROM runs JOIN latest USING (run) GROUP BY run, bundle_digest, settings_digest, first, last, rows ORDER BY run
+        """,
+    )
+    runs = [
+        Run(bundle, settings, _time(first), _time(last), *counts) for bundle, settings, first, last, *counts in found
+    ]
+    if runs:
+        # A row may be in two parts, and two rows may have ended at one moment: one of each source is taken.
+        connection.execute(
+            f"""
+            CREATE OR REPLACE TEMP TABLE current AS
+            SELECT DISTINCT ON (source) source, {", ".join(_CURRENT)}
+            FROM ledger JOIN latest ON md5_number(source_uri) = source AND {ledger.AGE} = age
+            WHERE run = $run AND bundle_digest = $bundle AND settings_digest = $settings
+            """,
+            {"run": len(runs), "bundle": runs[-1].bundle_digest, "settings": runs[-1].settings_digest},
+        )
+    return runs
+
+
+def _pace(connection: duckdb.DuckDBPyConnection, run: Run) -> tuple[Period, ...]:
+    span = (run.last - run.first).total_seconds()
+    width = next((each for each in _PERIODS if span <= each * _MOST_PERIODS), _PERIODS[-1])
+    found = _rows(
+        connection,
+        f"""
+        SELECT epoch_us(finished_at) // {width * 1_000_000} * {width * 1_000_000} AS start, count(*),
+            coalesce(sum(pixels) FILTER (status = 'done'), 0)
+        FROM current GROUP BY start ORDER BY start
+        """,
+    )
+    periods = []
+    for start, scans, pixels in found:
+        begin, end = max(_time(start), run.first), min(_time(start + width * 1_000_000), run.last)
+        periods.append(Period(begin, max(1, round((end - begin).total_seconds())), scans, int(pixels)))
+    return tuple(periods)
+
+
+def _stages(connection: duckdb.DuckDBPyConnection) -> tuple[Stage, ...]:
+    stages = []
+    for name, column in [*((name, f"{name}_seconds") for name in _STAGES), ("all", "seconds")]:
+        ((median, p95),) = _rows(
+            connection,
+            f"""
+            SELECT approx_quantile({column}, 0.5), approx_quantile({column}, 0.95)
+            FROM current WHERE status = 'done'
+            """,
+        )
+        if median is not None:
+            stages.append(Stage(name, median, p95))
+    return tuple(stages)
+
+
+def _groups(connection: duckdb.DuckDBPyConnection, column: str) -> tuple[Group, ...]:
+    found = _rows(
+        connection,
+        f"""
+        SELECT coalesce({column}, 'unknown') AS name, count(*) FILTER (status = 'done'),
+            count(*) FILTER (status = 'failed'), count(*) FILTER (status = 'skipped'),
+            coalesce(sum(pixels) FILTER (status = 'done'), 0), approx_quantile(seconds, 0.5) FILTER (status = 'done')
+        FROM current GROUP BY name ORDER BY count(*) DESC, name LIMIT {_MOST_GROUPS}
+        """,
+    )
+    return tuple(Group(name, done, failed, skipped, int(pixels), s) for name, done, failed, skipped, pixels, s in found)
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, query: str) -> Sequence[tuple[Any, ...]]:
+    return connection.execute(query).fetchall()
+
+
+def _time(microseconds: int) -> datetime:
+    return datetime.fromtimestamp(microseconds / 1e6, UTC)

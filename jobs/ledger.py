@@ -1,0 +1,176 @@
+"""Ask the ledger of a colour archive what has become of it.
+
+    python -m jobs.ledger colour/                               # its runs, and the latest one at length
+    python -m jobs.ledger s3://archive/colour --check           # is everything there that the ledger speaks of?
+    python -m jobs.ledger colour/ --failures failures.csv       # what could not be colorized, and why
+
+Exit codes: 0, 1 if --check found anything, 2 if there is no ledger there.
+"""
+
+import dataclasses
+import json
+import tempfile
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import tyro
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from colornet import storage
+from colornet.archive import inventory, ledger
+from colornet.archive.audit import Finding, audit, latest_run
+from colornet.archive.summary import Group, Run, Summary, summarize, write_failures
+from colornet.errors import SettingsError
+from jobs.command import run_job
+
+
+@dataclass(frozen=True, kw_only=True)
+class LedgerSettings:
+    """The settings of jobs.ledger."""
+
+    output: tyro.conf.Positional[str]
+    """The colour archive: folder or s3:// prefix."""
+    compact: bool = False
+    """Merge the ledger's small parts into large ones first."""
+    check: bool = False
+    """Compare the latest run with what is there: read every output, and list what is not as it should be."""
+    input: str | None = None
+    """With --check: the archive's input, as jobs.colorize takes it, to find scans without a row."""
+    json: bool = False
+    """Print the totals as JSON."""
+    failures: Path | None = None
+    """Write the latest run's failed scans to this file, .csv or .parquet."""
+
+    def __post_init__(self) -> None:
+        """Check the values; raises ValueError naming the field."""
+        if self.input is not None and not self.check:
+            raise ValueError("input is for --check only")
+
+
+def report(settings: LedgerSettings) -> int:
+    """Print what is asked for; returns the exit code. Raises ColornetError if there is no ledger, or none to read."""
+    if not ledger.parts(settings.output):
+        raise SettingsError(f"there is no ledger in {settings.output}")
+    console = Console(soft_wrap=True, highlight=False)
+    notes = Console(stderr=True, soft_wrap=True, highlight=False) if settings.json else console
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if settings.compact:
+            done = ledger.compact(settings.output)
+            notes.print(f"{done.merged} small parts merged into {done.written}, with {done.rows} rows")
+        if settings.failures is not None:
+            count = write_failures(settings.output, settings.failures, folder)
+            notes.print(f"{count} failed scans written to {escape(str(settings.failures))}")
+        if settings.check:
+            return _check(settings, folder, console)
+        summary = summarize(settings.output, folder)
+        if settings.json:
+            print(json.dumps(_totals(settings.output, summary), indent=2))
+        else:
+            _print(console, summary)
+    return 0
+
+
+# --- the check -------------------------------------------------------------------------------------------------------
+
+
+def _check(settings: LedgerSettings, folder: Path, console: Console) -> int:
+    scans = None
+    if settings.input is not None:
+        scans = folder / "scans.parquet"
+        inventory.write_inventory(storage.normalize(settings.input), scans)
+    bundle_digest, settings_digest = latest_run(settings.output) or ("", "")  # none of its parts can be read
+    findings = audit(settings.output, bundle_digest, settings_digest, scans)
+    if settings.json:
+        print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            console.print(_line(finding), markup=False)
+        console.print(f"{len(findings)} findings" if findings else "all is as the ledger says")
+    return 1 if findings else 0
+
+
+def _line(finding: Finding) -> str:
+    # A name may hold anything, also what a terminal would obey.
+    text = f"{finding.kind}: {finding.uri}: {finding.words}"
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
+# --- tables ----------------------------------------------------------------------------------------------------------
+
+
+def _print(console: Console, summary: Summary) -> None:
+    runs = _table("runs", "bundle", "settings", "first", "last", "rows", "done", "failed", "skipped")
+    for run in summary.runs:
+        runs.add_row(
+            run.bundle_digest[:12], run.settings_digest[:12], _clock(run.first), _clock(run.last), *_counts(run)
+        )
+    console.print(runs)
+    run = summary.latest
+    console.print(
+        f"\nThe latest run, {escape(run.bundle_digest[:12])} with {escape(run.settings_digest[:12])}: "
+        f"{run.done:,} done, {run.failed:,} failed, {run.skipped:,} skipped; {summary.pixels / 1e6:,.0f} megapixels, "
+        f"{summary.source_bytes / 1e9:,.1f} GB in, {summary.output_bytes / 1e9:,.1f} GB out"
+    )
+    if summary.failures:
+        failures = _table("failures", "count", "reason")
+        for reason, count in summary.failures:
+            failures.add_row(f"{count:,}", escape(reason))
+        console.print(failures)
+    pace = _table("throughput", "from", "scans", "scans/h", "MP/s")
+    for period in summary.pace:
+        hours = period.seconds / 3600
+        megapixels = period.pixels / 1e6 / period.seconds
+        pace.add_row(_clock(period.start), f"{period.scans:,}", f"{period.scans / hours:,.0f}", f"{megapixels:,.2f}")
+    console.print(pace)
+    if summary.stages:
+        stages = _table("stages, seconds a scan", "stage", "median", "95 %")
+        for stage in summary.stages:
+            stages.add_row(stage.name, f"{stage.median:.3f}", f"{stage.p95:.3f}")
+        console.print(stages)
+    for title, groups in (("hosts", summary.hosts), ("formats", summary.formats)):
+        table = _table(title, "name", "done", "failed", "skipped", "megapixels", "median seconds")
+        for group in groups:
+            seconds = "" if group.seconds is None else f"{group.seconds:.3f}"
+            table.add_row(escape(group.name), *_counts(group), f"{group.pixels / 1e6:,.0f}", seconds)
+        console.print(table)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    for column in columns:
+        is_text = column in ("bundle", "settings", "first", "last", "reason", "from", "stage", "name")
+        table.add_column(column, justify="left" if is_text else "right", overflow="fold")
+    return table
+
+
+def _counts(counted: Run | Group) -> list[str]:
+    rows = [f"{counted.rows:,}"] if isinstance(counted, Run) else []
+    return [*rows, f"{counted.done:,}", f"{counted.failed:,}", f"{counted.skipped:,}"]
+
+
+def _clock(time: datetime) -> str:
+    return f"{time:%Y-%m-%d %H:%M:%S}"
+
+
+def _totals(output: str, summary: Summary) -> dict[str, Any]:
+    """Return the summary as plain data for JSON; times are ISO 8601 in UTC."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, datetime):
+            return value.isoformat()
+        if isinstance(value, dict):
+            return {name: plain(each) for name, each in value.items()}
+        return [plain(each) for each in value] if isinstance(value, list | tuple) else value
+
+    found = plain(dataclasses.asdict(summary))
+    runs, failures = found.pop("runs"), dict(found.pop("failures"))
+    return {"output": storage.normalize(output), "runs": runs, "latest": {**runs[-1], **found, "failures": failures}}
+
+
+if __name__ == "__main__":
+    run_job(LedgerSettings, report, __doc__)
