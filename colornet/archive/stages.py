@@ -219,13 +219,16 @@ class Colorize:
         self.remote = predictor
         self.local = None if predictor else load_predictor(work)
         torch.set_num_threads(1)  # `cpus` scans at a time, each on one core
-        self.threads = ThreadPoolExecutor(cpus * SCANS_IN_HAND, thread_name_prefix="scan")
         self.cpus = BoundedSemaphore(cpus)
+        in_hand = cpus * SCANS_IN_HAND
+        self.scans = ThreadPoolExecutor(in_hand, thread_name_prefix="scan")
+        # The C library gives each thread memory of its own: computing in few threads touches less of it.
+        self.computing = ThreadPoolExecutor(in_hand if predictor else cpus, thread_name_prefix="compute")
         self.reading, self.away, self.storing = Budget(budget), Budget(budget), Budget(budget)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Colorize every scan of the batch; may be called from several threads at once."""
-        return record(self.work, list(self.threads.map(self._row_of, batch.to_pylist())))
+        return record(self.work, list(self.scans.map(self._row_of, batch.to_pylist())))
 
     def _row_of(self, row: Row) -> Row:
         """Colorize one scan, and say in a row what became of it."""
@@ -239,19 +242,13 @@ class Colorize:
         return complete(self.work, row, known | outcome)
 
     def _colorize(self, row: Row, known: Row, watch: Stopwatch) -> Row:
-        # Who waits for room to store may hold a core and a share of the reading, and yet it never waits for ever: those
-        # that are stored need neither.
         with watch.during("fetch"):
             size = storage.stat(row["source_uri"]).size if row["source_size"] is None else row["source_size"]
         with self.reading.holding(size):
             with watch.during("fetch"):
                 data = self._fetch(row, known)
-            with self.cpus:
-                with watch.during("render"):
-                    rendered = self._render(row, data, known, watch)
-                    outcome = success(rendered)
-                self.storing.take(len(rendered.data))
-        del data
+            rendered, outcome = self.computing.submit(self._compute, row, data, known, watch).result()
+            del data
         try:
             with watch.during("store"):
                 return {**outcome, "output_uri": store(self.work, row, rendered)}
@@ -263,15 +260,25 @@ class Colorize:
         known |= {"source_size": len(found.data), "source_version": found.version}
         return found.data
 
+    def _compute(self, row: Row, data: bytes, known: Row, watch: Stopwatch) -> tuple[Rendered, Row]:
+        """Give a scan its colour, and take room for what has to be stored of it.
+
+        The wait for room ends, though it holds a core and what was read: what is being stored needs neither.
+        """
+        with self.cpus:
+            with watch.during("render"):
+                rendered = self._render(row, data, known, watch)
+                outcome = success(rendered)
+            self.storing.take(len(rendered.data))
+        return rendered, outcome
+
     def _render(self, row: Row, data: bytes, known: Row, watch: Stopwatch) -> Rendered:
-        work = self.work
-        origin = work.render.origin(row["key"], data, work.bundle_digest)
+        settings, credentials = self.work.render, self.work.credentials
+        origin = settings.origin(row["key"], data, self.work.bundle_digest)
         known["source_sha256"] = origin.source_sha256
-        source = work.render.open(data)
+        source = settings.open(data)
         known["format"] = source.form
-        return render(
-            source, lambda page, scan: self._colour_of(page, scan, watch), work.render, origin, work.credentials
-        )
+        return render(source, lambda page, scan: self._colour_of(page, scan, watch), settings, origin, credentials)
 
     def _colour_of(self, page: int, scan: Scan, watch: Stopwatch) -> NDArray[np.float16]:
         with watch.during("prepare"):

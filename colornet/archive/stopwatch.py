@@ -11,7 +11,7 @@ WAITING = "waiting"
 class Stopwatch:
     """Counts the wall time of each stage. A stage within another interrupts that one; outside all of them is WAITING.
 
-    For one thread.
+    For one thread at a time.
     """
 
     def __init__(self) -> None:
