@@ -10,7 +10,7 @@ Exit codes: 0, 1 if --check found anything, 2 if there is no ledger there.
 import dataclasses
 import json
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from colornet.archive import inventory, ledger
 from colornet.archive.audit import Finding, audit, latest_run
 from colornet.archive.summary import Group, Run, Summary, summarize, write_failures
 from colornet.errors import SettingsError
+from colornet.storage import S3Options
 from jobs.command import run_job
 
 
@@ -44,6 +45,8 @@ class LedgerSettings:
     """Print the totals as JSON."""
     failures: Path | None = None
     """Write the latest run's failed scans to this file, .csv or .parquet."""
+    s3: S3Options = field(default_factory=S3Options)
+    """What a bucket's owner may ask of requests."""
 
     def __post_init__(self) -> None:
         """Check the values; raises ValueError naming the field."""
@@ -53,6 +56,7 @@ class LedgerSettings:
 
 def report(settings: LedgerSettings) -> int:
     """Print what is asked for; returns the exit code. Raises ColornetError if there is no ledger, or none to read."""
+    storage.use(settings.s3)
     if not ledger.parts(settings.output):
         raise SettingsError(f"there is no ledger in {settings.output}")
     console = Console(soft_wrap=True, highlight=False)

@@ -4,7 +4,6 @@ An archive may have millions of scans, so an inventory is a Parquet file that is
 than a few row groups of it are ever in memory.
 """
 
-import itertools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -135,16 +134,10 @@ def _refuse_doubles(source: str, place: Path) -> None:
 
 def _listed(source: str) -> Iterator[pa.Table]:
     try:
-        for page in _pages(source):
+        for page in storage.listing_pages(source):
             yield _without_own_files(_table_of(page))
     except NotFoundError as error:
         raise SettingsError(f"there is no archive at {source}") from error
-
-
-def _pages(source: str) -> Iterator[list[ObjectInfo]]:
-    found = storage.listing(source)
-    while page := list(itertools.islice(found, 1000)):
-        yield page
 
 
 def _table_of(page: list[ObjectInfo]) -> pa.Table:

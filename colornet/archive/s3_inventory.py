@@ -151,6 +151,9 @@ def _read_part(path: Path, manifest: _Manifest) -> Iterator[pa.Table]:
     names = {title: name for name, title in _COLUMNS.items() if title in manifest.columns}
     _check(path, list(names.values()))
     with pa.input_stream(str(path), compression="detect") as data:
+        if not data.read(1):  # an empty part is fine for S3, and not for a reader of CSV
+            return
+    with pa.input_stream(str(path), compression="detect") as data:
         for batch in pyarrow.csv.open_csv(
             data,
             read_options=pyarrow.csv.ReadOptions(column_names=manifest.columns, block_size=_CHUNK),
