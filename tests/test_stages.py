@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import boto3
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -18,8 +19,8 @@ import skimage.data
 import tifffile
 import torch
 
+from colornet import __version__, storage
 from colornet import bundle as bundles
-from colornet import storage
 from colornet.archive import inventory, ledger, stages
 from colornet.archive.version import code_version
 from colornet.bundle import Bundle
@@ -331,13 +332,13 @@ def test_what_is_in_hand_is_bounded_in_bytes(archive, work, monkeypatch):
         count("read", -len(source.data))
         return rendered
 
-    def slow_write(uri: str, data: bytes, *rest) -> str:
+    def slow_write(uri: str, data: bytes, *rest, **options) -> str:
         if "_colornet" in uri:
-            return write(uri, data, *rest)
+            return write(uri, data, *rest, **options)
         count("write", len(data))
         time.sleep(0.05)
         count("write", -len(data))
-        return write(uri, data, *rest)
+        return write(uri, data, *rest, **options)
 
     worker = stages.Colorize(work, budget=budget)
     monkeypatch.setattr(storage, "read", slow_read)
@@ -363,6 +364,20 @@ def test_rows_that_cannot_be_recorded_come_back_as_such(archive, work):
     assert set(rows["status"].to_pylist()) == {stages.UNRECORDED}
     assert set(rows["error"].to_pylist()) == {"StorageError"}
     assert all("ledger" in reason for reason in rows["reason"].to_pylist())
+
+
+def test_s3_keeps_with_an_output_what_it_was_made_of(archive, work, s3):
+    work = replace(work, output=f"{s3}/out")
+    (row,) = fused(work, inventory.read_inventory(str(archive / "tiny.png"))).to_pylist()
+    bucket, _, key = row["output_uri"].removeprefix("s3://").partition("/")
+    assert boto3.client("s3").head_object(Bucket=bucket, Key=key)["Metadata"] == {
+        "colornet": __version__,
+        "bundle-digest": work.bundle_digest,
+        "settings-digest": work.settings_digest,
+        "source-sha256": hashlib.sha256((archive / "tiny.png").read_bytes()).hexdigest(),
+        "source-version": row["source_version"],
+    }
+    assert ledger.read(work.output)["status"].to_pylist() == ["done"]
 
 
 def test_rows_that_cannot_be_recorded_on_s3(archive, work, s3):

@@ -14,7 +14,7 @@ import logging
 import platform
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import BoundedSemaphore
 from typing import Any
@@ -24,8 +24,8 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
+from colornet import __version__, storage
 from colornet import bundle as bundles
-from colornet import storage
 from colornet.archive import inventory, ledger
 from colornet.archive.flow import Budget
 from colornet.archive.stopwatch import WAITING, Stopwatch
@@ -35,6 +35,7 @@ from colornet.errors import BundleError, ColornetError, InColourError, ScanError
 from colornet.frame import prepare
 from colornet.predict import Precision, Predictor
 from colornet.render import Rendered, RenderSettings, is_in_colour, render
+from colornet.s3_options import S3Options
 from colornet.scans import MEDIA_TYPES, Scan, Source
 
 log = logging.getLogger(__name__)
@@ -82,6 +83,8 @@ class Work:
     precision: Precision = "auto"
     """In which arithmetic the generator runs."""
 
+    s3: S3Options = field(default_factory=S3Options)
+    """How S3 is spoken to."""
     attempt: int = 1
     """Which try of its scans this is, within one start of the job."""
 
@@ -103,11 +106,21 @@ def fetch(row: Row) -> storage.StoredObject:
 
 
 def store(work: Work, row: Row, rendered: Rendered) -> str:
-    """Write the finished picture under the source's key, and return its uri; raises StorageError, ScanError."""
+    """Write the finished picture under the source's key, and return its uri; raises StorageError, ScanError.
+
+    `row` has what the ledger calls `source_version` and `source_sha256`: S3 keeps with the picture what it was made of.
+    """
     output_uri = storage.join(work.output, row["key"] + rendered.extension)
     if output_uri == row["source_uri"]:  # an inventory can name anything
         raise ScanError("its output would take its own place: sources are never touched")
-    storage.write(output_uri, rendered.data, MEDIA_TYPES[rendered.form])
+    metadata = {
+        "colornet": __version__,
+        "bundle-digest": work.bundle_digest,
+        "settings-digest": work.settings_digest,
+        "source-sha256": row["source_sha256"],
+        "source-version": row["source_version"],
+    }
+    storage.write(output_uri, rendered.data, MEDIA_TYPES[rendered.form], metadata=metadata)
     return output_uri
 
 
@@ -215,6 +228,7 @@ class Colorize:
         Raises:
             BundleError: if the generator is to be loaded and there is no sound bundle.
         """
+        storage.use(work.s3)
         self.work = work
         self.remote = predictor
         self.local = None if predictor else load_predictor(work)
@@ -251,7 +265,7 @@ class Colorize:
             del data
         try:
             with watch.during("store"):
-                return {**outcome, "output_uri": store(self.work, row, rendered)}
+                return {**outcome, "output_uri": store(self.work, row | known, rendered)}
         finally:
             self.storing.give_back(len(rendered.data))
 
@@ -385,7 +399,8 @@ class Render:
         ab = np.frombuffer(row["ab"], np.float16).reshape(-1, 2, self.work.render.size, self.work.render.size)
         origin = self.work.render.origin(row["key"], source.data, self.work.bundle_digest)
         rendered = render(source, lambda index, _: ab[index], self.work.render, origin, self.work.credentials)
-        return {**success(rendered), "output_uri": store(self.work, row, rendered), "format": source.form}
+        known = {"source_sha256": origin.source_sha256, "format": source.form}
+        return {**success(rendered), "output_uri": store(self.work, row | known, rendered), **known}
 
 
 def _pages(lightness: bytes, size: int) -> NDArray[np.float16]:
