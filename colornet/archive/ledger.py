@@ -145,6 +145,17 @@ def pending(inventory: pa.Table, now: pa.Table) -> pa.Table:
 
 def parts(output: str) -> list[ObjectInfo]:
     """List the parts in the order of their names; none if nothing has been written yet."""
+    # A listing takes time. One that a compaction went on beside may have met neither the small parts nor the merged one.
+    found = _list_parts(output)
+    while True:
+        again = _list_parts(output)
+        before, now = ({part.key for part in some} for some in (found, again))
+        if before <= now and not any(key.startswith(_MERGED) for key in now - before):
+            return again
+        found = again
+
+
+def _list_parts(output: str) -> list[ObjectInfo]:
     try:
         return [part for part in storage.listing(place(output)) if part.key.endswith(".parquet")]
     except NotFoundError:
@@ -209,16 +220,14 @@ def compact(output: str, *, small_bytes: int = 4 << 20, target_rows: int = 250_0
 
 _ASK_ATTEMPTS = 5
 _THREADS = 16
-# A listing goes through the names in their order, page by page. A merged part comes after all that it may replace, so a
-# listing that no longer meets those does meet it.
 _MERGED = "merged-"
 _ROW_GROUP = 65_536
 
 
 def _fetched(small: list[ObjectInfo], threads: ThreadPoolExecutor) -> Iterator[tuple[str, pa.Table]]:
     """Yield the uris and rows of small parts, some read ahead; not of those that have been merged by others by now."""
-    for start in range(0, len(small), 4 * _THREADS):
-        for uri, table in threads.map(_read_part, [part.uri for part in small[start : start + 4 * _THREADS]]):
+    for start in range(0, len(small), _THREADS):
+        for uri, table in threads.map(_read_part, [part.uri for part in small[start : start + _THREADS]]):
             if table is not None:
                 yield uri, table
 
@@ -248,12 +257,14 @@ def _widened(table: pa.Table) -> pa.Table:
 def _groups(fetched: Iterator[tuple[str, pa.Table]], target_rows: int) -> Iterator[tuple[list[str], list[pa.Table]]]:
     uris: list[str] = []
     tables: list[pa.Table] = []
+    rows = 0
     for uri, table in fetched:
         uris.append(uri)
         tables.append(table)
-        if sum(map(len, tables)) >= target_rows:
+        rows += table.num_rows
+        if rows >= target_rows:
             yield uris, tables
-            uris, tables = [], []
+            uris, tables, rows = [], [], 0
     yield uris, tables
 
 
