@@ -3,6 +3,7 @@
 For an archive at rest: while a job runs, an object is there for a moment before its row is.
 """
 
+import contextlib
 import hashlib
 import os
 import re
@@ -188,8 +189,8 @@ def _everything(output: str) -> Iterator[tuple[str, int]]:
             return
     for folder, _, names in os.walk(output) if not storage.is_s3(output) else ():
         for name in names:
-            path = Path(folder) / name
-            yield str(path), path.lstat().st_size
+            with contextlib.suppress(FileNotFoundError):  # a link that leads nowhere, or a file that has gone since
+                yield f"{folder}/{name}", (Path(folder) / name).stat().st_size
 
 
 def _printable(uri: str) -> str:

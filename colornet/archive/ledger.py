@@ -145,7 +145,7 @@ def pending(inventory: pa.Table, now: pa.Table) -> pa.Table:
 
 def parts(output: str) -> list[ObjectInfo]:
     """List the parts in the order of their names; none if nothing has been written yet."""
-    # A listing takes time. One that a compaction went on beside may have met neither the small parts nor the merged one.
+    # A listing that a compaction went on beside may have met neither the small parts nor the merged one.
     found = _list_parts(output)
     while True:
         again = _list_parts(output)
