@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup demo test test-long lint clean
+.PHONY: help setup demo test test-faults test-long lint clean
 
 help:
-	@echo "make demo       train on shapes, then colorize a small archive (about 5 minutes after the install)"
-	@echo "make test       run the tests (under 10 minutes on 2 cores)"
-	@echo "make test-long  run the long forms of the tests too"
-	@echo "make lint       ruff and mypy"
+	@echo "make demo         train on shapes, then colorize a small archive (about 5 minutes after the install)"
+	@echo "make test         run the tests (under 10 minutes on 2 cores)"
+	@echo "make test-faults  kill processes and break storage under whole jobs (about 5 minutes)"
+	@echo "make test-long    run the long forms of all tests too (an hour)"
+	@echo "make lint         ruff and mypy"
 
 setup: $(VENV)/.installed
 
@@ -25,8 +26,11 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest
 
+test-faults: setup
+	$(BIN)/python -m pytest -m 'faults and not long'
+
 test-long: setup
-	$(BIN)/python -m pytest -m 'long or not long'
+	$(BIN)/python -m pytest -m ''
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,5 +1,8 @@
 """A generator made ready for inference."""
 
+import queue
+import threading
+from concurrent.futures import Future
 from typing import Literal
 
 import numpy as np
@@ -42,6 +45,46 @@ class Predictor:
         inputs = scaled.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
         ab = color.unscale_ab(self.generator(inputs).float())
         return ab.to(torch.float16).cpu().numpy()
+
+
+class Batched:
+    """A predictor that many threads call, and that takes what they ask for at the same time as one batch."""
+
+    def __init__(self, predictor: Predictor, size: int) -> None:
+        """Ask `predictor` for up to about `size` pictures at once."""
+        self.predictor = predictor
+        self.size = size
+        self._asked: queue.SimpleQueue[tuple[NDArray[np.float16], Future[NDArray[np.float16]]]] = queue.SimpleQueue()
+        threading.Thread(target=self._serve, name="predictor", daemon=True).start()
+
+    def __call__(self, lightness: NDArray[np.float16]) -> NDArray[np.float16]:
+        """Predict colour as `Predictor` does, and wait for it."""
+        answer: Future[NDArray[np.float16]] = Future()
+        self._asked.put((lightness, answer))
+        return answer.result()
+
+    def _serve(self) -> None:
+        while True:
+            questions, answers = zip(*self._next_batch(), strict=True)
+            try:
+                ab = self.predictor(np.concatenate(questions))
+            except Exception as error:
+                for answer in answers:
+                    answer.set_exception(error)
+                continue
+            ends = np.cumsum([len(question) for question in questions])
+            for answer, part in zip(answers, np.split(ab, ends[:-1]), strict=True):
+                answer.set_result(part)
+
+    def _next_batch(self) -> list[tuple[NDArray[np.float16], Future[NDArray[np.float16]]]]:
+        """Wait for a question, and take those that stand behind it."""
+        batch = [self._asked.get()]
+        while sum(len(question) for question, _ in batch) < self.size:
+            try:
+                batch.append(self._asked.get_nowait())
+            except queue.Empty:
+                break
+        return batch
 
 
 def _dtype(device: torch.device, precision: Precision) -> torch.dtype:

@@ -1,19 +1,30 @@
 """What every job's command line has in common: settings from a dataclass, one clear line for an error, exit codes.
 
 Exit codes: 0 the job ended as asked; 1 it failed after it had started; 2 the command line, a path or a setting is
-wrong and nothing was started; 130 interrupted.
+wrong and nothing was started; 4 it stopped, for a reason that passes or can be mended outside of it, and the same
+command goes on from there; 130 interrupted (Ctrl-C), 143 terminated (SIGTERM), which also goes on from there.
 """
 
+import signal
 import sys
 from collections.abc import Callable
+from types import FrameType
 from typing import Any, TypeVar
 
 import ray
 import tyro
 
-from colornet.errors import ColornetError
+from colornet.errors import ColornetError, LockedError
 
 Settings = TypeVar("Settings")
+
+
+class StoppedError(ColornetError):
+    """A job ended before its work did, for a reason outside of it; the same command goes on from there."""
+
+
+class _TerminatedError(BaseException):
+    """The process was asked to end; on its way out it lets go of what it holds."""
 
 
 def run_job(
@@ -33,14 +44,25 @@ def run_job(
         defaults: makes the settings' defaults from the command line's arguments, where they depend on one another.
         flags: how tyro names the flags; unless given, a field of a nested dataclass has no prefix.
     """
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         default = defaults(sys.argv[1:]) if defaults else tyro.MISSING_NONPROP
         parsed = tyro.cli(settings, description=description, default=default, config=flags)
         code = job(parsed)
+    except (LockedError, StoppedError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = 4
     except ColornetError as error:
         print(f"error: {error}", file=sys.stderr)
         code = 1 if ray.is_initialized() else 2
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
         code = 130
+    except _TerminatedError:
+        print("terminated; the same command goes on from here", file=sys.stderr)
+        code = 143
     sys.exit(code)
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    raise _TerminatedError

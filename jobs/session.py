@@ -2,6 +2,8 @@
 
 import logging
 import os
+import signal
+from typing import Any, Literal
 
 import ray
 import ray.data
@@ -11,18 +13,24 @@ IDLE_WORKER_MS = 600_000
 to import PyTorch. A machine that runs one job has no better use for the memory."""
 
 
-def start_ray(*, worker_logs: bool = True) -> None:
+def start_ray(*, worker_logs: bool = True, log_format: Literal["text", "json"] = "text") -> None:
     """Connect to the cluster named by RAY_ADDRESS (as `ray job submit` sets it), or start an embedded Ray.
 
     The embedded one has no dashboard and takes all cores of this machine; it stops with the process. A Ray that is
     already running in this process (a test's) is used as it is.
 
-    Without `worker_logs`, what workers print and log goes to Ray's log files only.
+    Without `worker_logs`, what workers print and log goes to Ray's log files only. With `json` the driver and all
+    workers log a JSON object a line, which has Ray's ids of job, node, worker and task, and the scan's uri in
+    `source_uri` if it is about a scan.
     """
+    logs: dict[str, Any] = {"logging_level": logging.WARNING, "log_to_driver": worker_logs}
+    if log_format == "json":
+        logs["logging_config"] = ray.LoggingConfig(encoding="JSON", additional_log_standard_attrs=["name"])
+    on_termination = signal.getsignal(signal.SIGTERM)
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS")
         if address:
-            ray.init(address=address, logging_level=logging.WARNING, log_to_driver=worker_logs)
+            ray.init(address=address, **logs)
         else:
             # An embedded Ray listens on this machine only; a token file in the user's home would outlive it and
             # confuse a later `ray start`.
@@ -30,10 +38,10 @@ def start_ray(*, worker_logs: bool = True) -> None:
             ray.init(
                 address="local",
                 include_dashboard=False,
-                logging_level=logging.WARNING,
-                log_to_driver=worker_logs,
+                **logs,
                 _system_config={"idle_worker_killing_time_threshold_ms": IDLE_WORKER_MS},
             )
+        signal.signal(signal.SIGTERM, on_termination)  # Ray's own would end the process with the wrong exit code
     quieten_ray_data()
 
 

@@ -2,25 +2,30 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections import Counter
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import ray
 import torch
 
 from colornet import bundle as bundles
 from colornet import storage
 from colornet.archive import ledger, stages
+from colornet.archive.selection import Selection
 from colornet.bundle import Bundle
 from colornet.networks import build_generator
 from colornet.render import RenderSettings
-from jobs.colorize import ColorizeSettings, colorize
+from jobs.colorize import colorize
+from jobs.colorizing.settings import ColorizeSettings, PlanSettings
 from tests import pictures
 
 
@@ -56,20 +61,20 @@ def pictures_in(output: str) -> dict[str, bytes]:
     return {item.key: storage.read(item.uri).data for item in finished}
 
 
-def test_layouts_agree_and_every_scan_has_one_row(ray_local, tmp_path, model):
+def test_predictors_elsewhere_agree_and_every_scan_has_one_row(ray_local, tmp_path, model):
     source = str(tmp_path / "in")
     write_scans(source, 20)
     storage.write(storage.join(source, "broken.jpg"), b"\xff\xd8\xff\xe0 nothing more")
     written = {}
-    for layout in ("fused", "split"):
-        output = str(tmp_path / layout)
-        assert colorize(settings(source, output, model, layout=layout, max_workers=2)) == 0
+    for predictors in (0, 1):
+        output = str(tmp_path / f"{predictors} predictors")
+        assert colorize(settings(source, output, model, predictors=predictors, max_workers=2)) == 0
         assert Counter(rows_of(output)["status"].to_pylist()) == {"done": 20, "failed": 1}
-        written[layout] = pictures_in(output)
+        written[predictors] = pictures_in(output)
         summary = json.loads((Path(output) / "_colornet" / "summary.json").read_text())
         assert (summary["done"], summary["failed"], summary["scans"]) == (20, 1, 21)
-    assert len(written["fused"]) == 20
-    assert written["fused"] == written["split"]
+    assert len(written[0]) == 20
+    assert written[0] == written[1]
 
 
 def test_a_rerun_does_only_what_is_not_finished(ray_local, tmp_path, model):
@@ -84,6 +89,8 @@ def test_a_rerun_does_only_what_is_not_finished(ray_local, tmp_path, model):
     assert rows_of(output).num_rows == changed
     colorize(settings(source, output, model))
     assert rows_of(output).num_rows == changed + 1  # the broken one is tried again
+    colorize(settings(source, output, model, retry_failed=False))
+    assert rows_of(output).num_rows == changed + 1
     colorize(settings(source, output, model, render=RenderSettings(quality=80)))
     assert rows_of(output).num_rows == changed + 1 + 9  # other settings: another run
 
@@ -92,7 +99,63 @@ def test_failures_change_the_exit_code_only_if_asked(ray_local, tmp_path, model)
     source = str(tmp_path / "in")
     storage.write(storage.join(source, "broken.jpg"), b"")
     assert colorize(settings(source, str(tmp_path / "a"), model)) == 0
-    assert colorize(settings(source, str(tmp_path / "b"), model, fail_on_errors=True)) == 1
+    assert colorize(settings(source, str(tmp_path / "b"), model, fail_on_errors=True)) == 3
+
+
+def test_a_part_of_the_archive_is_planned_done_and_gone_on_with(ray_local, tmp_path, model, capsys):
+    source, output = str(tmp_path / "in"), str(tmp_path / "out")
+    write_scans(source, 12)
+    part = {"select": Selection(include=("*.png", "*.tiff"), limit=5)}
+    assert colorize(settings(source, output, model, reckoning=PlanSettings(plan=True, nodes=3), **part)) == 0
+    said = capsys.readouterr().out
+    assert "5 scans" in said and "to do: 5 scans" in said and "3 nodes" in said
+    assert not Path(output).exists()
+    assert colorize(settings(source, output, model, **part)) == 0
+    assert set(pictures_in(output)) < {f"box {i % 4}/{i:03}.{('jpeg', 'png', 'tiff')[i % 3]}" for i in range(12)}
+    assert len(pictures_in(output)) == 5
+    assert colorize(settings(source, output, model)) == 0
+    assert len(pictures_in(output)) == 12
+    assert rows_of(output).num_rows == 12  # the five were not done again
+
+
+def test_prometheus_is_told(ray_local, tmp_path, model):
+    source = str(tmp_path / "in")
+    write_scans(source, 5)
+    storage.write(storage.join(source, "broken.jpg"), b"")
+    before = exported()
+    colorize(settings(source, str(tmp_path / "out"), model))
+    wanted = {'status="done"': 5, 'status="failed"': 1}
+    limit = time.monotonic() + 30
+    while time.monotonic() < limit and any(exported()[tag] - before[tag] != count for tag, count in wanted.items()):
+        time.sleep(0.5)  # Ray passes metrics on every few seconds
+    now = exported()
+    assert {tag: now[tag] - before[tag] for tag in wanted} == wanted
+    assert now['direction="read"'] - before['direction="read"'] == sum(item.size for item in storage.listing(source))
+    assert all(now[f'stage="{stage}"'] > before[f'stage="{stage}"'] for stage in stages.STAGES)
+
+
+def exported() -> Counter[str]:
+    """The job's own metrics as Prometheus finds them, by the tag that tells them apart."""
+    found: Counter[str] = Counter()
+    url = f"http://127.0.0.1:{ray.nodes()[0]['MetricsExportPort']}/metrics"
+    for line in urllib.request.urlopen(url, timeout=10).read().decode().splitlines():
+        if match := re.match(r'ray_colornet_\w+\{.*((?:status|direction|stage)="\w+").*\} ([0-9.e+]+)$', line):
+            found[match[1]] += float(match[2])
+    return found
+
+
+def test_machines_read_logs_that_name_the_scan(tmp_path, model):
+    source, output = str(tmp_path / "in"), str(tmp_path / "out")
+    write_scans(source, 3)
+    storage.write(storage.join(source, "broken.jpg"), b"")
+    places = ["--input", source, "--output", output, "--model", model]
+    command = [sys.executable, "-m", "jobs.colorize", *places, "--max-workers", "1", "--log-format", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    objects = [json.loads(line[line.index("{") :]) for line in done.stderr.splitlines() if "source_uri" in line]
+    assert [(each["source_uri"], each["status"], each["levelname"]) for each in objects] == [
+        (storage.join(source, "broken.jpg"), "failed", "INFO")
+    ]
 
 
 class PoisonedColorize(stages.Colorize):

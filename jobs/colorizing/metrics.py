@@ -1,0 +1,37 @@
+"""What a job tells Prometheus, beside what Ray tells by itself.
+
+Ray exports these at the metrics port of the node on which the job's driver runs, with the prefix `ray_`.
+"""
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from ray.util.metrics import Counter
+
+STAGES = ("fetch", "prepare", "predict", "render", "store")
+
+
+class JobMetrics:
+    """Counts scans, bytes, pixels and the seconds of each stage."""
+
+    def __init__(self) -> None:
+        """Make the counters; Ray must be running."""
+        self._scans = Counter("colornet_scans", "Scans with a row in the ledger.", ("status",))
+        self._bytes = Counter("colornet_bytes", "Bytes of scans read and of outputs written.", ("direction",))
+        self._pixels = Counter("colornet_pixels", "Pixels colorized.")
+        self._seconds = Counter("colornet_stage_seconds", "Wall seconds that scans spent in a stage.", ("stage",))
+
+    def observe(self, rows: pa.Table) -> None:
+        """Count rows of ledger.SCHEMA."""
+        for status in pc.unique(rows["status"]).to_pylist():
+            _add(self._scans, pc.sum(pc.equal(rows["status"], status)), {"status": status})
+        _add(self._bytes, pc.sum(rows["source_size"]), {"direction": "read"})
+        _add(self._bytes, pc.sum(rows["output_size"]), {"direction": "written"})
+        _add(self._pixels, pc.sum(rows["pixels"]), {})
+        for stage in STAGES:
+            _add(self._seconds, pc.sum(rows[f"{stage}_seconds"]), {"stage": stage})
+
+
+def _add(counter: Counter, amount: pa.Scalar, tags: dict[str, str]) -> None:
+    # Counters refuse a zero.
+    if amount.as_py():
+        counter.inc(amount.as_py(), tags)

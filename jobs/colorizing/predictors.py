@@ -1,0 +1,49 @@
+"""Predictors: processes of their own that hold the generator, mostly on GPUs, and colour for all workers."""
+
+import random
+from concurrent.futures import Future
+from typing import Any
+
+import numpy as np
+import ray
+from numpy.typing import NDArray
+
+from colornet.archive.stages import Work, load_predictor
+from colornet.predict import Batched
+from jobs.colorizing.settings import ColorizeSettings
+
+RETRIES = 3
+"""How often a question is put again whose predictor died."""
+
+
+class Predictors:
+    """All predictors of a job; travels to the workers, which call it."""
+
+    def __init__(self, work: Work, settings: ColorizeSettings) -> None:
+        """Start them. Ray waits with their questions until they, and perhaps their nodes, are there."""
+        predictor: Any = ray.remote(
+            num_gpus=settings.gpu_share,
+            num_cpus=0 if settings.gpu_share else settings.worker_cpus,
+            max_restarts=-1,
+            max_task_retries=RETRIES,
+            max_concurrency=2 * settings.predict_batch,
+        )(_Predictor)
+        count = settings.predictors or _room(settings.gpu_share)
+        self.actors = [predictor.remote(work, settings.predict_batch) for _ in range(count)]
+
+    def __call__(self, lightness: NDArray[np.float16]) -> "Future[NDArray[np.float16]]":
+        """Ask any of them for a*, b* (B, 2, S, S) of scaled L* (B, S, S)."""
+        return random.choice(self.actors).predict.remote(lightness).future()
+
+
+def _room(gpu_share: float) -> int:
+    """As many predictors as the GPUs that are there have place for, and at least one: an autoscaler may bring more."""
+    return max(1, int(ray.cluster_resources().get("GPU", 0) / gpu_share))
+
+
+class _Predictor:
+    def __init__(self, work: Work, batch: int) -> None:
+        self._predict: Any = Batched(load_predictor(work), batch)
+
+    def predict(self, lightness: NDArray[np.float16]) -> NDArray[np.float16]:
+        return self._predict(lightness)

@@ -1,0 +1,75 @@
+"""The course of the work: wave by wave, and again where worker processes died, until every scan has a row."""
+
+import logging
+from dataclasses import dataclass, replace
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from colornet.archive import ledger, stages
+from colornet.archive.lock import OutputLock
+from colornet.archive.plan import Plan
+from colornet.archive.stages import UNRECORDED, Work
+from jobs.colorizing import workers
+from jobs.colorizing.breaker import Breaker
+from jobs.colorizing.metrics import JobMetrics
+from jobs.colorizing.predictors import Predictors
+from jobs.colorizing.settings import ColorizeSettings
+from jobs.progress import JobProgress
+
+log = logging.getLogger(__name__)
+
+WAVE = 250_000
+"""Scans that Ray has in its hands: their rows are in the driver's memory and in Ray's object store, no others are."""
+
+
+def work_off(plan: Plan, work: Work, settings: ColorizeSettings, lock: OutputLock) -> None:
+    """Colorize what is to do, until every scan of the plan has a row in the ledger.
+
+    Raises:
+        StoppedError: if storage fails for everything.
+        LockedError: if another job has taken the output meanwhile.
+    """
+    predictors = Predictors(work, settings) if settings.predictors or settings.gpu_share else None
+    with JobProgress(plan.pending, "scans") as progress:
+        watch = _Watch(progress, JobMetrics(), Breaker())
+        for wave in plan.batches(WAVE):
+            todo = wave
+            for attempt in range(1, settings.max_attempts + 1):
+                todo = _try(todo, replace(work, attempt=attempt), settings, predictors, watch)
+                if not todo.num_rows:
+                    break
+                log.warning("%d scans were lost with their worker in attempt %d", todo.num_rows, attempt)
+            if todo.num_rows:
+                reason = f"its worker process died, {settings.max_attempts} times out of {settings.max_attempts}"
+                watch.recorded(stages.give_up(replace(work, attempt=settings.max_attempts), todo, reason))
+            lock.check()
+            ledger.compact(work.output)
+        watch.breaker.finish()
+
+
+@dataclass(frozen=True)
+class _Watch:
+    """Everyone who wants to see the rows as they come."""
+
+    progress: JobProgress
+    metrics: JobMetrics
+    breaker: Breaker
+
+    def recorded(self, rows: pa.Table) -> pa.Table:
+        """Show rows round, and return those that are in the ledger."""
+        self.breaker.observe(rows)
+        rows = rows.filter(pc.field("status") != UNRECORDED)
+        self.metrics.observe(rows)
+        self.progress.advance(rows.num_rows, pc.sum(pc.equal(rows["status"], "failed")).as_py() or 0)
+        return rows
+
+
+def _try(
+    todo: pa.Table, work: Work, settings: ColorizeSettings, predictors: Predictors | None, watch: _Watch
+) -> pa.Table:
+    """Colorize scans, and return those that have no row: lost with their worker, or with a ledger out of reach."""
+    seen = [ledger.SCHEMA.empty_table().select(["source_uri"])]
+    for rows in workers.stream(todo, work, settings, predictors, alone=work.attempt > 1):
+        seen.append(watch.recorded(rows).select(["source_uri"]))
+    return todo.join(pa.concat_tables(seen), "source_uri", join_type="left anti").sort_by("source_uri")

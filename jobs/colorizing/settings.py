@@ -1,0 +1,103 @@
+"""The settings of jobs.colorize."""
+
+import os
+from dataclasses import dataclass, field
+from typing import Literal
+
+from colornet.archive.selection import Selection
+from colornet.content_credentials import Credentials
+from colornet.predict import Precision
+from colornet.render import RenderSettings
+from colornet.storage import S3Options
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlanSettings:
+    """What --plan reckons with."""
+
+    plan: bool = False
+    """Say what would be done, how long it would take and what it would cost, and do nothing."""
+    nodes: int = 1
+    """Nodes to reckon with."""
+    node_cpus: int = os.cpu_count() or 1
+    """Cores of each of those nodes, as fast as this machine's."""
+    node_price: float = 0.0
+    """Price of a node for an hour, in whatever currency."""
+
+    def __post_init__(self) -> None:
+        """Check the values; raises ValueError naming the field."""
+        for name in ("nodes", "node_cpus"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
+        if self.node_price < 0:
+            raise ValueError(f"node-price must be 0 or more, not {self.node_price}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColorizeSettings:
+    """The settings of jobs.colorize."""
+
+    input: str
+    """The archive: a folder, an s3:// prefix, a list of scans (.parquet or .csv with a column `source_uri`), or the
+    manifest.json of an S3 Inventory report."""
+    output: str
+    """Folder or s3:// prefix for the colour archive. Must not be the input's place, nor inside it, nor around it."""
+    model: str
+    """The model bundle: a folder or s3:// prefix, as jobs.train writes it."""
+    select: Selection = field(default_factory=Selection)
+    """Which of the scans are meant."""
+    reckoning: PlanSettings = field(default_factory=PlanSettings)
+    """What --plan reckons with."""
+    render: RenderSettings = field(default_factory=RenderSettings)
+    """What outputs look like."""
+    min_workers: int = 1
+    """Workers to keep, at least."""
+    max_workers: int = 0
+    """Workers to grow to; 0 takes as many as the cluster has cores for."""
+    worker_cpus: int = 1
+    """CPU cores of each worker."""
+    gpu_share: float = 0.0
+    """GPU that each predictor takes: 1 a whole one, 0.5 half of one. With 0, workers predict by themselves on CPUs."""
+    predictors: int = 0
+    """Processes that hold the generator and colour for all workers; 0 takes what the GPUs have place for, or none."""
+    predict_batch: int = 16
+    """Pictures that a predictor takes at once."""
+    precision: Precision = "auto"
+    """Arithmetic of the generator; auto takes bfloat16 where the processor has it."""
+    max_attempts: int = 3
+    """How often a scan may lose its worker process, by its own fault or the machine's, before it is a failure."""
+    retry_failed: bool = True
+    """Try the scans again that failed under an earlier start of this run."""
+    certificates: str | None = None
+    """PEM file with the certificate chain that C2PA manifests are signed with; needs --key too."""
+    key: str | None = None
+    """PEM file with the certificate's private key. Both must be at these paths on every node."""
+    s3: S3Options = field(default_factory=S3Options)
+    """How S3 is spoken to."""
+    log_format: Literal["text", "json"] = "text"
+    """Logs for people, or a JSON object a line, with the scan's uri in `source_uri`, for machines."""
+    fail_on_errors: bool = False
+    """End with exit code 3 if any scan failed."""
+
+    def __post_init__(self) -> None:
+        """Check the values; raises ValueError naming the field."""
+        if self.min_workers < 1:
+            raise ValueError(f"min-workers must be at least 1, not {self.min_workers}")
+        if self.max_workers and self.max_workers < self.min_workers:
+            raise ValueError(f"max-workers must be at least min-workers ({self.min_workers}), not {self.max_workers}")
+        for name in ("worker_cpus", "predict_batch", "max_attempts"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
+        if not 0 <= self.gpu_share <= 1:
+            raise ValueError(f"gpu-share must be from 0 to 1, not {self.gpu_share}")
+        if self.predictors < 0:
+            raise ValueError(f"predictors must be 0 or more, not {self.predictors}")
+        if (self.certificates is None) != (self.key is None):
+            raise ValueError("certificates and key belong together: give both or none")
+
+    @property
+    def credentials(self) -> Credentials | None:
+        """What C2PA manifests are signed with, if anything."""
+        if self.certificates is None or self.key is None:
+            return None
+        return Credentials(certificates=self.certificates, key=self.key)

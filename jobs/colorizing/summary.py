@@ -1,0 +1,46 @@
+"""What a job has come to: lines for people, and OUTPUT/_colornet/summary.json for machines."""
+
+import json
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+from colornet import storage
+from colornet.archive.plan import Plan, Tally
+from colornet.archive.stages import Work
+
+SHOWN = 10
+"""Reasons of failures that are printed; summary.json has more."""
+
+
+def place(output: str) -> str:
+    """Where the summary of an output lies."""
+    return storage.join(output, "_colornet", "summary.json")
+
+
+def write(source: str, plan: Plan, tally: Tally, work: Work, started: datetime, stopped: str | None) -> None:
+    """Write the summary of a job; `stopped` says why, if it ended before its work did."""
+    now = datetime.now(UTC)
+    summary = {
+        "input": source,
+        "output": work.output,
+        "state": "stopped" if stopped else "finished",
+        "stopped": stopped,
+        "tried": plan.pending,
+        **asdict(tally),
+        "failures": dict(tally.failures),
+        "started_at": started.isoformat(timespec="seconds"),
+        "finished_at": now.isoformat(timespec="seconds"),
+        "seconds": round((now - started).total_seconds(), 1),
+        "model": work.model,
+        "bundle_digest": work.bundle_digest,
+        "settings_digest": work.settings_digest,
+    }
+    data = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
+    storage.write(place(work.output), data.encode(), "application/json")
+
+
+def show(tally: Tally, output: str) -> None:
+    """Print it."""
+    print(f"{tally.done} done, {tally.failed} failed, {tally.skipped} skipped: {output}, {place(output)}")
+    for reason, count in tally.failures[:SHOWN]:
+        print(f"  {count} × {reason}")

@@ -1,0 +1,83 @@
+"""The workers: an elastic pool of Ray actors that `stages.Colorize` runs in, fed with blocks of scans."""
+
+import gc
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import ray
+import ray.data
+
+from colornet.archive import stages
+from colornet.archive.stages import Work
+from jobs.colorizing.predictors import Predictors
+from jobs.colorizing.settings import ColorizeSettings
+
+BLOCK_ROWS = 64
+"""Scans a worker takes at once, at most: fewer cost Ray time, more are lost when a worker dies."""
+BLOCKS_PER_WORKER = 8
+"""Blocks that a worker gets in the course of a small archive, at least, so that all end at about the same time."""
+CALLS = 2
+"""Blocks a worker has in hand: while one is computed, the other is read ahead or written away."""
+
+# A worker that dies is replaced, but what it was doing is not tried again behind our back: by default Ray would feed a
+# scan that kills its worker to one after the other, for ever.
+# (Ray 2.60 says that this way of giving them ends with 2.64, and has no other yet: that is for us, not for users.)
+warnings.filterwarnings("ignore", message=".*ray_remote_args.*deprecated")
+_BOUNDED: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 0}
+
+
+def stream(
+    todo: pa.Table, work: Work, settings: ColorizeSettings, predictors: Predictors | None, *, alone: bool
+) -> Iterator[pa.Table]:
+    """Yield the rows that `stages.Colorize` returns, block by block as they come.
+
+    Rows of blocks whose worker process died are missing. With `alone`, each scan is a block of its own, and a worker
+    has one in hand: none drags others down.
+    """
+    context = ray.data.DataContext.get_current()
+    context.max_errored_blocks = -1
+    rows = 1 if alone else _block_rows(todo.num_rows, settings)
+    blocks = [todo.slice(start, rows) for start in range(0, todo.num_rows, rows)]
+    colored = ray.data.from_blocks(blocks).map_batches(
+        stages.Colorize,
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=_pool(todo.num_rows, settings, alone),
+        fn_constructor_args=(work, predictors),
+        fn_constructor_kwargs={"cpus": settings.worker_cpus},
+        num_cpus=settings.worker_cpus,
+        **_BOUNDED,
+    )
+    for batch in colored.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        assert isinstance(batch, pa.Table)  # as batch_format asks
+        if batch.num_rows:
+            yield batch
+    # The workers end with the last handle of theirs. Where one of them died, its error is in a cycle with the handles,
+    # and the cores would stay taken.
+    del colored
+    gc.collect()
+
+
+def _pool(count: int, settings: ColorizeSettings, alone: bool) -> ray.data.ActorPoolStrategy:
+    if alone:
+        return ray.data.ActorPoolStrategy(size=min(count, _workers(settings)), max_tasks_in_flight_per_actor=1)
+    return ray.data.ActorPoolStrategy(
+        min_size=settings.min_workers,
+        max_size=_workers(settings),
+        max_tasks_in_flight_per_actor=2 * CALLS,  # with fewer, Ray sees no reason to add a worker
+        max_concurrent_calls_per_actor=CALLS,
+        enable_true_multi_threading=True,
+    )
+
+
+def _block_rows(count: int, settings: ColorizeSettings) -> int:
+    """As many scans a block as keep every worker busy to the end."""
+    return max(1, min(BLOCK_ROWS, count // (BLOCKS_PER_WORKER * _workers(settings))))
+
+
+def _workers(settings: ColorizeSettings) -> int:
+    if settings.max_workers:
+        return settings.max_workers
+    return max(settings.min_workers, int(ray.cluster_resources().get("CPU", 0) / settings.worker_cpus))
