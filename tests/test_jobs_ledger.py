@@ -1,0 +1,177 @@
+"""jobs.ledger: what an operator asks a ledger. In this process, but for the exit codes of the command line."""
+
+import json
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from colornet import storage
+from colornet.archive import ledger
+from colornet.archive.summary import summarize
+from colornet.errors import SettingsError
+from jobs.ledger import LedgerSettings, report
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+
+
+def ledger_row(number: int, status: str = "done", *, digest: str = "b" * 64, **more) -> dict:
+    outcome = {"pixels": 10_000_000 + number, "output_size": 7, "seconds": 1.0 + number} if status == "done" else {}
+    return {
+        "source_uri": f"/in/{number}.tif",
+        "source_version": "1",
+        "source_size": 5,
+        "status": status,
+        "reason": None if status == "done" else f"/in/{number}.tif: [bold]damaged[/bold]",
+        "finished_at": NOON + timedelta(minutes=number),
+        "host": f"node-{number % 3}",
+        "format": "tiff" if status == "done" else None,
+        "fetch_seconds": 0.5,
+        "bundle_digest": digest,
+        "settings_digest": "s" * 64,
+        **outcome,
+        **more,
+    }
+
+
+@pytest.fixture
+def output(tmp_path) -> str:
+    """A ledger of two runs; of the later one ten sources are done, three failed, two are skipped."""
+    place = str(tmp_path / "out")
+    ledger.append(place, [ledger_row(n, digest="a" * 64, finished_at=NOON - timedelta(days=9)) for n in range(4)])
+    ledger.append(place, [ledger_row(n, "failed", finished_at=NOON - timedelta(hours=1)) for n in range(5)])
+    rows = [ledger_row(n) for n in range(10)]
+    rows += [ledger_row(n, "failed") for n in (10, 11)] + [ledger_row(n, "skipped") for n in (13, 14)]
+    ledger.append(place, rows)
+    ledger.append(place, [*rows[:2], ledger_row(12, "failed") | {"reason": "out of reach"}])  # two rows are doubles
+    return place
+
+
+def asked(output: str, **options) -> LedgerSettings:
+    return LedgerSettings(output=output, **options)
+
+
+def test_totals_as_json_agree_with_another_reader(output, capsys):
+    assert report(asked(output, json=True)) == 0
+    found = json.loads(capsys.readouterr().out)
+    rows = pl.read_parquet(f"{output}/_colornet/ledger/*.parquet").unique()
+    latest = rows.filter(pl.col("bundle_digest") == "b" * 64).sort("finished_at").group_by("source_uri").last()
+    done = latest.filter(pl.col("status") == "done")
+    assert [run["bundle_digest"][0] for run in found["runs"]] == ["a", "b"]
+    assert [run["done"] for run in found["runs"]] == [4, len(done)]
+    assert {status: found["latest"][status] for status in ("done", "failed", "skipped")} == dict(
+        latest["status"].value_counts().iter_rows()
+    )
+    assert found["latest"]["pixels"] == done["pixels"].sum()
+    assert (found["latest"]["source_bytes"], found["latest"]["output_bytes"]) == (5 * len(done), 7 * len(done))
+    assert found["latest"]["failures"] == {"…: [bold]damaged[/bold]": 2, "out of reach": 1}
+    assert found["latest"]["first"] == (NOON - timedelta(hours=1)).isoformat()
+    assert found["latest"]["last"] == (NOON + timedelta(minutes=14)).isoformat()
+    hosts = {host["name"]: host["done"] + host["failed"] + host["skipped"] for host in found["latest"]["hosts"]}
+    assert hosts == {f"node-{n}": 5 for n in range(3)}
+    assert {each["name"]: each["done"] for each in found["latest"]["formats"]} == {"tiff": 10, "unknown": 0}
+
+
+def test_pace_and_stages(output, tmp_path):
+    summary = summarize(output, tmp_path)
+    assert sum(period.scans for period in summary.pace) == 15
+    assert sum(period.pixels for period in summary.pace) == summary.pixels
+    for earlier, later in zip(summary.pace, summary.pace[1:], strict=False):
+        assert earlier.start + timedelta(seconds=earlier.seconds) <= later.start
+    assert summary.pace[-1].start + timedelta(seconds=summary.pace[-1].seconds) <= summary.latest.last
+    stages = {stage.name: (stage.median, stage.p95) for stage in summary.stages}
+    assert set(stages) == {"fetch", "all"} and stages["fetch"] == (0.5, 0.5)
+    assert 5 <= stages["all"][0] <= 6 and 9 <= stages["all"][1] <= 10  # of 1, 2, … 10
+
+
+def test_tables_for_people(output, capsys):
+    assert report(asked(output)) == 0
+    text = capsys.readouterr().out
+    for words in ("10 done, 3 failed, 2 skipped", "100 megapixels", "…: [bold]damaged[/bold]", "node-2", "scans/h"):
+        assert words in text
+
+
+def test_compaction(output, capsys):
+    before = len(ledger.read(output))
+    assert report(asked(output, compact=True)) == 0
+    assert "4 small parts merged into 1, with 24 rows" in capsys.readouterr().out
+    assert len(ledger.parts(output)) == 1 and len(ledger.read(output)) == before == 24
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_failures_for_the_archivist(output, tmp_path, suffix):
+    place = tmp_path / f"failures{suffix}"
+    place.write_text("of last week")
+    assert report(asked(output, failures=place)) == 0
+    frame = pl.read_csv(place) if suffix == ".csv" else pl.read_parquet(place)
+    assert frame["source_uri"].to_list() == ["/in/10.tif", "/in/11.tif", "/in/12.tif"]
+    assert frame["reason"].to_list()[1:] == ["/in/11.tif: [bold]damaged[/bold]", "out of reach"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [place.name, "out"]
+
+
+@pytest.mark.parametrize(("name", "words"), [("failures.txt", ".csv or .parquet"), ("no/folder.csv", "folder")])
+def test_failures_to_nowhere(output, tmp_path, name, words):
+    with pytest.raises(SettingsError, match=words):
+        report(asked(output, failures=tmp_path / name))
+
+
+def test_the_check_finds_what_is_missing_and_survives_odd_names(tmp_path, capsys):
+    source, output = tmp_path / "in", str(tmp_path / "out")
+    source.mkdir()
+    (source / "a.tif").write_bytes(b"1")
+    (source / "odd\x1b[31m.tif").write_bytes(b"1")
+    row = ledger_row(0, "skipped", source_uri=str(source / "a.tif"), reason="already in colour")
+    ledger.append(output, [row])
+    assert report(asked(output, check=True)) == 0 and "all is as the ledger says" in capsys.readouterr().out
+    assert report(asked(output, check=True, input=str(source))) == 1
+    text = capsys.readouterr().out
+    assert "missing: " in text and "odd\\x1b[31m.tif" in text and "\x1b" not in text and "1 findings" in text
+    assert report(asked(output, check=True, input=str(source), json=True)) == 1
+    assert [finding["kind"] for finding in json.loads(capsys.readouterr().out)] == ["missing"]
+
+
+def test_the_check_survives_a_ledger_that_nothing_can_be_read_of(tmp_path, capsys):
+    place = tmp_path / "_colornet" / "ledger" / "torn.parquet"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"PAR1")
+    assert report(asked(str(tmp_path), check=True)) == 1
+    assert "part: " in capsys.readouterr().out
+
+
+def test_a_ledger_of_an_older_version(tmp_path, capsys):
+    rows = pa.Table.from_pylist([ledger_row(n) for n in range(3)], ledger.SCHEMA)
+    kept = ["source_uri", "status", "reason", "finished_at", "bundle_digest", "settings_digest"]
+    place = tmp_path / "_colornet" / "ledger" / "old.parquet"
+    place.parent.mkdir(parents=True)
+    pq.write_table(rows.select(kept), place)
+    assert report(asked(str(tmp_path))) == 0
+    assert "3 done" in capsys.readouterr().out
+
+
+def test_a_ledger_in_a_bucket(s3, capsys):
+    ledger.append(f"{s3}/out", [ledger_row(n, "failed") for n in range(3)])
+    assert report(asked(f"{s3}/out", json=True)) == 0
+    assert json.loads(capsys.readouterr().out)["latest"]["failed"] == 3
+    assert report(asked(f"{s3}/out", check=True)) == 0
+
+
+def test_input_goes_with_check_only(output):
+    with pytest.raises(ValueError, match="input"):
+        asked(output, input="in/")
+
+
+def test_the_command_line(output, tmp_path):
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess:
+        command = [sys.executable, "-m", "jobs.ledger", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=100)
+
+    wrong = run(tmp_path / "nowhere")
+    assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1 and "no ledger in" in wrong.stderr
+    storage.write(f"{output}/stray.tif", b"1")
+    checked = run(output, "--check")
+    assert checked.returncode == 1 and f"stray: {output}/stray.tif" in checked.stdout
