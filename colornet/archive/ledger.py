@@ -119,28 +119,17 @@ def ask(output: str, question: Callable[[pyarrow.dataset.Dataset], T]) -> T:
 
 
 def current(rows: pa.Table, bundle_digest: str, settings_digest: str) -> pa.Table:
-    """Return the current row of each source under one run: exactly one for each source that has any."""
+    """Return the current row of each source under one run: exactly one for each source that has any.
+
+    For small ledgers, as `read` gives them; of two rows of the same moment the finished one counts.
+    """
     run = (pc.field("bundle_digest") == bundle_digest) & (pc.field("settings_digest") == settings_digest)
-    ordered = rows.filter(run).sort_by([("finished_at", "ascending")])
+    rows = rows.filter(run)
+    finished = pc.not_equal(rows["status"], "failed").cast(pa.int8())
+    ordered = rows.take(pc.sort_indices(pa.table([rows["finished_at"], finished], ["time", "finished"]), _BY_AGE))
     numbered = ordered.append_column("_row", pa.array(range(ordered.num_rows), pa.int64()))
     latest = numbered.group_by("source_uri").aggregate([("_row", "max")])["_row_max"]
     return ordered.take(latest.take(pc.sort_indices(latest)))
-
-
-def pending(inventory: pa.Table, now: pa.Table) -> pa.Table:
-    """Return the inventory rows without a finished row for the same version of the source, in the order of their uris.
-
-    Args:
-        inventory: with at least `source_uri` and `source_version`; where the version is null, any will do.
-        now: current rows of the run.
-    """
-    finished = now.filter(pc.field("status").isin(FINISHED)).select(["source_uri", "source_version"])
-    unversioned = pc.field("source_version").is_null()
-    rest = [
-        inventory.filter(~unversioned).join(finished, ["source_uri", "source_version"], join_type="left anti"),
-        inventory.filter(unversioned).join(finished.select(["source_uri"]), "source_uri", join_type="left anti"),
-    ]
-    return pa.concat_tables([part.select(inventory.column_names) for part in rest]).sort_by("source_uri")
 
 
 def parts(output: str) -> list[ObjectInfo]:
@@ -219,6 +208,7 @@ def compact(output: str, *, small_bytes: int = 4 << 20, target_rows: int = 250_0
 
 
 _ASK_ATTEMPTS = 5
+_BY_AGE = [("time", "ascending"), ("finished", "ascending")]
 _THREADS = 16
 _MERGED = "merged-"
 _ROW_GROUP = 65_536

@@ -1,5 +1,6 @@
 """Which scans of an inventory a run is about: by name, by size, the first, or some at random."""
 
+import re
 from dataclasses import dataclass
 
 from colornet.archive.database import literal
@@ -10,8 +11,8 @@ class Selection:
     """A part of an inventory; all of it unless a field says otherwise. Raises ValueError naming the field."""
 
     include: tuple[str, ...] = ()
-    """Only keys that match one of these patterns: * is any text, also across /, ? one character, [ab] one of these.
-    Upper and lower case are the same, so *.jpg takes SCAN.JPG too."""
+    """Only keys that match one of these patterns: * is any text, also across /, ? one character, [ab] one of these, [[]
+    a bracket. Upper and lower case are the same, so *.jpg takes SCAN.JPG too."""
     exclude: tuple[str, ...] = ()
     """No keys that match one of these patterns."""
     min_bytes: int = 0
@@ -29,7 +30,7 @@ class Selection:
         """Check the values."""
         for name in ("include", "exclude"):
             for pattern in getattr(self, name):
-                if not pattern or "\0" in pattern or pattern.count("[") > pattern.count("]"):
+                if not pattern or "\0" in pattern or "[" in re.sub(r"\[[^\]]+\]", "", pattern):
                     raise ValueError(f"{name} must be patterns such as *.tif, not {pattern!r}")
         for name in ("min_bytes", "max_bytes", "limit", "sample"):
             if getattr(self, name) < 0:
