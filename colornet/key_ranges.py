@@ -6,11 +6,13 @@ out to have more than one page is cut between its last listed key and its end, a
 that lies beyond the last key costs one request, and brings the next cuts closer to where the keys are.
 """
 
+import math
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from operator import itemgetter
 
 Item = tuple[str, int, str]
 """Key, size in bytes, version."""
@@ -103,29 +105,49 @@ class _Listing:
             if self.over or not more or len(within) < len(page):
                 return
             if page:
-                end = self._share(page[-1][0], end)
+                end = self._share(page[-1][0], end, _alike(page[0][0], page[-1][0]))
 
-    def _share(self, after: str, end: str | None) -> str | None:
+    def _share(self, after: str, end: str | None, alike: int) -> str | None:
         """Give the upper parts of a range to those who are idle; returns where the lowest part ends."""
         with self.changed:
-            pieces = cut(after, end, 1 + self.idle - len(self.waiting))
+            pieces = cut(after, end, 1 + self.idle - len(self.waiting), alike)
             self.waiting.extend(pieces[1:])
             self.changed.notify(len(pieces) - 1)
         return pieces[0][1]
 
 
-def cut(after: str, end: str | None, count: int) -> list[Range]:
-    """Cut a range into at most `count` ranges, in their order, by halving again and again."""
-    pieces = deque([(after, end)])
+def cut(after: str, end: str | None, count: int, alike: int = 0) -> list[Range]:
+    """Cut a range into at most `count` ranges, in their order.
+
+    Half of the cuts are made where something that keys begin with ends, for halving alone would go through the
+    beginning of a long path one character after the other. The other half of them halve.
+
+    Args:
+        after: the last key that was listed.
+        end: where the range ends.
+        count: of ranges, at least 1.
+        alike: with how many characters of `after` the keys that were listed last began.
+    """
+    inside = _alike(after, end or "")
+    depths = range(alike, inside, -1) if alike > inside + 1 else range(0)
+    step = max(1, math.ceil(len(depths) / max(1, (count - 1) // 2)))
+    bounds = [after[:depth] + chr(_ABOVE) for depth in depths[::step]] if count > 2 else []
+    bounds = [after, *(bound for bound in bounds if bound > after)]
+    pieces: deque[Range] = deque(reversed(list(zip(bounds, [*bounds[1:], end], strict=True))))
     whole: list[Range] = []
     while pieces and len(pieces) + len(whole) < count:
-        low, high = pieces.popleft()
+        low, high = pieces.popleft()  # upper ones first, which are the largest
         middle = midpoint(low, high)
         if middle is None:
             whole.append((low, high))
         else:
-            pieces += (low, middle), (middle, high)
-    return sorted([*pieces, *whole])
+            pieces += (middle, high), (low, middle)
+    return sorted([*pieces, *whole], key=itemgetter(0))
+
+
+def _alike(one: str, other: str) -> int:
+    """With how many same characters two keys begin."""
+    return next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
 
 
 def midpoint(after: str, end: str | None) -> str | None:

@@ -10,7 +10,8 @@ class S3Options:
     """Options of S3, the same for every bucket of a job. Small, and plain data: they travel to every worker."""
 
     path_style: bool = False
-    """Address buckets as server/bucket instead of bucket.server, as some servers outside of Amazon need."""
+    """Address buckets as server/bucket and never as bucket.server. That is so by default but for Amazon's servers, and
+    where AWS's own configuration says otherwise."""
     storage_class: str = ""
     """Storage class of the outputs, such as STANDARD_IA; empty for the bucket's own. What the job reads again itself,
     under _colornet/, never gets one."""

@@ -88,6 +88,7 @@ conn_timeout = 10
 [filter:s3api]
 use = egg:swift#s3api
 location = {region}
+storage_domain = localhost
 
 [filter:tempauth]
 use = egg:swift#tempauth

@@ -1,18 +1,11 @@
 """Storage on a local folder and on a real S3 server, which must behave alike."""
 
-import contextlib
 import errno
-import hashlib
-import http.client
-import http.server
 import json
 import multiprocessing
 import os
 import stat
-import threading
-import urllib.parse
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,13 +13,12 @@ import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import tenacity
 from botocore.credentials import Credentials
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from colornet import s3_client, storage
-from colornet.errors import AccessError, NotFoundError, SettingsError, StorageError
+from colornet.errors import AccessError, ExistsError, NotFoundError, SettingsError, StorageError
 
 KEYS = [
     "2001/b c.jpg",
@@ -145,6 +137,46 @@ def test_overwriting_changes_content_and_version(root):
     assert len(versions) == 3
     assert storage.read(uri).data == b"shorter"
     assert keys(root) == ["scan.jpg"]
+
+
+def test_create_leaves_what_is_there(root):
+    uri = storage.join(root, "folder/lock")
+    version = storage.create(uri, b"first")
+    with pytest.raises(ExistsError, match="folder/lock") as refusal:
+        storage.create(uri, b"other")
+    assert isinstance(refusal.value, StorageError)
+    assert storage.read(uri) == storage.StoredObject(b"first", version)
+    if not storage.is_s3(root):
+        assert os.listdir(Path(uri).parent) == ["lock"]  # noqa: PTH208  (hidden names too)
+
+
+def test_one_of_many_creates_a_file(tmp_path):
+    uri, texts = str(tmp_path / "lock"), [b"%d" % index * 9999 for index in range(16)]
+
+    def create(text: bytes) -> bool:
+        try:
+            storage.create(uri, text)
+        except ExistsError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(16) as threads:
+        created = list(threads.map(create, texts))
+    assert created.count(True) == 1
+    assert storage.read(uri).data == texts[created.index(True)]
+    assert list(tmp_path.iterdir()) == [tmp_path / "lock"]
+
+
+def test_replace_takes_the_place_of_one_version_only(root):
+    uri = storage.join(root, "lease")
+    with pytest.raises(NotFoundError):
+        storage.replace(uri, b"new", "any")
+    first = storage.write(uri, b"first")
+    second = storage.replace(uri, b"second", first)
+    assert storage.read(uri) == storage.StoredObject(b"second", second)
+    with pytest.raises(ExistsError, match="lease"):
+        storage.replace(uri, b"third", first)
+    assert storage.read(uri).data == b"second"
 
 
 def test_missing_objects_are_not_found(root):
@@ -286,6 +318,36 @@ def test_listing_is_recursive_sorted_and_verbatim(root):
     assert keys(storage.join(root, "2001")) == ["b c.jpg", "ü/ö.jpg"]
 
 
+def test_listing_in_pages_gives_the_same_objects(root, monkeypatch):
+    """Pages of S3 have up to 1000 objects; here 7, so that there are many."""
+    monkeypatch.setattr(storage, "PAGE_OBJECTS", 7)
+    for key in [*KEYS, *(f"box {box}/{number:03}.jpg" for box in range(3) for number in range(15))]:
+        storage.write(storage.join(root, "a", key), key.encode())
+    if storage.is_s3(root):
+        client = s3_client.client()
+        list_objects = client.list_objects_v2
+        client.put_object(Bucket=root.removeprefix("s3://"), Key="a/box 1/", Body=b"")  # the marker of a folder
+        monkeypatch.setattr(client, "_make_api_call", small_pages(client._make_api_call))
+        assert len(list_objects(Bucket=root.removeprefix("s3://"))["Contents"]) == 7
+    for place in (root, storage.join(root, "a"), storage.join(root, "a/box 1")):
+        pages = list(storage.listing_pages(place, threads=4))
+        assert sorted((found for page in pages for found in page), key=lambda found: found.key) == list(
+            storage.listing(place)
+        )
+        assert len(pages) > 1
+        assert max(map(len, pages)) <= 7
+    one = storage.join(root, "a", KEYS[0])
+    assert list(storage.listing_pages(one)) == [[storage.stat(one)]]
+    with pytest.raises(NotFoundError, match="nothing"):
+        list(storage.listing_pages(storage.join(root, "nothing")))
+
+
+def test_listing_in_pages_of_an_empty_place_or_none(root):
+    assert list(storage.listing_pages(root)) == []
+    with pytest.raises(NotFoundError):
+        list(storage.listing_pages(root + "-missing"))
+
+
 def test_listing_an_object_gives_itself(root):
     uri = storage.join(root, "folder/scan 1.jpg")
     version = storage.write(uri, b"scan")
@@ -382,49 +444,6 @@ def test_checksums_that_others_refuse_are_sent_only_if_asked_for(s3, monkeypatch
     assert storage.read(f"{s3}/scan.jpg").data == b"scan"
 
 
-def test_body_that_breaks_is_fetched_again(s3, monkeypatch):
-    data = os.urandom(1 << 20)
-    version = storage.write(f"{s3}/scan.jpg", data)
-    with through_a_proxy(monkeypatch, ["cut", "cut"]) as gets:
-        assert storage.read(f"{s3}/scan.jpg") == storage.StoredObject(data, version)
-    assert len(gets) == 3
-    assert version == hashlib.md5(data).hexdigest()
-
-
-def test_body_that_stalls_is_fetched_again(s3, monkeypatch):
-    storage.use(storage.S3Options(read_timeout=0.5))
-    storage.write(f"{s3}/scan.jpg", b"scan" * 1000)
-    with through_a_proxy(monkeypatch, ["stall"]) as gets:
-        assert storage.read(f"{s3}/scan.jpg").data == b"scan" * 1000
-    assert len(gets) == 2
-
-
-def test_body_that_always_breaks_is_given_up(s3, monkeypatch):
-    monkeypatch.setattr(s3_client.get.retry, "wait", tenacity.wait_none())
-    storage.write(f"{s3}/scan.jpg", b"scan" * 1000)
-    with through_a_proxy(monkeypatch, ["cut"] * 10) as gets:
-        with pytest.raises(StorageError, match=r"scan\.jpg: the body broke off") as refusal:
-            storage.read(f"{s3}/scan.jpg")
-        assert len(gets) == s3_client.BODY_ATTEMPTS
-    assert "\n" not in str(refusal.value)
-
-
-def test_busy_server_is_asked_again(s3, monkeypatch):
-    storage.write(f"{s3}/scan.jpg", b"scan")
-    with through_a_proxy(monkeypatch, ["busy"]) as gets:
-        assert storage.read(f"{s3}/scan.jpg").data == b"scan"
-        assert len(gets) == 2
-        gets.clear()
-        assert keys(s3) == ["scan.jpg"]
-
-
-def test_scan_in_cold_storage_says_nothing_about_credentials(s3, monkeypatch):
-    storage.write(f"{s3}/scan.jpg", b"scan")
-    with through_a_proxy(monkeypatch, ["cold"]), pytest.raises(StorageError, match="InvalidObjectState") as refusal:
-        storage.read(f"{s3}/scan.jpg")
-    assert not isinstance(refusal.value, AccessError)
-
-
 def test_server_that_is_not_there(s3, monkeypatch):
     monkeypatch.setattr(s3_client, "REQUEST_RETRIES", 0)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
@@ -501,6 +520,11 @@ def test_arrow_is_handed_the_credentials_that_it_cannot_find(s3, s3_server, monk
 # --- helpers ---------------------------------------------------------------------------------------------------------
 
 
+def small_pages(call):
+    """Make a client ask for pages of 7."""
+    return lambda operation, query: call(operation, query | ({"MaxKeys": 7} if operation == "ListObjectsV2" else {}))
+
+
 def without_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
@@ -517,55 +541,3 @@ def raising(error: Exception):
         raise error
 
     return fail
-
-
-@contextlib.contextmanager
-def through_a_proxy(monkeypatch: pytest.MonkeyPatch, troubles: list[str]) -> Iterator[list[str]]:
-    """Put a proxy before the server that makes the first GETs go wrong; yields the paths of all GETs that it sees."""
-    gets: list[str] = []
-    server = urllib.parse.urlsplit(os.environ["AWS_ENDPOINT_URL"])
-    over = threading.Event()
-
-    class Proxy(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self):
-            gets.append(self.path)
-            trouble = troubles.pop(0) if troubles else ""
-            # The signature covers the Host header, so it is handed on as it came.
-            upstream = http.client.HTTPConnection(server.hostname, server.port)
-            upstream.request("GET", self.path, headers=dict(self.headers))
-            answer = upstream.getresponse()
-            status, body = answer.status, answer.read()
-            upstream.close()
-            if trouble in ("busy", "cold"):
-                status, code = (503, "SlowDown") if trouble == "busy" else (403, "InvalidObjectState")
-                body = f"<Error><Code>{code}</Code><Message>Not now.</Message></Error>".encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            for name in ("ETag", "Content-Type"):
-                if answer.headers[name]:
-                    self.send_header(name, answer.headers[name])
-            self.end_headers()
-            broken = trouble in ("cut", "stall")
-            self.wfile.write(body[: len(body) // 2] if broken else body)
-            self.wfile.flush()
-            if trouble == "stall":
-                over.wait(10)
-            self.close_connection = broken
-
-        def log_message(self, *_arguments):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy, monkeypatch.context() as environment:
-        serving = threading.Thread(target=proxy.serve_forever, kwargs={"poll_interval": 0.05})
-        serving.start()
-        environment.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{proxy.server_port}")
-        s3_client.forget_client()
-        try:
-            yield gets
-        finally:
-            over.set()
-            s3_client.forget_client()  # closes its connections, for which the proxy's threads wait
-            proxy.shutdown()
-            serving.join()
