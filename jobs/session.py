@@ -28,9 +28,8 @@ def start_ray(*, worker_logs: bool = True, log_format: Literal["text", "json"] =
         logs["logging_config"] = ray.LoggingConfig(encoding="JSON", additional_log_standard_attrs=["name"])
     on_termination = signal.getsignal(signal.SIGTERM)
     if not ray.is_initialized():
-        address = os.environ.get("RAY_ADDRESS")
-        if address:
-            ray.init(address=address, **logs)
+        if on_cluster():
+            ray.init(address=os.environ["RAY_ADDRESS"], **logs)
         else:
             # An embedded Ray listens on this machine only; a token file in the user's home would outlive it and
             # confuse a later `ray start`.
@@ -43,6 +42,11 @@ def start_ray(*, worker_logs: bool = True, log_format: Literal["text", "json"] =
             )
         signal.signal(signal.SIGTERM, on_termination)  # Ray's own would end the process with the wrong exit code
     quieten_ray_data()
+
+
+def on_cluster() -> bool:
+    """Whether jobs run on a cluster, that may grow, and not on this machine alone."""
+    return bool(os.environ.get("RAY_ADDRESS"))
 
 
 def quieten_ray_data() -> None:

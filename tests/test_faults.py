@@ -90,7 +90,7 @@ class Job:
 
     def start(self, *options: str, **environment: str) -> "subprocess.Popen[str]":
         places = ["--input", self.source, "--output", self.output, "--model", self.expected.model]
-        command = [sys.executable, "-m", "jobs.colorize", *places, "--max-workers", "2", *options]
+        command = [sys.executable, "-m", "jobs.colorize", *places, *options]
         log = (self.folder / f"job-{time.monotonic_ns()}.log").open("w+")
         return subprocess.Popen(command, stdout=log, stderr=log, text=True, env={**os.environ, **environment})
 

@@ -21,15 +21,16 @@ class Predictors:
 
     def __init__(self, work: Work, settings: ColorizeSettings) -> None:
         """Start them. Ray waits with their questions until they, and perhaps their nodes, are there."""
-        predictor: Any = ray.remote(
-            num_gpus=settings.gpu_share,
-            num_cpus=0 if settings.gpu_share else settings.worker_cpus,
-            max_restarts=-1,
-            max_task_retries=RETRIES,
-            max_concurrency=2 * settings.predict_batch,
-        )(_Predictor)
+        options: dict[str, Any] = {
+            "num_gpus": settings.gpu_share,
+            "num_cpus": 0 if settings.gpu_share else settings.worker_cpus,
+            "max_restarts": -1,
+            "max_task_retries": RETRIES,
+            "max_concurrency": 2 * settings.predict_batch,
+        }
+        predictor = ray.remote(**options)(_Predictor)
         count = settings.predictors or _room(settings.gpu_share)
-        self.actors = [predictor.remote(work, settings.predict_batch) for _ in range(count)]
+        self.actors: list[Any] = [predictor.remote(work, settings.predict_batch) for _ in range(count)]
 
     def __call__(self, lightness: NDArray[np.float16]) -> "Future[NDArray[np.float16]]":
         """Ask any of them for a*, b* (B, 2, S, S) of scaled L* (B, S, S)."""

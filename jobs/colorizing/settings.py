@@ -53,7 +53,7 @@ class ColorizeSettings:
     min_workers: int = 1
     """Workers to keep, at least."""
     max_workers: int = 0
-    """Workers to grow to; 0 takes as many as the cluster has cores for."""
+    """Workers to grow to; 0 takes as many as there are cores for, also those that an autoscaler brings, up to 1,000."""
     worker_cpus: int = 1
     """CPU cores of each worker."""
     gpu_share: float = 0.0

@@ -13,11 +13,14 @@ from colornet.archive import stages
 from colornet.archive.stages import Work
 from jobs.colorizing.predictors import Predictors
 from jobs.colorizing.settings import ColorizeSettings
+from jobs.session import on_cluster
 
 BLOCK_ROWS = 64
 """Scans a worker takes at once, at most: fewer cost Ray time, more are lost when a worker dies."""
 BLOCKS_PER_WORKER = 8
 """Blocks that a worker gets in the course of a small archive, at least, so that all end at about the same time."""
+MOST_WORKERS = 1000
+"""Workers that a job grows to on a cluster, unless it is told otherwise."""
 CALLS = 2
 """Blocks a worker has in hand: while one is computed, the other is read ahead or written away."""
 
@@ -62,10 +65,11 @@ def stream(
 
 def _pool(count: int, settings: ColorizeSettings, alone: bool) -> ray.data.ActorPoolStrategy:
     if alone:
-        return ray.data.ActorPoolStrategy(size=min(count, _workers(settings)), max_tasks_in_flight_per_actor=1)
+        size = min(count, max(settings.min_workers, _room(settings)))
+        return ray.data.ActorPoolStrategy(size=size, max_tasks_in_flight_per_actor=1)
     return ray.data.ActorPoolStrategy(
         min_size=settings.min_workers,
-        max_size=_workers(settings),
+        max_size=_most(settings),
         max_tasks_in_flight_per_actor=2 * CALLS,  # with fewer, Ray sees no reason to add a worker
         max_concurrent_calls_per_actor=CALLS,
         enable_true_multi_threading=True,
@@ -74,10 +78,17 @@ def _pool(count: int, settings: ColorizeSettings, alone: bool) -> ray.data.Actor
 
 def _block_rows(count: int, settings: ColorizeSettings) -> int:
     """As many scans a block as keep every worker busy to the end."""
-    return max(1, min(BLOCK_ROWS, count // (BLOCKS_PER_WORKER * _workers(settings))))
+    workers = settings.max_workers or max(settings.min_workers, _room(settings))
+    return max(1, min(BLOCK_ROWS, count // (BLOCKS_PER_WORKER * workers)))
 
 
-def _workers(settings: ColorizeSettings) -> int:
+def _most(settings: ColorizeSettings) -> int:
+    """How many workers there may be: on a cluster, as many as its autoscaler finds room for."""
     if settings.max_workers:
         return settings.max_workers
-    return max(settings.min_workers, int(ray.cluster_resources().get("CPU", 0) / settings.worker_cpus))
+    return max(settings.min_workers, MOST_WORKERS if on_cluster() else _room(settings))
+
+
+def _room(settings: ColorizeSettings) -> int:
+    """How many workers there are cores for now."""
+    return int(ray.cluster_resources().get("CPU", 0) / settings.worker_cpus)
