@@ -147,6 +147,9 @@ def test_a_list_of_many_rows_is_written_in_row_groups(tmp_path, monkeypatch):
     metadata = pq.read_metadata(place)
     assert max(metadata.row_group(each).num_rows for each in range(metadata.num_row_groups)) == 100
     assert [row["source_uri"] for row in rows_of(place)] == [row["uri"] for row in rows]
+    rows[1040]["uri"] = "ftp://host/a.tif"
+    with pytest.raises(SettingsError, match="row 1041: ftp://"):
+        inventory.write_inventory(store(rows, str(tmp_path / "list.parquet")), place)
 
 
 @pytest.mark.parametrize("name", ["list.parquet", "list.csv"])
@@ -347,17 +350,20 @@ def test_what_is_no_report_is_refused(tmp_path):
     def made(name: str, kind: str = "CSV", fields: list[str] = FIELDS) -> str:
         return report([[report_row("b", "a.tif")]], kind, str(tmp_path / name), "b", fields)
 
+    without_sum = [{"key": "config/data/0.csv.gz"}]
     torn = made("torn")
     (tmp_path / "torn/config/data/0.csv.gz").write_bytes(b"other bytes")
     garbage = made("garbage")
     (tmp_path / "garbage/config/data/0.csv.gz").write_bytes(gzip.compress(b'"one","two"\n'))
-    without_sum = [{"key": "config/data/0.csv.gz"}]
+    no_gzip = edited(made("no gzip"), files=without_sum)
+    (tmp_path / "no gzip/config/data/0.csv.gz").write_bytes(b"no gzip")
     not_json = tmp_path / "x" / "manifest.json"
     not_json.parent.mkdir()
     not_json.write_bytes(b"{")
     cases = {
         torn: "its MD5 is",
         edited(garbage, files=without_sum): "0.csv.gz is no part",
+        no_gzip: "0.csv.gz is no part",
         edited(made("orc"), fileFormat="ORC"): "format ORC",
         edited(made("climbing"), files=[{"key": "../../x.csv.gz"}]): "names a part that is none",
         edited(made("nowhere"), destinationBucket="arn:aws:s3:::a/b"): "names no bucket",

@@ -89,6 +89,22 @@ def test_of_two_rows_of_one_moment_the_finished_one_counts(tmp_path):
     assert now["status"].to_pylist() == ["done", "done"]
 
 
+def test_attempts_are_those_of_the_current_row(tmp_path):
+    for minute, attempts in enumerate([1, 9, 2]):
+        ledger.append(str(tmp_path), [ledger_row("a", "failed", minute=minute) | {"attempts": attempts}])
+    ledger.append(str(tmp_path), [ledger_row("a", "failed", minute=7, digest="x") | {"attempts": 5}])
+    (batch,) = make_plan(scans_of(tmp_path, scan("a")), str(tmp_path), "b", "s", tmp_path).batches(10)
+    assert batch["attempts"].to_pylist() == [2]
+
+
+def test_a_damaged_inventory_is_one_clear_error(tmp_path):
+    scans = scans_of(tmp_path, scan("a"))
+    scans.write_bytes(scans.read_bytes()[:-5])
+    with pytest.raises(StorageError, match=r"scans\.parquet") as raised:
+        planned(scans, tmp_path)
+    assert "\n" not in str(raised.value)
+
+
 def test_batches_have_the_rows_that_are_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(inventory, "ROW_GROUP", 2048)  # the least that DuckDB writes
     names = [f"{n:05d}" for n in range(5000)]
@@ -269,6 +285,7 @@ def test_reasons_are_grouped_without_the_scans_own_names(tmp_path):
     rows = [ledger_row(f"{n}.tif", "failed") | {"reason": f"/in/{n}.tif: damaged"} for n in range(3)]
     rows += [ledger_row(f"w{n}", "failed") | {"reason": f"{output}/w{n}: disk full"} for n in range(2)]
     rows += [ledger_row("x", "failed") | {"reason": None}]
+    ledger.append(output, [ledger_row("0.tif", "failed", minute=-1) | {"reason": "what was the matter before"}])
     ledger.append(output, rows)
     ledger.append(output, rows[:1])  # as after a compaction that was killed
     scans = scans_of(tmp_path, *(scan(row["source_uri"].removeprefix("/in/")) for row in rows))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import duckdb
 
+from colornet.errors import StorageError
+
 MEMORY = "1GB"
 """Of DuckDB itself. What Arrow reads ahead for it comes on top."""
 THREADS = 8
@@ -14,7 +16,11 @@ THREADS = 8
 
 @contextlib.contextmanager
 def database(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Open an empty database for the length of the block; what exceeds its memory goes into `folder`."""
+    """Open an empty database for the length of the block; what exceeds its memory goes into `folder`.
+
+    Raises:
+        StorageError: in place of any error of DuckDB: the disk is full, or a file is damaged.
+    """
     settings: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": MEMORY,
         "temp_directory": str(folder / "spilled"),
@@ -22,10 +28,13 @@ def database(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
     }
-    with duckdb.connect(config=settings) as connection:
-        connection.execute("SET enable_progress_bar = false")
-        connection.execute(f"SET threads = least({THREADS}, current_setting('threads'))")
-        yield connection
+    try:
+        with duckdb.connect(config=settings) as connection:
+            connection.execute("SET enable_progress_bar = false")
+            connection.execute(f"SET threads = least({THREADS}, current_setting('threads'))")
+            yield connection
+    except duckdb.Error as error:
+        raise StorageError(f"DuckDB in {folder}: {' '.join(str(error).split())[:300]}") from error
 
 
 def literal(text: str) -> str:

@@ -62,7 +62,7 @@ def objects(source: str, folder: Path) -> Iterator[pa.Table]:
         with _fetched(part, folder) as path:
             try:
                 yield from (_objects_of(table) for table in _read_part(path, manifest))
-            except (pa.ArrowException, UnicodeDecodeError) as error:
+            except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
                 raise SettingsError(f"{part.uri} is no part of an S3 Inventory: {_one_line(error)}") from error
 
 
