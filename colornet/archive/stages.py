@@ -231,13 +231,13 @@ class Colorize:
         storage.use(work.s3)
         self.work = work
         self.remote = predictor
-        self.local = None if predictor else load_predictor(work)
+        self.local = load_predictor(work) if predictor is None else None
         torch.set_num_threads(1)  # `cpus` scans at a time, each on one core
         self.cpus = BoundedSemaphore(cpus)
         in_hand = cpus * SCANS_IN_HAND
         self.scans = ThreadPoolExecutor(in_hand, thread_name_prefix="scan")
         # The C library gives each thread memory of its own: computing in few threads touches less of it.
-        self.computing = ThreadPoolExecutor(in_hand if predictor else cpus, thread_name_prefix="compute")
+        self.computing = ThreadPoolExecutor(cpus if predictor is None else in_hand, thread_name_prefix="compute")
         self.reading, self.away, self.storing = Budget(budget), Budget(budget), Budget(budget)
 
     def __call__(self, batch: pa.Table) -> pa.Table:

@@ -5,15 +5,16 @@
     python -m jobs.benchmarks.job --latency-ms 80        # and what the job loses by storage that is far away
     python -m jobs.benchmarks.job --mixed                # memory, with scans of 1 to 100 megapixels, of N and of 2 N
 
-The pool has one process a core, each with the same worker as the job (`stages.Colorize`), and hands them the same
-blocks; there is no Ray in it. Both are timed alike: scans per second from the moment when every process has finished
-its first block to the moment when the first process has finished its last.
+The pool has one process a core, each with the same worker as the job (`stages.Colorize`), and hands them one block of
+16 scans after the other; there is no Ray in it. Both are timed alike: scans per second from the moment when every
+process has finished its first block to the moment when the first process has finished its last.
 
 The scans are gray JPEGs, a few different ones of each size, the rest hard links to them. Latency is added inside the
 workers, around every storage request; storage itself is a local folder. Unless a model is given the generator is a
 small one that has learnt nothing; a larger one makes every overhead weigh less.
 """
 
+import math
 import multiprocessing
 import os
 import statistics
@@ -100,8 +101,10 @@ class Run:
 
     @property
     def rate(self) -> float:
-        """Scans per second within the window."""
+        """Scans per second within the window; NaN if there were too few scans for one."""
         first, last = self.window
+        if first >= last:
+            return math.nan
         return sum(first < moment <= last for moment in self.finished_at) / (last - first)
 
     @property
@@ -116,7 +119,8 @@ class Run:
         for call in self.calls:
             calls.setdefault(call.process, []).append(call)
         spent = sum(each[-1].cpu - each[0].cpu for each in calls.values())
-        return spent / sum(call.rows for each in calls.values() for call in each[1:])
+        scans = sum(call.rows for each in calls.values() for call in each[1:])
+        return spent / scans if scans else math.nan
 
     @property
     def overhead_cpu(self) -> float:
@@ -124,7 +128,7 @@ class Run:
         workers, (first, last) = {call.process for call in self.calls}, self.window
         within = [sample for sample in self.samples if first <= sample.moment <= last]
         if len(within) < 2:
-            return float("nan")
+            return math.nan
         begin, end = within[0], within[-1]
         spent = sum(cpu - begin.cpu.get(process, 0) for process, cpu in end.cpu.items() if process not in workers)
         return spent / (end.moment - begin.moment)
