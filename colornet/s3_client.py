@@ -73,15 +73,20 @@ def get(bucket: str, key: str) -> tuple[bytes, str]:
     except (botocore.exceptions.BotoCoreError, urllib3.exceptions.HTTPError, OSError) as error:
         raise BrokenBodyError(f"the body broke off {BODY_ATTEMPTS} times ({type(error).__name__})") from error
     version = _version(answer["ETag"])
-    if _is_md5(version, answer) and _md5(data).hexdigest() != version.lower():
+    if _is_md5(bucket, version, answer) and _md5(data).hexdigest() != version.lower():
         raise BrokenBodyError(f"the body did not fit its MD5 {BODY_ATTEMPTS} times")
     return data, version
 
 
-def _is_md5(version: str, answer: Mapping[str, Any]) -> bool:
+def _is_md5(bucket: str, version: str, answer: Mapping[str, Any]) -> bool:
     """Whether the version of an object is the MD5 of its bytes: not if it came in parts, or is encrypted with a key."""
     encrypted = answer.get("ServerSideEncryption", "").startswith("aws:kms") or "SSECustomerAlgorithm" in answer
-    return re.fullmatch(r"[0-9a-fA-F]{32}", version) is not None and not encrypted
+    return re.fullmatch(r"[0-9a-fA-F]{32}", version) is not None and not encrypted and not is_directory_bucket(bucket)
+
+
+def is_directory_bucket(bucket: str) -> bool:
+    """Whether this is a bucket of S3 Express: its keys are listed in no order, its ETags are random."""
+    return bucket.endswith("--x-s3")
 
 
 def _md5(data: bytes | memoryview) -> "hashlib._Hash":

@@ -7,14 +7,15 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class S3Options:
-    """Options of S3, the same for every bucket of a job. Small, and plain data: they travel to every worker."""
+    """Options of S3, the same for every bucket of a job. Small, and plain data: they travel to every worker.
+
+    Arrow (which reads training data) follows `path_style` and `read_timeout`; it knows none of the others.
+    """
 
     path_style: bool = False
-    """Address buckets as server/bucket and never as bucket.server. That is so by default but for Amazon's servers, and
-    where AWS's own configuration says otherwise."""
+    """Address buckets as server/bucket, never as bucket.server; by default, Amazon's are addressed the second way."""
     storage_class: str = ""
-    """Storage class of the outputs, such as STANDARD_IA; empty for the bucket's own. What the job reads again itself,
-    under _colornet/, never gets one."""
+    """Storage class of outputs, such as STANDARD_IA; empty for the bucket's own. Not for what is under _colornet/."""
     sse: Literal["", "AES256", "aws:kms"] = ""
     """Server-side encryption that every write asks for; empty for the bucket's own."""
     kms_key: str = ""
@@ -24,8 +25,7 @@ class S3Options:
     requester_pays: bool = False
     """Agree to pay for reading and listing, which buckets with requester pays ask for."""
     requests_per_second: float = 0.0
-    """Bound on the requests of each process to each prefix, retries included: a prefix is a bucket and the first two
-    folders of the key. 0 for none. What Arrow reads (training) is not bound."""
+    """Bound on each process's requests to each prefix (bucket and first two folders), retries included; 0 for none."""
     connections: int = 64
     """Connections that each process keeps open to the server, at most."""
     read_timeout: float = 60.0

@@ -325,8 +325,11 @@ def listing_pages(uri: str, threads: int = 16) -> Iterator[list[ObjectInfo]]:
     what `listing` raises.
     """
     uri = normalize(uri)
-    with storage_errors(uri):
-        yield from _list_s3_in_parallel(uri, threads) if is_s3(uri) else _pages(_list_local(uri))
+    if is_s3(uri) and not s3_client.is_directory_bucket(_listed(uri)[0]):
+        with storage_errors(uri):
+            yield from _list_s3_in_parallel(uri, threads)
+    else:
+        yield from _pages(listing(uri))
 
 
 def _pages(found: Iterable[ObjectInfo]) -> Iterator[list[ObjectInfo]]:

@@ -4,7 +4,10 @@ import errno
 import json
 import multiprocessing
 import os
+import shutil
 import stat
+import subprocess
+import sys
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -223,6 +226,40 @@ def test_local_write_that_fails_leaves_everything_as_it_was(tmp_path, monkeypatc
         assert list(tmp_path.iterdir()) == [tmp_path / "scan.jpg"]  # iterdir shows hidden names too
 
 
+_WRITE_WHERE_THERE_IS_NO_ROOM = """
+import subprocess, sys
+from colornet import storage
+from colornet.errors import StorageError
+folder = sys.argv[1]
+def mount(*options):
+    subprocess.run(["mount", *options, folder], check=True)
+def attempt(size):
+    try:
+        storage.write(f"{folder}/scan.jpg", b"x" * size)
+    except StorageError as error:
+        print(type(error).__name__, error)
+mount("-t", "tmpfs", "-o", "size=64k", "tmpfs")
+attempt(9)
+attempt(100_000)
+print(storage.read(f"{folder}/scan.jpg").data.decode(), len(subprocess.check_output(["ls", "-A", folder]).split()))
+mount("-o", "remount,ro")
+attempt(9)
+"""
+
+
+def test_disk_that_is_full_or_read_only(tmp_path):
+    """A real file system of 64 KiB, in a name space of its own."""
+    if not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
+        pytest.skip("this machine lets nobody mount file systems")
+    command = ["unshare", "-rm", sys.executable, "-c", _WRITE_WHERE_THERE_IS_NO_ROOM, str(tmp_path)]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert found.stdout.splitlines() == [
+        f"StorageError {tmp_path}/scan.jpg: No space left on device",
+        "x" * 9 + " 1",
+        f"AccessError {tmp_path}/scan.jpg: Read-only file system",
+    ]
+
+
 def test_local_write_is_hidden_until_it_is_whole(tmp_path, monkeypatch):
     """So is what a killed process leaves behind."""
     replace, seen = os.replace, []
@@ -319,23 +356,23 @@ def test_listing_is_recursive_sorted_and_verbatim(root):
 
 
 def test_listing_in_pages_gives_the_same_objects(root, monkeypatch):
-    """Pages of S3 have up to 1000 objects; here 7, so that there are many."""
-    monkeypatch.setattr(storage, "PAGE_OBJECTS", 7)
-    for key in [*KEYS, *(f"box {box}/{number:03}.jpg" for box in range(3) for number in range(15))]:
+    """Pages of S3 have up to 1000 objects; here 3, so that there are many."""
+    monkeypatch.setattr(storage, "PAGE_OBJECTS", 3)
+    for key in [*KEYS, *(f"box {box}/{number:03}.jpg" for box in range(3) for number in range(5))]:
         storage.write(storage.join(root, "a", key), key.encode())
     if storage.is_s3(root):
         client = s3_client.client()
         list_objects = client.list_objects_v2
         client.put_object(Bucket=root.removeprefix("s3://"), Key="a/box 1/", Body=b"")  # the marker of a folder
         monkeypatch.setattr(client, "_make_api_call", small_pages(client._make_api_call))
-        assert len(list_objects(Bucket=root.removeprefix("s3://"))["Contents"]) == 7
+        assert len(list_objects(Bucket=root.removeprefix("s3://"))["Contents"]) == 3
     for place in (root, storage.join(root, "a"), storage.join(root, "a/box 1")):
         pages = list(storage.listing_pages(place, threads=4))
         assert sorted((found for page in pages for found in page), key=lambda found: found.key) == list(
             storage.listing(place)
         )
         assert len(pages) > 1
-        assert max(map(len, pages)) <= 7
+        assert max(map(len, pages)) <= 3
     one = storage.join(root, "a", KEYS[0])
     assert list(storage.listing_pages(one)) == [[storage.stat(one)]]
     with pytest.raises(NotFoundError, match="nothing"):
@@ -521,8 +558,8 @@ def test_arrow_is_handed_the_credentials_that_it_cannot_find(s3, s3_server, monk
 
 
 def small_pages(call):
-    """Make a client ask for pages of 7."""
-    return lambda operation, query: call(operation, query | ({"MaxKeys": 7} if operation == "ListObjectsV2" else {}))
+    """Make a client ask for pages of 3."""
+    return lambda operation, query: call(operation, query | ({"MaxKeys": 3} if operation == "ListObjectsV2" else {}))
 
 
 def without_keys(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,8 +86,12 @@ class _FileLock:
             while not self._is_in_place():  # the one who held it has removed it meanwhile
                 os.close(self.descriptor)
                 self.descriptor = self._open()
-            os.truncate(self.descriptor, 0)
-            os.write(self.descriptor, _text(_holder(owner)))
+            try:
+                os.truncate(self.descriptor, 0)
+                os.write(self.descriptor, _text(_holder(owner)))
+            except OSError:
+                self.release()
+                raise
 
     def check(self) -> None:
         with storage.storage_errors(self.place):
@@ -95,9 +99,12 @@ class _FileLock:
                 raise LockedError(f"{self.place}: the lock was removed while this job held it")
 
     def release(self) -> None:
-        if self._is_in_place():
-            Path(self.place).unlink()
-        os.close(self.descriptor)
+        try:
+            if self._is_in_place():
+                Path(self.place).unlink()
+        except OSError as error:
+            log.warning("%s: the lock could not be removed: %s", self.place, error.strerror)
+        os.close(self.descriptor)  # which lets go of it, removed or not
 
     def _open(self) -> int:
         descriptor = os.open(self.place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
