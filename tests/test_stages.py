@@ -61,11 +61,7 @@ def work(tmp_path) -> stages.Work:
     )
 
 
-def split(work: stages.Work, batch: pa.Table) -> pa.Table:
-    return stages.Render(work)(stages.Predict(work)(stages.Prepare(work)(batch)))
-
-
-def fused(work: stages.Work, batch: pa.Table) -> pa.Table:
+def colorize(work: stages.Work, batch: pa.Table) -> pa.Table:
     return stages.Colorize(work)(batch)
 
 
@@ -76,9 +72,8 @@ def outputs(work: stages.Work) -> dict[str, bytes]:
     }
 
 
-@pytest.mark.parametrize("layout", [fused, split])
-def test_every_scan_gets_a_row_and_sound_ones_an_output(archive, work, layout):
-    rows = layout(work, inventory.read_inventory(str(archive)))
+def test_every_scan_gets_a_row_and_sound_ones_an_output(archive, work):
+    rows = colorize(work, inventory.read_inventory(str(archive)))
     assert rows.schema.equals(ledger.SCHEMA)
     assert ledger.read(work.output).sort_by("source_uri").equals(rows.sort_by("source_uri"))
     by_name = {Path(row["source_uri"]).name: row for row in rows.to_pylist()}
@@ -100,7 +95,7 @@ def test_every_scan_gets_a_row_and_sound_ones_an_output(archive, work, layout):
 
 def test_what_the_ledger_says_of_a_scan(archive, work):
     before = datetime.now(UTC)
-    rows = fused(replace(work, attempt=2), inventory.read_inventory(str(archive))).to_pylist()
+    rows = colorize(replace(work, attempt=2), inventory.read_inventory(str(archive))).to_pylist()
     for row in rows:
         source = Path(row["source_uri"]).read_bytes()
         assert row["source_sha256"] == hashlib.sha256(source).hexdigest() and row["source_size"] == len(source)
@@ -120,7 +115,7 @@ def test_earlier_tries_count(archive, work):
     scans = inventory.read_inventory(str(archive / "tiny.png"))
     for before, attempts in ((None, 1), (4, 5)):
         batch = scans.append_column("attempts", pa.array([before], pa.int32()))
-        assert fused(work, batch)["attempts"].to_pylist() == [attempts]
+        assert colorize(work, batch)["attempts"].to_pylist() == [attempts]
 
 
 def test_mean_chroma_is_that_of_the_picture_and_not_of_its_padding(archive, work):
@@ -146,22 +141,12 @@ def test_mean_chroma_is_that_of_the_picture_and_not_of_its_padding(archive, work
     assert mean_chroma("two.tif") == pytest.approx((wide * 32 + square * 64) / 96)
 
 
-def test_both_layouts_give_the_same_bytes(archive, work, tmp_path):
-    scans = inventory.read_inventory(str(archive))
-    fused(work, scans)
-    first = outputs(work)
-    Path(work.output).rename(tmp_path / "first")
-    split(work, scans)
-    assert outputs(work) == first
-
-
-@pytest.mark.parametrize("layout", [fused, split])
 @pytest.mark.parametrize(("choice", "status"), [("skip", "skipped"), ("copy", "done"), ("recolor", "done")])
-def test_scans_in_colour_are_skipped_copied_or_recolored(archive, work, layout, choice, status):
+def test_scans_in_colour_are_skipped_copied_or_recolored(archive, work, choice, status):
     data = pictures.encoded(skimage.data.astronaut(), "JPEG", quality=90)
     (archive / "astronaut.jpg").write_bytes(data)
     work = replace(work, render=replace(work.render, in_colour=choice, max_pixels=10**6))
-    (row,) = layout(work, inventory.read_inventory(str(archive / "astronaut.jpg"))).to_pylist()
+    (row,) = colorize(work, inventory.read_inventory(str(archive / "astronaut.jpg"))).to_pylist()
     assert row["status"] == status
     written = outputs(work)
     if choice == "skip":
@@ -173,7 +158,7 @@ def test_scans_in_colour_are_skipped_copied_or_recolored(archive, work, layout, 
 def test_a_source_that_changed_is_a_failed_row(archive, work):
     scans = inventory.read_inventory(str(archive / "landscape.jpg"))
     (archive / "landscape.jpg").write_bytes(pictures.encoded(pictures.gray(10, 10), "JPEG"))
-    (row,) = fused(work, scans).to_pylist()
+    (row,) = colorize(work, scans).to_pylist()
     assert row["status"] == "failed" and "changed since it was listed" in row["reason"]
 
 
@@ -181,7 +166,7 @@ def test_a_source_is_never_overwritten(archive, work):
     """A Parquet inventory may name scans that lie where the outputs go."""
     before = (archive / "landscape.jpg").read_bytes()
     scans = inventory.read_inventory(str(archive / "landscape.jpg"))
-    (row,) = fused(replace(work, output=str(archive)), scans).to_pylist()
+    (row,) = colorize(replace(work, output=str(archive)), scans).to_pylist()
     assert row["status"] == "failed" and "own place" in row["reason"]
     assert (archive / "landscape.jpg").read_bytes() == before
 
@@ -189,7 +174,7 @@ def test_a_source_is_never_overwritten(archive, work):
 def test_an_output_that_cannot_be_written_is_a_failed_row(archive, work):
     scans = inventory.read_inventory(str(archive / "landscape.jpg"))
     (Path(work.output) / "landscape.jpg").mkdir(parents=True)
-    (row,) = fused(work, scans).to_pylist()
+    (row,) = colorize(work, scans).to_pylist()
     assert row["status"] == "failed" and "landscape.jpg" in row["reason"]
 
 
@@ -198,11 +183,11 @@ def test_an_unforeseen_error_is_a_failed_row(archive, work, monkeypatch):
         raise KeyError("surprise")
 
     monkeypatch.setattr(stages, "render", surprise)
-    (row,) = fused(work, inventory.read_inventory(str(archive / "landscape.jpg"))).to_pylist()
+    (row,) = colorize(work, inventory.read_inventory(str(archive / "landscape.jpg"))).to_pylist()
     assert row["status"] == "failed" and row["reason"] == "unexpected KeyError: 'surprise'"
 
 
-def test_a_bundle_exchanged_while_the_job_runs_is_refused(work):
+def test_a_bundle_exchanged_while_the_job_runs_is_recolorize(work):
     description = Path(work.model) / bundles.DESCRIPTION
     edited = {**json.loads(description.read_text()), "image_size": 64}
     description.write_text(json.dumps(edited))
@@ -358,7 +343,7 @@ def test_rows_that_cannot_be_recorded_come_back_as_such(archive, work):
     scans = inventory.read_inventory(str(archive))
     (Path(work.output) / "_colornet").mkdir(parents=True)
     Path(ledger.place(work.output)).write_bytes(b"in the way")
-    rows = fused(work, scans)
+    rows = colorize(work, scans)
     assert rows.schema.equals(ledger.SCHEMA)
     assert rows["source_uri"].to_pylist() == scans["source_uri"].to_pylist()
     assert set(rows["status"].to_pylist()) == {stages.UNRECORDED}
@@ -368,7 +353,7 @@ def test_rows_that_cannot_be_recorded_come_back_as_such(archive, work):
 
 def test_s3_keeps_with_an_output_what_it_was_made_of(archive, work, s3):
     work = replace(work, output=f"{s3}/out")
-    (row,) = fused(work, inventory.read_inventory(str(archive / "tiny.png"))).to_pylist()
+    (row,) = colorize(work, inventory.read_inventory(str(archive / "tiny.png"))).to_pylist()
     bucket, _, key = row["output_uri"].removeprefix("s3://").partition("/")
     assert boto3.client("s3").head_object(Bucket=bucket, Key=key)["Metadata"] == {
         "colornet": __version__,
@@ -382,7 +367,7 @@ def test_s3_keeps_with_an_output_what_it_was_made_of(archive, work, s3):
 
 def test_rows_that_cannot_be_recorded_on_s3(archive, work, s3):
     scans = inventory.read_inventory(str(archive / "tiny.png"))
-    (row,) = fused(replace(work, output=f"{s3}-that-is-not-there/out"), scans).to_pylist()
+    (row,) = colorize(replace(work, output=f"{s3}-that-is-not-there/out"), scans).to_pylist()
     assert (row["status"], row["error"]) == (stages.UNRECORDED, "NotFoundError")
 
 
@@ -398,19 +383,19 @@ def test_an_inventory_without_sizes(archive, work):
     scans = inventory.read_inventory(str(archive))
     names = inventory.SCHEMA.names
     sizes = pa.nulls(scans.num_rows, pa.int64())
-    rows = fused(work, scans.set_column(names.index("source_size"), "source_size", sizes))
+    rows = colorize(work, scans.set_column(names.index("source_size"), "source_size", sizes))
     assert rows["source_size"].to_pylist() == scans["source_size"].to_pylist()
 
 
 def test_every_line_about_a_scan_names_it(archive, work, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "colornet")
-    rows = fused(work, inventory.read_inventory(str(archive))).to_pylist()
+    rows = colorize(work, inventory.read_inventory(str(archive))).to_pylist()
     failed = {row["source_uri"] for row in rows if row["status"] == "failed"}
     assert {record.source_uri for record in caplog.records} == failed
     assert all(record.source_uri in record.getMessage() for record in caplog.records)
     assert {record.levelno for record in caplog.records} == {logging.INFO}
     caplog.clear()
     monkeypatch.setattr(stages, "render", lambda *_: 1 / 0)
-    fused(work, inventory.read_inventory(str(archive / "tiny.png")))
+    colorize(work, inventory.read_inventory(str(archive / "tiny.png")))
     (record,) = caplog.records
     assert record.levelno == logging.ERROR and record.exc_info and record.source_uri.endswith("tiny.png")

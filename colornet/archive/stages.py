@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from colornet import __version__, storage
 from colornet import bundle as bundles
-from colornet.archive import inventory, ledger
+from colornet.archive import ledger
 from colornet.archive.flow import Budget
 from colornet.archive.stopwatch import WAITING, Stopwatch
 from colornet.archive.version import code_version
@@ -34,9 +34,9 @@ from colornet.content_credentials import Credentials
 from colornet.errors import BundleError, ColornetError, InColourError, ScanError
 from colornet.frame import prepare
 from colornet.predict import Precision, Predictor
-from colornet.render import Rendered, RenderSettings, is_in_colour, render
+from colornet.render import Rendered, RenderSettings, render
 from colornet.s3_options import S3Options
-from colornet.scans import MEDIA_TYPES, Scan, Source
+from colornet.scans import MEDIA_TYPES, Scan
 
 log = logging.getLogger(__name__)
 
@@ -56,12 +56,6 @@ colour or are written away. Enough to hide a store's latency."""
 BUDGET = 256 * 2**20
 """Bytes that a worker holds of scans read ahead, of scans that wait for their colour, and of outputs that wait to be
 stored: so much of each."""
-
-_OUTCOME = (pa.field("status", pa.string()), pa.field("reason", pa.string()), pa.field("error", pa.string()))
-PREPARED = pa.schema([*inventory.SCHEMA, pa.field("lightness", pa.binary()), *_OUTCOME])
-"""Between prepare and predict: scaled L* (pages, S, S) float16 as bytes, or what became of it."""
-PREDICTED = pa.schema([*inventory.SCHEMA, pa.field("ab", pa.binary()), *_OUTCOME])
-"""Between predict and render: a*, b* (pages, 2, S, S) float16 as bytes, or what became of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -319,89 +313,3 @@ class Colorize:
             with watch.during(WAITING):
                 self.cpus.acquire()
             self.away.give_back(held)
-
-
-# --- the split layout ------------------------------------------------------------------------------------------------
-
-
-class Prepare:
-    """Split layout, first: an inventory batch in, a batch of PREPARED out."""
-
-    def __init__(self, work: Work, io_threads: int = 8) -> None:
-        """Make ready; `io_threads` reads go on at once."""
-        self.work = work
-        self.threads = ThreadPoolExecutor(io_threads, thread_name_prefix="storage")
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Reduce every scan of the batch to what the network sees."""
-        return pa.Table.from_pylist(list(self.threads.map(self._prepare, batch.to_pylist())), PREPARED)
-
-    def _prepare(self, row: Row) -> Row:
-        try:
-            found = fetch(row)
-            source = self.work.render.open(found.data)
-            small = self._reduce(source)
-        except Exception as error:
-            return {**row, **failure(error, row)}
-        return {**row, "source_version": found.version, "lightness": small.tobytes()}
-
-    def _reduce(self, source: Source) -> NDArray[np.float16]:
-        """Stack what the network sees of each page; nothing of a scan that will be skipped or copied."""
-        first, size = source.page(0), self.work.render.size
-        if self.work.render.in_colour == "skip" and is_in_colour(first):
-            raise InColourError("already in colour")
-        return np.stack([prepare(source.page(index) if index else first, size) for index in range(source.page_count)])
-
-
-class Predict:
-    """Split layout, second: a batch of PREPARED in, a batch of PREDICTED out."""
-
-    def __init__(self, work: Work) -> None:
-        """Load the generator once; raises BundleError."""
-        self.work = work
-        self.predictor = load_predictor(work)
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Predict colour for all scans of the batch at once."""
-        rows = batch.to_pylist()
-        sound = [row for row in rows if row["status"] is None]
-        if sound:
-            pages = [_pages(row["lightness"], self.work.render.size) for row in sound]
-            ab = self.predictor(np.concatenate(pages))
-            ends = np.cumsum([len(each) for each in pages])
-            for row, part in zip(sound, np.split(ab, ends[:-1]), strict=True):
-                row["ab"] = part.tobytes()
-        return pa.Table.from_pylist(rows, PREDICTED)
-
-
-class Render:
-    """Split layout, last: a batch of PREDICTED in, its ledger rows out."""
-
-    def __init__(self, work: Work, io_threads: int = 8) -> None:
-        """Make ready; `io_threads` reads and writes go on at once."""
-        self.work = work
-        self.threads = ThreadPoolExecutor(io_threads, thread_name_prefix="storage")
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        """Give every scan of the batch its colour at full size, and store it."""
-        return record(self.work, list(self.threads.map(self._render, batch.to_pylist())))
-
-    def _render(self, row: Row) -> Row:
-        try:
-            known = {"status": row["status"], "reason": row["reason"], "error": row["error"]}
-            outcome = self._colour(row) if row["status"] is None else known
-        except Exception as error:
-            outcome = failure(error, row)
-        return complete(self.work, row, outcome)
-
-    def _colour(self, row: Row) -> Row:
-        source = self.work.render.open(fetch(row).data)
-        ab = np.frombuffer(row["ab"], np.float16).reshape(-1, 2, self.work.render.size, self.work.render.size)
-        origin = self.work.render.origin(row["key"], source.data, self.work.bundle_digest)
-        rendered = render(source, lambda index, _: ab[index], self.work.render, origin, self.work.credentials)
-        known = {"source_sha256": origin.source_sha256, "format": source.form}
-        return {**success(rendered), "output_uri": store(self.work, row | known, rendered), **known}
-
-
-def _pages(lightness: bytes, size: int) -> NDArray[np.float16]:
-    return np.frombuffer(lightness, np.float16).reshape(-1, size, size)
