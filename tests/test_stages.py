@@ -149,8 +149,9 @@ def test_scans_in_colour_are_skipped_copied_or_recolored(archive, work, choice, 
     (row,) = colorize(work, inventory.read_inventory(str(archive / "astronaut.jpg"))).to_pylist()
     assert row["status"] == status
     written = outputs(work)
+    assert (row["mean_chroma"] is None) == (choice != "recolor")
     if choice == "skip":
-        assert "already in colour" in row["reason"] and not written
+        assert "already in colour" in row["reason"] and row["error"] == "InColourError" and not written
     else:
         assert (written["astronaut.jpg"] == data) == (choice == "copy")
 
