@@ -42,8 +42,8 @@ class Breaker:
 
     def _stop(self) -> None:
         raise StoppedError(
-            f"stopped: the same storage error at the last {self._count} scans: {self._cause}. "
-            "Once that is mended, the same command goes on from here"
+            f"stopped: the same storage error at the last {self._count} scans: {self._cause} "
+            "(once that is mended, the same command goes on from here)"
         )
 
 
