@@ -35,9 +35,9 @@ FAULTS = ("error", "busy", "reset", "lost", "reset-body", "stall", "truncate", "
   protocol, so that nobody could tell.
 """
 
-MODES = ("", "deny", "deny-writes", "expired", "full", "cold")
+MODES = ("", "deny", "deny-writes", "expired", "full", "cold", "gone")
 """What all requests are answered with: 403 AccessDenied (or only writes are), 400 ExpiredToken, 507 to writes, or, to
-reads, 403 InvalidObjectState as of an object in cold storage."""
+reads, 403 InvalidObjectState as of an object in cold storage; 404 NoSuchUpload. In a script they answer one request."""
 
 _ANSWERS = {
     "error": (500, "InternalError", "We encountered an internal error. Please try again."),
@@ -46,6 +46,7 @@ _ANSWERS = {
     "deny-writes": (403, "AccessDenied", "Access Denied"),
     "expired": (400, "ExpiredToken", "The provided token has expired."),
     "full": (507, "InsufficientStorage", "There is no space left."),
+    "gone": (404, "NoSuchUpload", "The specified multipart upload does not exist."),
     "cold": (403, "InvalidObjectState", "The operation is not valid for the object's storage class"),
 }
 _OF_ONE_CONNECTION = {"connection", "keep-alive", "expect", "transfer-encoding"}

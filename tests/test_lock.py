@@ -98,6 +98,23 @@ def test_one_of_many_threads_gets_a_local_lock(tmp_path):
         assert [each.result() for each in tries].count(True) == 1
 
 
+def test_file_that_its_holder_removed_is_no_lock(tmp_path, monkeypatch):
+    """A job may open the file in the moment before its last holder removes it."""
+    flock, removed = lock.fcntl.flock, []
+
+    def remove_and_lock(descriptor, how):
+        if not removed:
+            removed.append(Path(place(str(tmp_path))).unlink())
+        flock(descriptor, how)
+
+    monkeypatch.setattr(lock.fcntl, "flock", remove_and_lock)
+    with held(str(tmp_path)) as mine:
+        assert removed
+        mine.check()
+        with pytest.raises(LockedError), held(str(tmp_path)):
+            pytest.fail("two jobs hold the lock")
+
+
 _JOB = """
 import sys, time
 from colornet.archive.lock import OutputLock

@@ -15,7 +15,7 @@ import pytest
 import tenacity
 
 from colornet import s3_client, storage
-from colornet.errors import AccessError, ExistsError, StorageError
+from colornet.errors import AccessError, ExistsError, NotFoundError, StorageError
 from colornet.s3_rate import prefix_of
 from colornet.storage import S3Options
 from tests.faulty_s3 import FAULTS, FaultyProxy, running_proxy
@@ -311,14 +311,17 @@ def test_large_object_is_uploaded_in_parts(s3, s3_server, proxy):
 def test_uploads_in_parts_outlast_faults(s3, s3_server, proxy):
     storage.use(S3Options(multipart_mb=5))
     data = LARGE[: 9 * MIB]
-    faults = {"PUT": "corrupt", "POST": "lost"}  # a part is changed; the answer to the completion is lost
-    for method, fault in faults.items():
+    # A part is changed; the answer to the completion is lost, and servers may then say that they know no such upload.
+    for method, faults in {"PUT": ["", "corrupt"], "POST": ["", "lost", "gone"]}.items():
         proxy.methods = (method,)
-        proxy.script.extend(["", fault])
+        proxy.script.extend(faults)
         version = storage.write(f"{s3}/{method}.tif", data)
         assert storage.read(f"{s3}/{method}.tif") == storage.StoredObject(data, version)
-    assert proxy.injected == {"corrupt": 1, "lost": 1}
+    assert proxy.injected == {"corrupt": 1, "lost": 1, "gone": 1}
     assert uploads(s3_server, s3) == []
+    proxy.script.extend(["", "gone"])  # and nothing was completed before
+    with pytest.raises(NotFoundError, match=r"POST-2\.tif: "):
+        storage.write(f"{s3}/POST-2.tif", data)
 
 
 def test_upload_in_parts_that_fails_leaves_nothing(s3, s3_server, proxy, monkeypatch):

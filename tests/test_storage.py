@@ -145,9 +145,9 @@ def test_overwriting_changes_content_and_version(root):
 def test_create_leaves_what_is_there(root):
     uri = storage.join(root, "folder/lock")
     version = storage.create(uri, b"first")
-    with pytest.raises(ExistsError, match="folder/lock") as refusal:
-        storage.create(uri, b"other")
-    assert isinstance(refusal.value, StorageError)
+    for data in (b"other", b"first"):  # what somebody else wrote is theirs, even if it is the same
+        with pytest.raises(ExistsError, match="folder/lock"):
+            storage.create(uri, data)
     assert storage.read(uri) == storage.StoredObject(b"first", version)
     if not storage.is_s3(root):
         assert os.listdir(Path(uri).parent) == ["lock"]  # noqa: PTH208  (hidden names too)
