@@ -99,8 +99,11 @@ def _check(settings: LedgerSettings, folder: Path, console: Console) -> int:
 
 
 def _line(finding: Finding) -> str:
-    # A name may hold anything, also what a terminal would obey.
-    text = f"{finding.kind}: {finding.uri}: {finding.words}"
+    return _plain(f"{finding.kind}: {finding.uri}: {finding.words}")
+
+
+def _plain(text: str) -> str:
+    """A scan's name and what is said of it may hold anything, also what a terminal would obey."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
@@ -123,7 +126,7 @@ def _print(console: Console, summary: Summary) -> None:
     if summary.failures:
         failures = _table("failures", "count", "reason")
         for reason, count in summary.failures:
-            failures.add_row(f"{count:,}", escape(reason))
+            failures.add_row(f"{count:,}", escape(_plain(reason)))
         console.print(failures)
     pace = _table("throughput", "from", "scans", "scans/h", "MP/s")
     for period in summary.pace:
@@ -140,7 +143,7 @@ def _print(console: Console, summary: Summary) -> None:
         table = _table(title, "name", "done", "failed", "skipped", "megapixels", "median seconds")
         for group in groups:
             seconds = "" if group.seconds is None else f"{group.seconds:.3f}"
-            table.add_row(escape(group.name), *_counts(group), f"{group.pixels / 1e6:,.0f}", seconds)
+            table.add_row(escape(_plain(group.name)), *_counts(group), f"{group.pixels / 1e6:,.0f}", seconds)
         console.print(table)
 
 

@@ -152,7 +152,7 @@ def test_a_list_of_many_rows_is_written_in_row_groups(tmp_path, monkeypatch):
         inventory.write_inventory(store(rows, str(tmp_path / "list.parquet")), place)
 
 
-@pytest.mark.parametrize("name", ["list.parquet", "list.csv"])
+@pytest.mark.parametrize("name", ["list{0}.parquet", "list.csv"])
 @pytest.mark.parametrize(
     ("rows", "words"),
     [

@@ -48,7 +48,9 @@ def output(tmp_path) -> str:
     rows = [ledger_row(n) for n in range(10)]
     rows += [ledger_row(n, "failed") for n in (10, 11)] + [ledger_row(n, "skipped") for n in (13, 14)]
     ledger.append(place, rows)
-    ledger.append(place, [*rows[:2], ledger_row(12, "failed") | {"reason": "out of reach"}])  # two rows are doubles
+    ledger.append(
+        place, [*rows[:2], ledger_row(12, "failed") | {"reason": "out of reach\x1b[2J"}]
+    )  # two rows are doubles
     return place
 
 
@@ -69,7 +71,7 @@ def test_totals_as_json_agree_with_another_reader(output, capsys):
     )
     assert found["latest"]["pixels"] == done["pixels"].sum()
     assert (found["latest"]["source_bytes"], found["latest"]["output_bytes"]) == (5 * len(done), 7 * len(done))
-    assert found["latest"]["failures"] == {"…: [bold]damaged[/bold]": 2, "out of reach": 1}
+    assert found["latest"]["failures"] == {"…: [bold]damaged[/bold]": 2, "out of reach\x1b[2J": 1}
     assert found["latest"]["first"] == (NOON - timedelta(hours=1)).isoformat()
     assert found["latest"]["last"] == (NOON + timedelta(minutes=14)).isoformat()
     hosts = {host["name"]: host["done"] + host["failed"] + host["skipped"] for host in found["latest"]["hosts"]}
@@ -94,6 +96,7 @@ def test_tables_for_people(output, capsys):
     text = capsys.readouterr().out
     for words in ("10 done, 3 failed, 2 skipped", "100 megapixels", "…: [bold]damaged[/bold]", "node-2", "scans/h"):
         assert words in text
+    assert "out of reach\\x1b[2J" in text and "\x1b" not in text
 
 
 def test_compaction(output, capsys):
@@ -110,7 +113,7 @@ def test_failures_for_the_archivist(output, tmp_path, suffix):
     assert report(asked(output, failures=place)) == 0
     frame = pl.read_csv(place) if suffix == ".csv" else pl.read_parquet(place)
     assert frame["source_uri"].to_list() == ["/in/10.tif", "/in/11.tif", "/in/12.tif"]
-    assert frame["reason"].to_list()[1:] == ["/in/11.tif: [bold]damaged[/bold]", "out of reach"]
+    assert frame["reason"].to_list()[1:] == ["/in/11.tif: [bold]damaged[/bold]", "out of reach\x1b[2J"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [place.name, "out"]
 
 

@@ -162,8 +162,19 @@ def test_a_damaged_part_stops_a_compaction_before_it_deletes(tmp_path):
     part.write_bytes(part.read_bytes()[:-9])
     before = names_of(tmp_path)
     for question in (ledger.compact, ledger.read):
-        with pytest.raises(StorageError, match=f"{part.name}: this part of the ledger is damaged"):
+        with pytest.raises(StorageError, match=f"{part.name}: this part of the ledger cannot be read"):
             question(str(tmp_path))
+    assert names_of(tmp_path) == before
+
+
+def test_a_part_without_a_needed_column_stops_a_compaction(tmp_path):
+    for name in "abc":
+        ledger.append(str(tmp_path), [ledger_row(name)])
+    part = Path(ledger.parts(str(tmp_path))[1].uri)
+    pq.write_table(pq.read_table(part).drop_columns(["status"]), part)
+    before = names_of(tmp_path)
+    with pytest.raises(StorageError, match=f"{part.name}: .* without status"):
+        ledger.compact(str(tmp_path))
     assert names_of(tmp_path) == before
 
 

@@ -252,7 +252,7 @@ def test_a_damaged_part_is_named(tmp_path):
     ledger.append(str(tmp_path), [ledger_row("b")])
     part = Path(ledger.parts(str(tmp_path))[1].uri)
     part.write_bytes(part.read_bytes()[:-30])
-    with pytest.raises(StorageError, match=f"{part.name}: this part of the ledger is damaged"):
+    with pytest.raises(StorageError, match=f"{part.name}: this part of the ledger cannot be read"):
         planned(scans_of(tmp_path, scan("a")), tmp_path)
 
 

@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
@@ -99,19 +99,18 @@ def audit(
 def latest_run(output: str) -> tuple[str, str] | None:
     """Return the digests of bundle and settings of the run with the youngest row that can be read, if there is any."""
 
-    def youngest(part: ObjectInfo) -> list[tuple[datetime, str, str]]:
-        filesystem, path = storage.arrow_filesystem(part.uri)
-        columns = ["finished_at", "bundle_digest", "settings_digest"]
+    def youngest(opened: Callable[[], pq.ParquetFile]) -> list[tuple[datetime, str, str]]:
         try:
-            with filesystem.open_input_file(path) as data:
-                table = pq.ParquetFile(data).read(columns)
+            with opened() as file:
+                table = file.read(["finished_at", "bundle_digest", "settings_digest"])
             (row,) = table.take(pc.select_k_unstable(table, 1, [("finished_at", "descending")])).to_pylist() or [None]
             return [(row["finished_at"], row["bundle_digest"], row["settings_digest"])] if row else []
         except (pa.ArrowException, OSError):
             return []
 
     with ThreadPoolExecutor(_THREADS) as threads:
-        found = [run for runs in threads.map(youngest, ledger.parts(output)) for run in runs]
+        parts = ledger.open_parts(output, ledger.parts(output))
+        found = [run for runs in threads.map(youngest, parts) for run in runs]
     return max(found)[1:] if found else None
 
 
@@ -122,16 +121,14 @@ def _check_parts(output: str) -> tuple[list[Finding], list[ObjectInfo]]:
     """Read every part; return what is wrong with some, and those that are sound."""
     parts = ledger.parts(output)
     with ThreadPoolExecutor(_THREADS) as threads:
-        troubles = list(threads.map(_trouble, parts))
+        troubles = list(threads.map(_trouble, ledger.open_parts(output, parts)))
     findings = [Finding("part", part.uri, words) for part, words in zip(parts, troubles, strict=True) if words]
     return findings, [part for part, words in zip(parts, troubles, strict=True) if not words]
 
 
-def _trouble(part: ObjectInfo) -> str | None:
+def _trouble(opened: Callable[[], pq.ParquetFile]) -> str | None:
     try:
-        filesystem, path = storage.arrow_filesystem(part.uri)
-        with filesystem.open_input_file(path) as data:
-            file = pq.ParquetFile(data)
+        with opened() as file:
             for group in range(file.num_row_groups):
                 words = _wrong_columns(file.read_row_group(group))
                 if words:

@@ -5,7 +5,7 @@ than a few row groups of it are ever in memory.
 """
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -226,12 +226,18 @@ def _read_csv(source: str) -> Iterator[pa.RecordBatch]:
 def _complete(table: pa.Table, source: str, first: int) -> pa.Table:
     """Fill rows of a list up to SCHEMA; the first of them is the list's row `first`."""
     uris = _column(table, "source_uri")
-    _refuse_where(pc.is_null(uris), uris, f"{source} is no inventory: row {{row}} has no source_uri", first)
+    _refuse_where(
+        pc.is_null(uris), uris, first, lambda row, _: f"{source} is no inventory: row {row} has no source_uri"
+    )
     uris = _normalized(uris, source, first)
     whole_paths = pc.replace_substring_regex(uris, r"^(s3://|/+)", "")
     keys = pc.coalesce(_column(table, "key"), whole_paths)
-    message = f"{source} has a key that is no place below the output: {{value!r}}, in row {{row}}"
-    _refuse_where(pc.match_substring_regex(keys, _ODD_KEY), keys, message, first)
+    _refuse_where(
+        pc.match_substring_regex(keys, _ODD_KEY),
+        keys,
+        first,
+        lambda row, key: f"{source} has a key that is no place below the output: {key!r}, in row {row}",
+    )
     versions = pc.utf8_trim(_column(table, "source_version"), '"')
     return pa.table([uris, _column(table, "source_size"), versions, keys], schema=SCHEMA)
 
@@ -275,7 +281,7 @@ def _normalized(uris: pa.ChunkedArray, source: str, first: int) -> pa.ChunkedArr
     return pa.chunked_array([pa.array(rest, pa.string())])
 
 
-def _refuse_where(bad: pa.ChunkedArray, values: pa.ChunkedArray, message: str, first: int) -> None:
+def _refuse_where(bad: pa.ChunkedArray, values: pa.ChunkedArray, first: int, words: Callable[[int, str], str]) -> None:
     position = pc.index(bad, True).as_py()
     if position >= 0:
-        raise SettingsError(message.format(row=first + position, value=values[position].as_py()))
+        raise SettingsError(words(first + position, values[position].as_py()))

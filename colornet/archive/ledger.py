@@ -7,6 +7,7 @@ Small parts are merged into large ones now and then. A merged part is durable be
 so for a while, or for ever if the job dies in between, the same row may be in two parts: identical rows count as one.
 """
 
+import functools
 import io
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -112,8 +113,8 @@ def ask(output: str, question: Callable[[pyarrow.dataset.Dataset], T]) -> T:
         try:
             return question(dataset(output, found))
         except (pa.ArrowException, OSError, duckdb.Error) as error:
-            if found and {part.uri for part in found} <= {part.uri for part in parts(output)}:
-                raise StorageError(_blame(found, error)) from error
+            if {part.uri for part in found} <= {part.uri for part in parts(output)}:
+                raise StorageError(_blame(output, found, error)) from error
             trouble = error
     raise StorageError(f"{place(output)}: its parts went away while they were read: {trouble}") from trouble
 
@@ -156,8 +157,18 @@ def dataset(output: str, found: list[ObjectInfo]) -> pyarrow.dataset.Dataset:
     if not found:
         return pyarrow.dataset.dataset(SCHEMA.empty_table())
     filesystem, _ = storage.arrow_filesystem(place(output))
-    paths = [storage.arrow_filesystem(part.uri)[1] for part in found]
-    return pyarrow.dataset.dataset(paths, SCHEMA, format="parquet", filesystem=filesystem)
+    return pyarrow.dataset.dataset(list(map(_arrow_path, found)), SCHEMA, format="parquet", filesystem=filesystem)
+
+
+def open_parts(output: str, found: list[ObjectInfo]) -> Iterator[Callable[[], pq.ParquetFile]]:
+    """Yield for each part what opens it; to be called as a context. It raises ArrowException or OSError."""
+    filesystem, _ = storage.arrow_filesystem(place(output))
+    for part in found:
+        yield functools.partial(pq.ParquetFile, _arrow_path(part), filesystem=filesystem)
+
+
+def _arrow_path(part: ObjectInfo) -> str:
+    return part.uri.removeprefix(storage.S3)
 
 
 # --- compaction ------------------------------------------------------------------------------------------------------
@@ -233,10 +244,13 @@ def _read_part(uri: str) -> tuple[str, pa.Table | None]:
             return uri, None
         return uri, _widened(table)
     except pa.ArrowException as error:
-        raise StorageError(f"{uri}: this part of the ledger is damaged: {_one_line(error)}") from error
+        raise StorageError(f"{uri}: this part of the ledger cannot be read: {_one_line(error)}") from error
 
 
 def _widened(table: pa.Table) -> pa.Table:
+    for field in SCHEMA:
+        if not field.nullable and (field.name not in table.column_names or table[field.name].null_count):
+            raise pa.ArrowInvalid(f"it has rows without {field.name}")
     columns = [
         table[field.name].cast(field.type) if field.name in table.column_names else pa.nulls(len(table), field.type)
         for field in SCHEMA
@@ -269,14 +283,14 @@ def _write(output: str, table: pa.Table, prefix: str) -> None:
     storage.write(storage.join(place(output), name), buffer.getvalue(), "application/vnd.apache.parquet")
 
 
-def _blame(found: list[ObjectInfo], error: Exception) -> str:
+def _blame(output: str, found: list[ObjectInfo], error: Exception) -> str:
     """Find the part that cannot be read, and say so."""
-    for part in found:
-        filesystem, path = storage.arrow_filesystem(part.uri)
+    for part, opened in zip(found, open_parts(output, found), strict=True):
         try:
-            pq.ParquetFile(path, filesystem=filesystem).read()
+            with opened() as file:
+                file.read()
         except (pa.ArrowException, OSError) as damage:
-            return f"{part.uri}: this part of the ledger is damaged: {_one_line(damage)}"
+            return f"{part.uri}: this part of the ledger cannot be read: {_one_line(damage)}"
     return f"the ledger cannot be read: {_one_line(error)}"
 
 

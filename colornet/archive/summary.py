@@ -159,6 +159,8 @@ def write_failures(output: str, place: Path, folder: Path) -> int:
                     file.write_table(pa.Table.from_batches([batch]).cast(_FOR_ARCHIVISTS))
                     count += batch.num_rows
         partial.replace(place)
+    except OSError as error:
+        raise SettingsError(f"{place}: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
     return count
