@@ -25,6 +25,7 @@ def rows(*outcomes: tuple[str | None, str]) -> pa.Table:
 
 DENIED = ("AccessError", "{uri}: AccessDenied: not allowed")
 FULL = ("StorageError", "/out/1.jpg: No space left on device")
+GONE = ("NotFoundError", "{uri}: this does not exist")
 BROKEN = ("ScanError", "damaged JPEG")
 DONE = (None, "")
 
@@ -37,7 +38,9 @@ def test_it_trips_at_the_limit_whatever_the_places(trouble):
         breaker.observe(rows(trouble))
 
 
-@given(st.lists(st.lists(st.sampled_from([DENIED, FULL, BROKEN, DONE]), max_size=12), max_size=8), st.integers(2, 6))
+@given(
+    st.lists(st.lists(st.sampled_from([DENIED, FULL, GONE, BROKEN, DONE]), max_size=12), max_size=8), st.integers(2, 6)
+)
 def test_it_trips_exactly_when_so_many_in_a_row_have_the_same_storage_error(blocks, limit):
     breaker, tripped = Breaker(limit), False
     try:
@@ -57,7 +60,7 @@ def test_if_nothing_but_storage_failed_it_trips_at_the_end():
         breaker.finish()
 
 
-@pytest.mark.parametrize("others", [[DONE, DENIED], [DENIED, BROKEN], [BROKEN], [], [DENIED, DONE]])
+@pytest.mark.parametrize("others", [[DONE, DENIED], [DENIED, BROKEN], [BROKEN], [GONE], [], [DENIED, DONE]])
 def test_if_something_else_was_seen_it_does_not_trip_at_the_end(others):
     breaker = Breaker(limit=50)
     breaker.observe(rows(*others))

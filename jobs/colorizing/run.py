@@ -1,7 +1,8 @@
 """The course of the work: wave by wave, and again where worker processes died, until every scan has a row."""
 
 import logging
-from dataclasses import dataclass, replace
+import time
+from dataclasses import replace
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,24 +16,27 @@ from jobs.colorizing.breaker import Breaker
 from jobs.colorizing.metrics import JobMetrics
 from jobs.colorizing.predictors import Predictors
 from jobs.colorizing.settings import ColorizeSettings
+from jobs.command import StoppedError
 from jobs.progress import JobProgress
 
 log = logging.getLogger(__name__)
 
 WAVE = 250_000
 """Scans that Ray has in its hands: their rows are in the driver's memory and in Ray's object store, no others are."""
+LOCK_CHECK_SECONDS = 60.0
+"""How long a job may go on without knowing that another has taken its output."""
 
 
 def work_off(plan: Plan, work: Work, settings: ColorizeSettings, lock: OutputLock) -> None:
     """Colorize what is to do, until every scan of the plan has a row in the ledger.
 
     Raises:
-        StoppedError: if storage fails for everything.
+        StoppedError: if storage fails for everything, or the ledger cannot be written.
         LockedError: if another job has taken the output meanwhile.
     """
     predictors = Predictors(work, settings) if settings.predictors or settings.gpu_share else None
     with JobProgress(plan.pending, "scans") as progress:
-        watch = _Watch(progress, JobMetrics(), Breaker())
+        watch = _Watch(progress, JobMetrics(), Breaker(), lock)
         for wave in plan.batches(WAVE):
             todo = wave
             for attempt in range(1, settings.max_attempts + 1):
@@ -42,19 +46,23 @@ def work_off(plan: Plan, work: Work, settings: ColorizeSettings, lock: OutputLoc
                 log.warning("%d scans were lost with their worker in attempt %d", todo.num_rows, attempt)
             if todo.num_rows:
                 reason = f"its worker process died, {settings.max_attempts} times out of {settings.max_attempts}"
-                watch.recorded(stages.give_up(replace(work, attempt=settings.max_attempts), todo, reason))
-            lock.check()
+                given_up = stages.give_up(replace(work, attempt=settings.max_attempts), todo, reason)
+                if watch.recorded(given_up).num_rows < todo.num_rows:
+                    raise StoppedError(f"stopped: the ledger cannot be written: {given_up['reason'][0]}")
             ledger.compact(work.output)
         watch.breaker.finish()
 
 
-@dataclass(frozen=True)
 class _Watch:
     """Everyone who wants to see the rows as they come."""
 
-    progress: JobProgress
-    metrics: JobMetrics
-    breaker: Breaker
+    def __init__(self, progress: JobProgress, metrics: JobMetrics, breaker: Breaker, lock: OutputLock) -> None:
+        """Begin to watch."""
+        self.progress = progress
+        self.metrics = metrics
+        self.breaker = breaker
+        self.lock = lock
+        self._checked = time.monotonic()
 
     def recorded(self, rows: pa.Table) -> pa.Table:
         """Show rows round, and return those that are in the ledger."""
@@ -62,6 +70,9 @@ class _Watch:
         rows = rows.filter(pc.field("status") != UNRECORDED)
         self.metrics.observe(rows)
         self.progress.advance(rows.num_rows, pc.sum(pc.equal(rows["status"], "failed")).as_py() or 0)
+        if time.monotonic() - self._checked >= LOCK_CHECK_SECONDS:
+            self.lock.check()
+            self._checked = time.monotonic()
         return rows
 
 
