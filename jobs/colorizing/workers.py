@@ -15,7 +15,7 @@ from jobs.colorizing.predictors import Predictors
 from jobs.colorizing.settings import ColorizeSettings
 from jobs.session import on_cluster
 
-BLOCK_ROWS = 64
+BLOCK_ROWS = 32
 """Scans a worker takes at once, at most: fewer cost Ray time, more are lost when a worker dies."""
 BLOCKS_PER_WORKER = 8
 """Blocks that a worker gets in the course of a small archive, at least, so that all end at about the same time."""
@@ -41,6 +41,7 @@ def stream(
     """
     context = ray.data.DataContext.get_current()
     context.max_errored_blocks = -1
+    context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0  # add a worker when all have their hands full
     rows = 1 if alone else _block_rows(todo.num_rows, settings)
     blocks = [todo.slice(start, rows) for start in range(0, todo.num_rows, rows)]
     colored = ray.data.from_blocks(blocks).map_batches(
@@ -70,7 +71,7 @@ def _pool(count: int, settings: ColorizeSettings, alone: bool) -> ray.data.Actor
     return ray.data.ActorPoolStrategy(
         min_size=settings.min_workers,
         max_size=_most(settings),
-        max_tasks_in_flight_per_actor=2 * CALLS,  # with fewer, Ray sees no reason to add a worker
+        max_tasks_in_flight_per_actor=CALLS,
         max_concurrent_calls_per_actor=CALLS,
         enable_true_multi_threading=True,
     )
