@@ -294,15 +294,6 @@ def test_scans_in_colour_are_skipped_unless_asked():
     assert Colorizer(bundle(), RenderSettings(in_colour="recolor"))(data) != data
 
 
-def test_each_picture_is_predicted_as_if_alone():
-    predictor = Predictor(bundle())
-    rng = np.random.default_rng(0)
-    batch = (rng.random((5, 32, 32)) * 2 - 1).astype(np.float16)
-    together = predictor(batch)
-    alone = np.concatenate([predictor(batch[index : index + 1]) for index in range(5)])
-    np.testing.assert_array_equal(together, alone)
-
-
 def test_bfloat16_is_close_to_float32():
     batch = (np.random.default_rng(0).random((1, 32, 32)) * 2 - 1).astype(np.float16)
     exact = Predictor(bundle(), precision="float32")(batch).astype(np.float32)

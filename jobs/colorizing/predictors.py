@@ -9,7 +9,7 @@ import ray
 from numpy.typing import NDArray
 
 from colornet.archive.stages import Work, load_predictor
-from colornet.predict import Batched
+from colornet.predict import GPU_BATCH, Batched
 from jobs.colorizing.settings import ColorizeSettings
 
 RETRIES = 3
@@ -26,11 +26,11 @@ class Predictors:
             "num_cpus": 0 if settings.gpu_share else settings.worker_cpus,
             "max_restarts": -1,
             "max_task_retries": RETRIES,
-            "max_concurrency": 2 * settings.predict_batch,
+            "max_concurrency": 2 * GPU_BATCH,
         }
         predictor = ray.remote(**options)(_Predictor)
         count = settings.predictors or _room(settings.gpu_share)
-        self.actors: list[Any] = [predictor.remote(work, settings.predict_batch) for _ in range(count)]
+        self.actors: list[Any] = [predictor.remote(work) for _ in range(count)]
 
     def __call__(self, lightness: NDArray[np.float16]) -> "Future[NDArray[np.float16]]":
         """Ask any of them for a*, b* (B, 2, S, S) of scaled L* (B, S, S)."""
@@ -43,8 +43,8 @@ def _room(gpu_share: float) -> int:
 
 
 class _Predictor:
-    def __init__(self, work: Work, batch: int) -> None:
-        self._predict: Any = Batched(load_predictor(work), batch)
+    def __init__(self, work: Work) -> None:
+        self._predict = Batched(load_predictor(work), GPU_BATCH)
 
     def predict(self, lightness: NDArray[np.float16]) -> NDArray[np.float16]:
         return self._predict(lightness)

@@ -60,8 +60,6 @@ class ColorizeSettings:
     """GPU that each predictor takes: 1 a whole one, 0.5 half of one. With 0, workers predict by themselves on CPUs."""
     predictors: int = 0
     """Processes that hold the generator and colour for all workers; 0 takes what the GPUs have place for, or none."""
-    predict_batch: int = 16
-    """Pictures that a predictor takes at once."""
     precision: Precision = "auto"
     """Arithmetic of the generator; auto takes bfloat16 where the processor has it."""
     max_attempts: int = 3
@@ -85,7 +83,7 @@ class ColorizeSettings:
             raise ValueError(f"min-workers must be at least 1, not {self.min_workers}")
         if self.max_workers and self.max_workers < self.min_workers:
             raise ValueError(f"max-workers must be at least min-workers ({self.min_workers}), not {self.max_workers}")
-        for name in ("worker_cpus", "predict_batch", "max_attempts"):
+        for name in ("worker_cpus", "max_attempts"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
         if not 0 <= self.gpu_share <= 1:
