@@ -5,6 +5,7 @@ wrong and nothing was started; 4 it stopped, for a reason that passes or can be 
 command goes on from there; 130 interrupted (Ctrl-C), 143 terminated (SIGTERM), which also goes on from there.
 """
 
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -47,7 +48,7 @@ def run_job(
     signal.signal(signal.SIGTERM, _terminate)
     try:
         default = defaults(sys.argv[1:]) if defaults else tyro.MISSING_NONPROP
-        parsed = tyro.cli(settings, description=description, default=default, config=flags)
+        parsed = _parse(settings, description, default, flags)
         code = job(parsed)
     except (LockedError, StoppedError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -62,6 +63,17 @@ def run_job(
         print("terminated; the same command goes on from here", file=sys.stderr)
         code = 143
     sys.exit(code)
+
+
+def _parse(settings: type[Settings], description: str | None, default: Settings, flags: tuple[Any, ...]) -> Settings:
+    try:
+        return tyro.cli(settings, description=description, default=default, config=flags)
+    except SystemExit as answer:  # to --help, or to what is wrong with the command line
+        # tyro looks for docstrings in all modules; of PyTorch's lazy ones some wake up, and keep types of DuckDB from
+        # being freed, which complains of that at length. Nothing has begun that would have to end well.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(answer.code if isinstance(answer.code, int) else 2)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

@@ -241,3 +241,9 @@ def test_what_is_wrong_is_one_line_and_exit_code_2(tmp_path, model, options, wor
     assert done.returncode == 2
     assert words in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "out" / "_colornet" / "ledger").exists()
+
+
+def test_help_teaches_and_says_nothing_else():
+    done = subprocess.run([sys.executable, "-m", "jobs.colorize", "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stderr == ""
+    assert "Exit codes" in done.stdout and "--plan" in done.stdout and "--storage-class" in done.stdout

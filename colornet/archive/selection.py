@@ -11,8 +11,8 @@ class Selection:
     """A part of an inventory; all of it unless a field says otherwise. Raises ValueError naming the field."""
 
     include: tuple[str, ...] = ()
-    """Only keys that match one of these patterns: * is any text, also across /, ? one character, [ab] one of these, [[]
-    a bracket. Upper and lower case are the same, so *.jpg takes SCAN.JPG too."""
+    """Only keys that match one of these patterns: * is any text, also across /, ? one character, [ab] one of these.
+    Upper and lower case are the same, so *.jpg takes SCAN.JPG too."""
     exclude: tuple[str, ...] = ()
     """No keys that match one of these patterns."""
     min_bytes: int = 0
