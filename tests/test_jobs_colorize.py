@@ -22,6 +22,7 @@ from colornet import storage
 from colornet.archive import ledger, stages
 from colornet.archive.selection import Selection
 from colornet.bundle import Bundle
+from colornet.errors import ColornetError
 from colornet.networks import build_generator
 from colornet.render import RenderSettings
 from jobs.colorize import colorize
@@ -61,7 +62,7 @@ def pictures_in(output: str) -> dict[str, bytes]:
     return {item.key: storage.read(item.uri).data for item in finished}
 
 
-def test_predictors_elsewhere_agree_and_every_scan_has_one_row(ray_local, tmp_path, model):
+def test_predictors_elsewhere_agree_every_scan_has_one_row_and_prometheus_is_told(ray_local, tmp_path, model):
     source = str(tmp_path / "in")
     write_scans(source, 20)
     storage.write(storage.join(source, "broken.jpg"), b"\xff\xd8\xff\xe0 nothing more")
@@ -75,6 +76,26 @@ def test_predictors_elsewhere_agree_and_every_scan_has_one_row(ray_local, tmp_pa
         assert (summary["done"], summary["failed"], summary["scans"]) == (20, 1, 21)
     assert len(written[0]) == 20
     assert written[0] == written[1]
+    told = exported(str(tmp_path / "0 predictors"), 21)
+    assert (told['status="done"'], told['status="failed"']) == (20, 1)
+    assert told['direction="read"'] == sum(item.size for item in storage.listing(source))
+    assert told['direction="written"'] == sum(len(data) for data in written[0].values())
+    assert all(told[f'stage="{stage}"'] > 0 for stage in stages.STAGES)
+
+
+def exported(output: str, scans: int) -> Counter[str]:
+    """What Prometheus finds of the job with this output, once Ray has passed all on, by the tag that tells it apart."""
+    url = f"http://127.0.0.1:{ray.nodes()[0]['MetricsExportPort']}/metrics"
+    limit = time.monotonic() + 30
+    found: Counter[str] = Counter()
+    while found['status="done"'] + found['status="failed"'] < scans and time.monotonic() < limit:
+        found.clear()
+        for line in urllib.request.urlopen(url, timeout=10).read().decode().splitlines():
+            tag = re.search(r'(?:status|direction|stage)="\w+"', line)
+            if line.startswith("ray_colornet_") and f'output="{output}"' in line and tag:
+                found[tag[0]] += float(line.rpartition(" ")[2])
+        time.sleep(0.5)
+    return found
 
 
 def test_a_rerun_does_only_what_is_not_finished(ray_local, tmp_path, model):
@@ -95,11 +116,10 @@ def test_a_rerun_does_only_what_is_not_finished(ray_local, tmp_path, model):
     assert rows_of(output).num_rows == changed + 1 + 9  # other settings: another run
 
 
-def test_failures_change_the_exit_code_only_if_asked(ray_local, tmp_path, model):
+def test_failures_change_the_exit_code_if_asked(ray_local, tmp_path, model):
     source = str(tmp_path / "in")
     storage.write(storage.join(source, "broken.jpg"), b"")
-    assert colorize(settings(source, str(tmp_path / "a"), model)) == 0
-    assert colorize(settings(source, str(tmp_path / "b"), model, fail_on_errors=True)) == 3
+    assert colorize(settings(source, str(tmp_path / "out"), model, fail_on_errors=True)) == 3
 
 
 def test_a_part_of_the_archive_is_planned_done_and_gone_on_with(ray_local, tmp_path, model, capsys):
@@ -116,46 +136,6 @@ def test_a_part_of_the_archive_is_planned_done_and_gone_on_with(ray_local, tmp_p
     assert colorize(settings(source, output, model)) == 0
     assert len(pictures_in(output)) == 12
     assert rows_of(output).num_rows == 12  # the five were not done again
-
-
-def test_prometheus_is_told(ray_local, tmp_path, model):
-    source = str(tmp_path / "in")
-    write_scans(source, 5)
-    storage.write(storage.join(source, "broken.jpg"), b"")
-    before = exported()
-    colorize(settings(source, str(tmp_path / "out"), model))
-    wanted = {'status="done"': 5, 'status="failed"': 1}
-    limit = time.monotonic() + 30
-    while time.monotonic() < limit and any(exported()[tag] - before[tag] != count for tag, count in wanted.items()):
-        time.sleep(0.5)  # Ray passes metrics on every few seconds
-    now = exported()
-    assert {tag: now[tag] - before[tag] for tag in wanted} == wanted
-    assert now['direction="read"'] - before['direction="read"'] == sum(item.size for item in storage.listing(source))
-    assert all(now[f'stage="{stage}"'] > before[f'stage="{stage}"'] for stage in stages.STAGES)
-
-
-def exported() -> Counter[str]:
-    """The job's own metrics as Prometheus finds them, by the tag that tells them apart."""
-    found: Counter[str] = Counter()
-    url = f"http://127.0.0.1:{ray.nodes()[0]['MetricsExportPort']}/metrics"
-    for line in urllib.request.urlopen(url, timeout=10).read().decode().splitlines():
-        if match := re.match(r'ray_colornet_\w+\{.*((?:status|direction|stage)="\w+").*\} ([0-9.e+]+)$', line):
-            found[match[1]] += float(match[2])
-    return found
-
-
-def test_machines_read_logs_that_name_the_scan(tmp_path, model):
-    source, output = str(tmp_path / "in"), str(tmp_path / "out")
-    write_scans(source, 3)
-    storage.write(storage.join(source, "broken.jpg"), b"")
-    places = ["--input", source, "--output", output, "--model", model]
-    command = [sys.executable, "-m", "jobs.colorize", *places, "--max-workers", "1", "--log-format", "json"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    objects = [json.loads(line[line.index("{") :]) for line in done.stderr.splitlines() if "source_uri" in line]
-    assert [(each["source_uri"], each["status"], each["levelname"]) for each in objects] == [
-        (storage.join(source, "broken.jpg"), "failed", "INFO")
-    ]
 
 
 class PoisonedColorize(stages.Colorize):
@@ -179,68 +159,60 @@ def test_a_scan_that_kills_its_worker_is_given_up_and_the_rest_is_done(ray_local
     assert "poison" in failed["source_uri"] and "worker process died" in failed["reason"]
 
 
-def test_from_s3_to_s3(ray_local, s3, model):
-    """The driver and the workers of this Ray have the fixture's environment only if Ray starts in it: see below."""
+def test_from_s3_to_s3_with_logs_that_name_the_scan(s3, model):
+    """In a process of its own: this one's Ray has started before the fixture set the environment."""
     source, output = f"{s3}/scans", f"{s3}/colour"
     write_scans(source, 3)
-    command = [sys.executable, "-m", "jobs.colorize", "--input", source, "--output", output, "--model", model]
+    storage.write(f"{source}/broken.jpg", b"nothing")
+    places = ["--input", source, "--output", output, "--model", model]
+    command = [sys.executable, "-m", "jobs.colorize", *places, "--max-workers", "1", "--log-format", "json"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    assert "3 done, 0 failed" in done.stdout
+    assert "3 done, 1 failed" in done.stdout
     assert len(pictures_in(output)) == 3
     assert rows_of(output)["output_uri"].to_pylist()[0].startswith(f"{output}/box 0/")
+    objects = [json.loads(line[line.index("{") :]) for line in done.stderr.splitlines() if "source_uri" in line]
+    told = [(each["source_uri"], each["status"], each["levelname"]) for each in objects]
+    assert told == [(f"{source}/broken.jpg", "failed", "INFO")]
 
 
-def test_killed_and_started_again(tmp_path, model):
-    """kill -9 of the driver in the middle: a second start finishes, and does again only what was in flight."""
-    source, output = str(tmp_path / "in"), str(tmp_path / "out")
-    for index in range(200):
-        data = pictures.encoded(pictures.gray(300, 400, index % 7), "PNG")
-        storage.write(storage.join(source, f"{index:03}.png"), data)
-    command = [sys.executable, "-m", "jobs.colorize", "--input", source, "--output", output, "--model", model]
-    with (tmp_path / "log").open("w") as log:
-        driver = subprocess.Popen(command, stdout=log, stderr=log)
-        limit = time.monotonic() + 90
-        while driver.poll() is None and time.monotonic() < limit and not ledger.read(output).num_rows:
-            time.sleep(0.05)
-        driver.kill()
-        driver.wait()
-    before = rows_of(output)
-    assert 0 < before.num_rows < 200, (tmp_path / "log").read_text()
-    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stderr
-    assert len(pictures_in(output)) == 200
-    rows = rows_of(output)
-    summary = json.loads((Path(output) / "_colornet" / "summary.json").read_text())
-    assert (summary["done"], summary["failed"]) == (200, 0)
-    assert set(rows["status"].to_pylist()) == {"done"}
-    # What was finished before was not done again.
-    again = Counter(rows["source_uri"].to_pylist())
-    assert all(again[uri] == 1 for uri in before["source_uri"].to_pylist())
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"source": "{tmp}/nowhere"}, "no archive at"),
+        ({"source": "ftp://host/x"}, "unknown scheme"),
+        ({"output": "{tmp}/in/out"}, "must lie apart"),
+        ({"output": "{tmp}"}, "must lie apart"),
+        ({"model": "{tmp}/nobundle"}, "not a model bundle"),
+    ],
+)
+def test_what_is_wrong_is_named_before_ray_starts(tmp_path, model, changed, words):
+    write_scans(str(tmp_path / "in"), 1)
+    places = {"source": str(tmp_path / "in"), "output": str(tmp_path / "out"), "model": model}
+    places |= {name: value.format(tmp=tmp_path) for name, value in changed.items()}
+    with pytest.raises(ColornetError, match=words):
+        colorize(settings(**places))
+    assert not list(tmp_path.rglob("*.parquet"))
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [
-        (["--input", "{tmp}/nowhere"], "no archive at"),
-        (["--input", "ftp://host/x"], "unknown scheme"),
-        (["--output", "{tmp}/in/out"], "must lie apart"),
-        (["--output", "{tmp}"], "must lie apart"),
-        (["--model", "{tmp}/nobundle"], "not a model bundle"),
-        (["--quality", "900"], "quality"),
-        (["--gpu-share", "2"], "gpu-share"),
-        (["--max-workers", "many"], "max-workers"),
-    ],
+    [(["--model", "nobundle"], "not a model bundle"), (["--quality", "900"], "quality"), (["--limit", "few"], "limit")],
 )
-def test_what_is_wrong_is_one_line_and_exit_code_2(tmp_path, model, options, words):
+def test_on_the_command_line_it_is_one_line_and_exit_code_2(tmp_path, model, options, words):
     write_scans(str(tmp_path / "in"), 1)
-    given = {"--input": str(tmp_path / "in"), "--output": str(tmp_path / "out"), "--model": model}
-    given[options[0]] = options[1].format(tmp=tmp_path)
-    command = [sys.executable, "-m", "jobs.colorize", *(word for pair in given.items() for word in pair)]
+    places = ["--input", str(tmp_path / "in"), "--output", str(tmp_path / "out"), "--model", model]
+    command = [sys.executable, "-m", "jobs.colorize", *places, *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert words in done.stderr and "Traceback" not in done.stderr
-    assert not (tmp_path / "out" / "_colornet" / "ledger").exists()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("wrong", [{"gpu_share": 2.0}, {"min_workers": 0}, {"max_attempts": 0}, {"predictors": -1}])
+def test_settings_that_cannot_be_are_named(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong)).replace("_", "-")):
+        settings("in", "out", "model", **wrong)
 
 
 def test_help_teaches_and_says_nothing_else():

@@ -1,6 +1,7 @@
 """What a job tells Prometheus, beside what Ray tells by itself.
 
-Ray exports these at the metrics port of the node on which the job's driver runs, with the prefix `ray_`.
+Ray exports these at the metrics port of the node on which the job's driver runs, with the prefix `ray_`. The tag
+`output` tells the jobs of a cluster apart.
 """
 
 import pyarrow as pa
@@ -13,12 +14,14 @@ STAGES = ("fetch", "prepare", "predict", "render", "store")
 class JobMetrics:
     """Counts scans, bytes, pixels and the seconds of each stage."""
 
-    def __init__(self) -> None:
-        """Make the counters; Ray must be running."""
-        self._scans = Counter("colornet_scans", "Scans with a row in the ledger.", ("status",))
-        self._bytes = Counter("colornet_bytes", "Bytes of scans read and of outputs written.", ("direction",))
-        self._pixels = Counter("colornet_pixels", "Pixels colorized.")
-        self._seconds = Counter("colornet_stage_seconds", "Wall seconds that scans spent in a stage.", ("stage",))
+    def __init__(self, output: str) -> None:
+        """Make the counters of the job that writes to `output`; Ray must be running."""
+        self._scans = Counter("colornet_scans", "Scans with a row in the ledger.", ("output", "status"))
+        self._bytes = Counter("colornet_bytes", "Bytes of scans read and of outputs written.", ("output", "direction"))
+        self._pixels = Counter("colornet_pixels", "Pixels colorized.", ("output",))
+        self._seconds = Counter("colornet_stage_seconds", "Wall seconds of scans in a stage.", ("output", "stage"))
+        for counter in (self._scans, self._bytes, self._pixels, self._seconds):
+            counter.set_default_tags({"output": output})
 
     def observe(self, rows: pa.Table) -> None:
         """Count rows of ledger.SCHEMA."""

@@ -36,7 +36,7 @@ def work_off(plan: Plan, work: Work, settings: ColorizeSettings, lock: OutputLoc
     """
     predictors = Predictors(work, settings) if settings.predictors or settings.gpu_share else None
     with JobProgress(plan.pending, "scans") as progress:
-        watch = _Watch(progress, JobMetrics(), Breaker(), lock)
+        watch = _Watch(progress, JobMetrics(work.output), Breaker(), lock)
         for wave in plan.batches(WAVE):
             todo = wave
             for attempt in range(1, settings.max_attempts + 1):
