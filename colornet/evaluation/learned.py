@@ -1,0 +1,44 @@
+"""A bundle as a colorizer of pictures of any size."""
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from colornet import color
+from colornet.bundle import Bundle
+from colornet.predict import Predictor
+
+FRACTIONS = (0.5, 0.75, 1.0)
+"""Input sizes that are compared, of the bundle's own: for 256, those of 128, 192 and 256 pixels."""
+_MULTIPLE = 8  # the generator halves its input three times
+
+
+class Learned:
+    """Predicts with a bundle's generator at the size that it was trained for, in the arithmetic of the archive job."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Make a bundle ready; it is used up."""
+        self.size = bundle.image_size
+        self.predictor = Predictor(bundle)
+
+    def __call__(self, lightness: Tensor) -> Tensor:
+        """Colour pictures: L* (N, 1, S, S) in [0, 100] to a*b* (N, 2, S, S) float32."""
+        return self._at_size(lightness, self.size)
+
+    def at_sizes(self, lightness: Tensor) -> Tensor:
+        """Colour pictures from inputs of three sizes: (N, 1, S, S) to (3, N, 2, S, S), the bundle's own size last."""
+        sizes = [max(1, round(self.size * fraction / _MULTIPLE)) * _MULTIPLE for fraction in FRACTIONS[:-1]]
+        return torch.stack([self._at_size(lightness, size) for size in (*sizes, self.size)])
+
+    def _at_size(self, lightness: Tensor, size: int) -> Tensor:
+        scaled = color.scale_lightness(_resize(lightness, size)).squeeze(1).clamp(-1, 1)
+        ab = self.predictor(scaled.numpy().astype(np.float16))
+        return _resize(torch.from_numpy(ab).float(), lightness.shape[-1])
+
+
+def _resize(planes: Tensor, size: int) -> Tensor:
+    """Bring square pictures to another size; averaging over areas where it is smaller."""
+    if planes.shape[-1] == size:
+        return planes
+    return functional.interpolate(planes, (size, size), mode="bilinear", antialias=True)

@@ -1,0 +1,190 @@
+"""The worker: places of photographs in, a row with all metrics for each of them and each colorizer out."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from colornet import bundle as bundles
+from colornet import color
+from colornet.errors import BundleError, SettingsError
+from colornet.evaluation import metrics
+from colornet.evaluation.bleeding import bleeding
+from colornet.evaluation.chroma_error import ab_distance, area, colour_bins
+from colornet.evaluation.ciede2000 import ciede2000
+from colornet.evaluation.learned import Learned
+from colornet.evaluation.metrics import METRICS, colourfulness
+from colornet.evaluation.photographs import ITEMS, Item, Photograph, read
+from colornet.evaluation.reference import Reference
+from colornet.evaluation.trivial import Constant
+from colornet.join import join
+from colornet.lightness import even_lightness, lightness_codes
+
+BATCH = 8
+"""Photographs that are measured at once."""
+GRAY, MEAN_COLOUR = "gray", "mean colour"
+"""Names of the trivial colorizers."""
+
+ROWS = pa.schema(
+    [
+        *ITEMS,
+        pa.field("reason", pa.string()),  # why it cannot be read; then nothing below is there
+        pa.field("colorizer", pa.string()),
+        *(pa.field(name, pa.float64()) for name in METRICS),  # null where it is not defined
+        pa.field("balance", pa.float64()),  # how much the photograph's auc_balanced counts
+    ]
+)
+"""What comes of a photograph: a row for each colorizer, or one with a reason."""
+
+
+class Colorizer(Protocol):
+    """Predicts colour."""
+
+    def __call__(self, lightness: Tensor) -> Tensor:
+        """Colour pictures: L* (N, 1, S, S) in [0, 100] to a*b* (N, 2, S, S)."""
+
+    def at_sizes(self, lightness: Tensor) -> Tensor:
+        """Colour pictures from inputs of K sizes, the usual one last: (N, 1, S, S) to (K, N, 2, S, S)."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """A bundle that is measured."""
+
+    name: str
+    """What it is called in the results."""
+    uri: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every worker must know. Small, and plain data: it travels to each."""
+
+    models: tuple[Model, ...]
+    reference: Reference
+    size: int
+    """Side of the pictures in pixels."""
+
+
+class Measure:
+    """A worker: a table of `ITEMS` in, a table of `ROWS` out."""
+
+    def __init__(self, work: Work) -> None:
+        """Load the bundles; raises BundleError, also if one has been exchanged."""
+        self.work = work
+        self.colorizers = load_colorizers(work)
+        self.weights = torch.from_numpy(work.reference.weights)
+
+    def __call__(self, items: pa.Table) -> pa.Table:
+        """Measure all photographs with all colorizers."""
+        rows: list[dict[str, Any]] = []
+        answers = read(items, self.work.size)
+        while batch := list(itertools.islice(answers, BATCH)):
+            rows += [{**item, "reason": answer} for item, answer in batch if isinstance(answer, str)]
+            readable = [(item, answer) for item, answer in batch if not isinstance(answer, str)]
+            if readable:
+                rows += self._measured(*zip(*readable, strict=True))
+        return pa.Table.from_pylist(rows, ROWS)
+
+    def _measured(self, items: Sequence[Item], photographs: Sequence[Photograph]) -> Iterator[dict[str, Any]]:
+        truth = Truth(np.stack(photographs), self.weights)
+        for name, colorizer in self.colorizers.items():
+            columns = {metric: values.double().tolist() for metric, values in truth.measure(colorizer).items()}
+            for index, item in enumerate(items):
+                found = {metric: values[index] for metric, values in columns.items()}
+                defined = {metric: None if np.isnan(value) else value for metric, value in found.items()}
+                yield {**item, "colorizer": name, **defined}
+
+
+def find_models(uris: Sequence[str]) -> tuple[tuple[Model, ...], int]:
+    """Check bundles, and name them by the last segments of their places, or by the places if those are not unique.
+
+    Args:
+        uris: normalized, at least one.
+
+    Returns:
+        The models, and the image size of the first.
+
+    Raises:
+        SettingsError: if a place is given twice.
+        BundleError: if there is no sound bundle at one of them.
+        StorageError: if one cannot be read.
+    """
+    if len(set(uris)) < len(uris):
+        raise SettingsError("the same bundle is given twice")
+    short = [uri.rpartition("/")[2] for uri in uris]
+    names = short if len({*short, GRAY, MEAN_COLOUR}) == len(short) + 2 else uris
+    loaded = [bundles.load(uri) for uri in uris]
+    models = (Model(name, uri, bundle.digest) for name, uri, bundle in zip(names, uris, loaded, strict=True))
+    return tuple(models), loaded[0].image_size
+
+
+def load_colorizers(work: Work) -> dict[str, Colorizer]:
+    """Make the colorizers ready, by name: the models, gray, and the mean colour; raises BundleError."""
+    models = {model.name: Learned(_load(model)) for model in work.models}
+    mean = Constant(work.reference.mean_a, work.reference.mean_b)
+    return {**models, GRAY: Constant(0, 0), MEAN_COLOUR: mean}
+
+
+def _load(model: Model) -> bundles.Bundle:
+    bundle = bundles.load(model.uri)
+    if bundle.digest != model.digest:
+        raise BundleError(f"the bundle at {model.uri} was exchanged while the job ran")
+    return bundle
+
+
+class Truth:
+    """Some photographs, and what of them is compared with predictions."""
+
+    def __init__(self, photographs: NDArray[np.uint8], weights: Tensor) -> None:
+        """Take photographs, (N, S, S, 3) sRGB uint8, and the weights (BINS,) of colours."""
+        self.rgb = channels_first(photographs)
+        lab = color.rgb_to_lab(self.rgb / 255)
+        self.lab, self.lightness, self.ab = lab, lab[:, :1], lab[:, 1:]
+        self._codes = [lightness_codes(photograph) for photograph in photographs]
+        self._weights = weights[colour_bins(self.ab)]
+
+    def render(self, ab: Tensor) -> NDArray[np.uint8]:
+        """Join the true luminance with a*b* (N, 2, S, S): (N, S, S, 3) sRGB uint8, as the archive job does."""
+        planes = ab.numpy().astype(np.float32)
+        pairs = zip(self._codes, planes, strict=True)
+        return np.stack([join(codes, even_lightness(), colour, 8) for codes, colour in pairs])
+
+    def measure(self, colorizer: Colorizer) -> dict[str, Tensor]:
+        """Measure a colorizer on each of the photographs: (N,) for each of `METRICS`, and for `balance`."""
+        predictions = colorizer.at_sizes(self.lightness)
+        ab = predictions[-1]
+        rgb = channels_first(self.render(ab))
+        lab = color.rgb_to_lab(rgb / 255)
+        distance = ab_distance(ab, self.ab)
+        pixel_areas, balance = area(distance), self._weights.mean((-2, -1))
+        signed, absolute = colourfulness(rgb), colourfulness(rgb, absolute=True)
+        return {
+            "psnr": metrics.psnr(rgb, self.rgb),
+            "psnr_ab": metrics.psnr(ab, self.ab),
+            "ssim": metrics.ssim(rgb, self.rgb),
+            "ciede2000": ciede2000(lab, self.lab).mean((-2, -1)),
+            "ab_distance": distance.mean((-2, -1)),
+            "auc": pixel_areas.mean((-2, -1)),
+            "auc_balanced": (self._weights * pixel_areas).mean((-2, -1)) / balance,
+            "colourfulness": signed,
+            "colourfulness_difference": signed - colourfulness(self.rgb),
+            "colourfulness_absolute": absolute,
+            "colourfulness_absolute_difference": absolute - colourfulness(self.rgb, absolute=True),
+            "bleeding": bleeding(self.lab[:, 0], ab, self.ab),
+            "size_spread": metrics.size_spread(predictions),
+            "lightness_error": metrics.lightness_error(lab[:, 0], self.lab[:, 0]),
+            "balance": balance,
+        }
+
+
+def channels_first(pictures: NDArray[np.uint8]) -> Tensor:
+    """Turn pictures (N, S, S, 3) uint8 into (N, 3, S, S) float32 in [0, 255]."""
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2).float()

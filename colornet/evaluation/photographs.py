@@ -1,0 +1,184 @@
+"""The photographs that a colorizer is measured on: held-out ones of training shards, or those of a folder.
+
+Where there are shards, `val*.parquet` is measured; the others are the training set. Without any Parquet file all files
+are taken for photographs, and screened as jobs.prepare does by default, so that a folder and the shards made of it hold
+the same pictures.
+"""
+
+import io
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from colornet import storage
+from colornet.errors import ColornetError, NotFoundError, SettingsError, StorageError
+from colornet.training.intake import Screening, examine
+from colornet.training.shards import HELD_OUT, TRAIN
+
+ITEMS = pa.schema(
+    [
+        pa.field("row", pa.int64()),  # position among all that are to be measured
+        pa.field("photograph", pa.string()),  # name for people
+        pa.field("uri", pa.string()),
+        pa.field("row_group", pa.int32()),  # of a shard; null for files
+        pa.field("place", pa.int32()),  # in the row group; null for files
+    ]
+)
+"""Which photograph, and where it lies."""
+
+Item = dict[str, Any]
+Photograph = NDArray[np.uint8]
+"""(S, S, 3), sRGB: a photograph's central square."""
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Some rows of a shard."""
+
+    uri: str
+    number: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Found:
+    """What there is at a place."""
+
+    measured: tuple[RowGroup, ...]
+    """Of the held-out photographs; empty for a folder."""
+    training: tuple[RowGroup, ...]
+    """Of the training photographs, if there are any."""
+    files: tuple[storage.ObjectInfo, ...]
+    """Of a folder; empty for shards."""
+
+    def items(self) -> pa.Table:
+        """All that is to be measured, as a table of `ITEMS`."""
+        if self.files:
+            rows = [{"row": row, "photograph": file.key, "uri": file.uri} for row, file in enumerate(self.files)]
+            return pa.Table.from_pylist(rows, ITEMS)
+        return _items(self.measured, np.arange(sum(group.rows for group in self.measured)))
+
+    def sample_training(self, count: int, seed: int = 0) -> pa.Table:
+        """Choose up to `count` training photographs: a table of `ITEMS`, empty if there are none."""
+        rows = sum(group.rows for group in self.training)
+        chosen = np.random.default_rng(seed).choice(rows, min(count, rows), replace=False) if rows else np.arange(0)
+        return _items(self.training, np.sort(chosen))
+
+
+def find(uri: str) -> Found:
+    """Look up the photographs at a folder or s3:// prefix, or a single file.
+
+    Raises:
+        SettingsError: if there are none to be measured, or a Parquet file has no column `image`.
+        StorageError: if the place cannot be read.
+    """
+    try:
+        files = tuple(storage.listing(uri))
+    except NotFoundError as error:
+        raise SettingsError(str(error)) from error
+    shards = [file for file in files if _name(file).endswith(".parquet") and "/_" not in f"/{file.key}"]
+    if not shards:
+        if not files:
+            raise SettingsError(f"{uri}: there are no photographs")
+        return Found((), (), files)
+    held_out = [file.uri for file in shards if _name(file).startswith(HELD_OUT)]
+    training = [file.uri for file in shards if _name(file).startswith(TRAIN)]
+    found = Found(tuple(_row_groups(held_out)), tuple(_row_groups(training)), ())
+    if not sum(group.rows for group in found.measured):
+        raise SettingsError(f"{uri}: no held-out photographs (val*.parquet); jobs.prepare makes them with --held-out")
+    return found
+
+
+def sample(items: pa.Table, count: int, seed: int = 0) -> pa.Table:
+    """Choose up to `count` rows, in their order; the same for the same seed."""
+    if items.num_rows <= count:
+        return items
+    return items.take(np.sort(np.random.default_rng(seed).choice(items.num_rows, count, replace=False)))
+
+
+def read(items: pa.Table, size: int) -> Iterator[tuple[Item, Photograph | str]]:
+    """Yield each row of a table of `ITEMS` with its photograph, or with the reason why it cannot be read.
+
+    Args:
+        items: rows of one row group should stand together: it is read once for them.
+        size: side S of the pictures in pixels.
+    """
+    for (uri, group), members in itertools.groupby(items.to_pylist(), lambda item: (item["uri"], item["row_group"])):
+        wanted = list(members)
+        try:
+            encoded = [_file(uri)] if group is None else _rows(uri, group, [item["place"] for item in wanted])
+        except ColornetError as error:
+            yield from ((item, str(error)) for item in wanted)
+            continue
+        yield from zip(wanted, (_decode(data, size) for data in encoded), strict=True)
+
+
+def _name(file: storage.ObjectInfo) -> str:
+    return file.uri.rpartition("/")[2]
+
+
+def _row_groups(uris: Iterable[str]) -> Iterator[RowGroup]:
+    for uri in uris:
+        with _open(uri) as file:
+            if "image" not in file.schema_arrow.names:
+                raise SettingsError(f"{uri}: no column `image`; its columns are {', '.join(file.schema_arrow.names)}")
+            for number in range(file.num_row_groups):
+                yield RowGroup(uri, number, file.metadata.row_group(number).num_rows)
+
+
+def _items(groups: tuple[RowGroup, ...], chosen: NDArray[np.int64]) -> pa.Table:
+    """Make items of positions in the row groups, counted through."""
+    ends = np.cumsum([group.rows for group in groups], dtype=np.int64)
+    rows = []
+    for row, position in enumerate(chosen.tolist()):
+        index = int(np.searchsorted(ends, position, side="right"))
+        group, place = groups[index], position - (int(ends[index - 1]) if index else 0)
+        name = f"{group.uri.rpartition('/')[2]}, row group {group.number}, row {place}"
+        rows.append({"row": row, "photograph": name, "uri": group.uri, "row_group": group.number, "place": place})
+    return pa.Table.from_pylist(rows, ITEMS)
+
+
+def _file(uri: str) -> bytes:
+    return examine(storage.read(uri).data, Screening()).image
+
+
+def _rows(uri: str, group: int, places: list[int]) -> list[bytes | None]:
+    with _open(uri) as file:
+        try:
+            table = file.read_row_group(group, columns=["image"])
+        except (OSError, pa.ArrowInvalid) as error:
+            raise StorageError(f"{uri}: row group {group}: {' '.join(str(error).split())}") from error
+    return table["image"].take(pa.array(places)).to_pylist()
+
+
+def _open(uri: str) -> pq.ParquetFile:
+    filesystem, path = storage.arrow_filesystem(uri)
+    try:
+        return pq.ParquetFile(path, filesystem=filesystem)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StorageError(f"{uri}: {' '.join(str(error).split())}") from error
+
+
+def _decode(data: bytes | None, size: int) -> Photograph | str:
+    """Cut the central square out, as training does with held-out photographs, or say why that cannot be."""
+    if not data:
+        return "unreadable: empty"
+    try:
+        with Image.open(io.BytesIO(data)) as encoded:
+            encoded.draft("RGB", (size, size))  # JPEG can be decoded at a fraction of its size
+            picture = ImageOps.exif_transpose(encoded).convert("RGB")
+        side = min(picture.size)
+        left, top = (picture.width - side) // 2, (picture.height - side) // 2
+        box = (left, top, left + side, top + side)
+        return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=2.0))
+    except UnidentifiedImageError:  # its message has but an address
+        return "unreadable: of no known format"
+    except Exception as error:  # Pillow's decoders raise all kinds of exceptions for damaged files
+        return f"unreadable: {' '.join(str(error).split())[:300] or type(error).__name__}"

@@ -1,0 +1,84 @@
+"""What the rows of all photographs say together: means with their intervals, and differences between models."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from colornet.evaluation.bootstrap import Estimate, estimate
+from colornet.evaluation.metrics import METRICS
+
+Results = dict[str, dict[str, Estimate]]
+"""Name of a colorizer, or of a difference, to name of a metric to what was found."""
+
+
+def summarize(rows: pa.Table, colorizers: Sequence[str], models: Sequence[str]) -> tuple[Results, Results]:
+    """Estimate every metric of every colorizer, and its differences between models.
+
+    Args:
+        rows: of `measure.ROWS`, without those that have a reason; for each photograph, at least one, all colorizers.
+        colorizers: names of all.
+        models: names of those that are compared, each with the first.
+
+    Returns:
+        The results of the colorizers, and of the differences, which are called "B - A". The mean of `auc_balanced` is
+        weighted with the photographs' `balance`, so that it is that of all their pixels.
+    """
+    values = {name: _columns(rows, name) for name in colorizers}
+    pairs = [(f"{model} - {models[0]}", values[model] - values[models[0]]) for model in models[1:]]
+    titles = [*colorizers, *(title for title, _ in pairs)]
+    columns = np.concatenate([*values.values(), *(difference for _, difference in pairs)], axis=1)
+    balance = _sorted(rows, colorizers[0])["balance"].to_numpy()
+    weights = np.ones((len(columns), len(METRICS)))
+    weights[:, list(METRICS).index("auc_balanced")] = balance
+    estimates = estimate(columns, np.tile(weights, len(titles)))
+    each = iter(estimates)
+    found = {title: dict(zip(METRICS, itertools.islice(each, len(METRICS)), strict=True)) for title in titles}
+    return {name: found[name] for name in colorizers}, {title: found[title] for title, _ in pairs}
+
+
+def to_json(results: Results) -> dict[str, Any]:
+    """Turn results into plain data; what is not a number becomes None."""
+    return {
+        name: {metric: {key: _finite(value) for key, value in asdict(each).items()} for metric, each in found.items()}
+        for name, found in results.items()
+    }
+
+
+def table(results: Results) -> tuple[list[str], list[list[str]]]:
+    """Write results for people: the head, and a line for each metric, the metric's title first."""
+    arrows = {"high": " ↑", "low": " ↓", "0": " → 0", "": ""}
+    head = ["", *results]
+    lines = []
+    for name, metric in METRICS.items():
+        title = metric.title + (f", {metric.unit}" if metric.unit else "") + arrows[metric.best]
+        lines.append([title, *(_words(found[name]) for found in results.values())])
+    return head, lines
+
+
+def _words(found: Estimate) -> str:
+    if math.isnan(found.mean):
+        return "–"
+    digits = 2 if abs(found.mean) >= 1 else 3
+    interval = "" if math.isnan(found.low) else f" [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+    return f"{found.mean:.{digits}f}{interval}"
+
+
+def _sorted(rows: pa.Table, colorizer: str) -> pa.Table:
+    chosen = rows.filter(pc.equal(rows["colorizer"], colorizer))
+    return chosen.sort_by("row")
+
+
+def _columns(rows: pa.Table, colorizer: str) -> NDArray[np.float64]:
+    chosen = _sorted(rows, colorizer)
+    return np.stack([chosen[name].to_numpy().astype(np.float64) for name in METRICS], axis=1)
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
