@@ -80,7 +80,7 @@ class Measure:
         """Load the bundles; raises BundleError, also if one has been exchanged."""
         self.work = work
         self.colorizers = load_colorizers(work)
-        self.weights = torch.from_numpy(work.reference.weights)
+        self.weights = torch.tensor(work.reference.weights)  # Ray's arrays cannot be written to
 
     def __call__(self, items: pa.Table) -> pa.Table:
         """Measure all photographs with all colorizers."""

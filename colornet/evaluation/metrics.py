@@ -37,7 +37,7 @@ METRICS = {
     "colourfulness_difference": Metric("colourfulness - true", "", "0", "the same, less that of the photograph"),
     "colourfulness_absolute": Metric("colourfulness, abs.", "", "", "of absolute opponent channels, as DDColor has it"),
     "colourfulness_absolute_difference": Metric("colourfulness, abs. - true", "", "0", "that, less the photograph's"),
-    "bleeding": Metric("edge bleeding", "", "low", "share of colour's change off luminance edges, less the true one"),
+    "bleeding": Metric("edge bleeding", "", "0", "share of colour's change off luminance edges, less the true one"),
     "size_spread": Metric("spread over sizes", "", "low", "deviation of a*b* between three input sizes"),
     "lightness_error": Metric("L* error", "", "low", "mean difference of L* of the rendered picture from the true one"),
 }

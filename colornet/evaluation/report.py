@@ -119,7 +119,7 @@ class Evaluation:
             item, photograph = next(read(items.slice(position, 1), self.work.size))
             if isinstance(photograph, str):
                 continue  # it could be read before
-            truth = Truth(np.stack([photograph]), torch.from_numpy(self.work.reference.weights))
+            truth = Truth(np.stack([photograph]), torch.tensor(self.work.reference.weights))
             pictures = {
                 f"{name}: {errors[name][position]:.1f}": truth.render(colorizers[name](truth.lightness))[0]
                 for name in shown

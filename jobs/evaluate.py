@@ -1,0 +1,153 @@
+"""Measure how good a colorizer is, on photographs whose true colour is known.
+
+    python -m jobs.evaluate --model bundle/ --data shards/ --output evaluation/
+    python -m jobs.evaluate --model new/ --compare old/ s3://models/other --data photographs/ --output evaluation/
+
+DATA is a place with shards of jobs.prepare, of which val-*.parquet is measured, or a folder of colour photographs. Gray
+and the mean colour of the training set are measured too: who does not beat them has learned nothing. All numbers are
+means over photographs with 95 % confidence intervals.
+
+OUTPUT gets evaluation.json with the results, evaluation.parquet with a row for each photograph and colorizer, and
+comparison.html with pictures. Photographs that cannot be read are named in evaluation.json.
+
+Exit codes: 0 measured; 1 the job failed; 2 the command line, a path or a setting is wrong, and nothing was started.
+"""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import ray.data
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from colornet import storage
+from colornet.errors import ColornetError, SettingsError
+from colornet.evaluation import photographs
+from colornet.evaluation.measure import BATCH, ROWS, Measure, Work, find_models
+from colornet.evaluation.reference import reference_of
+from colornet.evaluation.report import Evaluation
+from jobs.command import run_job
+from jobs.progress import JobProgress
+from jobs.session import start_ray
+
+log = logging.getLogger(__name__)
+
+BLOCK_ROWS = 32
+"""Photographs a worker takes at once, at most."""
+BLOCKS_PER_WORKER = 4
+"""Blocks that a worker gets, at least, where there are enough photographs: so all end at about the same time."""
+LOG_WIDTH = 200
+"""Characters that the table may take where it is not printed in a terminal."""
+ATTEMPTS = 3
+"""How often photographs may take their worker process down before the job fails."""
+
+# (Ray 2.60 says that this way of bounding retries ends with 2.64, and has no other yet: the warning is for us.)
+warnings.filterwarnings("ignore", message=".*ray_remote_args.*deprecated")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateSettings:
+    """The settings of jobs.evaluate."""
+
+    model: str
+    """The model bundle: a folder or s3:// prefix, as jobs.train writes it. Pictures are measured at its size."""
+    data: str
+    """Folder or s3:// prefix of training shards with held-out photographs, or of colour photographs."""
+    output: str
+    """Folder or s3:// prefix for the results. Must not be inside the data's place."""
+    compare: tuple[str, ...] = ()
+    """Further bundles, which are measured too and compared with the first."""
+    sample: int | None = None
+    """Measure only so many photographs, chosen blindly, always the same."""
+
+    def __post_init__(self) -> None:
+        """Check the values; raises ValueError naming the field."""
+        if self.sample is not None and self.sample < 1:
+            raise ValueError(f"sample must be at least 1, not {self.sample}")
+
+
+def evaluate(settings: EvaluateSettings) -> int:
+    """Run the job; returns its exit code. Raises ColornetError for what is wrong before it starts."""
+    data, output = storage.normalize(settings.data), storage.normalize(settings.output)
+    if storage.contains(data, output):
+        raise SettingsError(f"the output {output} must lie outside of the data {data}")
+    models, size = find_models([storage.normalize(uri) for uri in (settings.model, *settings.compare)])
+    found = photographs.find(data)
+    items = found.items() if settings.sample is None else photographs.sample(found.items(), settings.sample)
+    storage.check_writable(output)
+    work = Work(models=models, reference=reference_of(found, items, size), size=size)
+
+    start_ray()
+    evaluation = Evaluation(data, work, pa.concat_tables(_measure(items, work)))
+    evaluation.check()
+    evaluation.write(output)
+    _print(evaluation)
+    print(f"results in {output}")
+    return 0
+
+
+def _measure(items: pa.Table, work: Work) -> Iterator[pa.Table]:
+    """Yield the rows of `Measure`, block by block as they come; raises ColornetError if some do not."""
+    cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    rows = max(BATCH, min(BLOCK_ROWS, items.num_rows // (BLOCKS_PER_WORKER * cores)))
+    blocks = [items.slice(start, rows) for start in range(0, items.num_rows, rows)]
+    ray.data.DataContext.get_current().max_errored_blocks = -1
+    results = ray.data.from_arrow(blocks).map_batches(
+        _Worker,
+        batch_size=None,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(size=min(len(blocks), cores)),
+        fn_constructor_args=(work,),
+        num_cpus=1,
+        max_restarts=-1,
+        max_task_retries=ATTEMPTS - 1,
+    )
+    with JobProgress(items.num_rows, "photographs") as progress:
+        for batch in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            assert isinstance(batch, pa.Table)  # as batch_format asks
+            errors = batch["error"].drop_null()
+            if len(errors):
+                raise ColornetError(errors[0].as_py())
+            progress.advance(pc.count_distinct(batch["row"]).as_py(), len(batch["reason"].drop_null()))
+            yield batch.drop_columns("error")
+    if progress.done < items.num_rows:
+        raise ColornetError(f"{items.num_rows - progress.done} photographs were lost with their worker processes")
+
+
+class _Worker:
+    """Measures. What ends the job travels as a row, because Ray would drop the block with its exception."""
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.measure: Measure | None = None
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        schema = ROWS.append(pa.field("error", pa.string()))
+        try:
+            self.measure = self.measure or Measure(self.work)
+            rows = self.measure(batch)
+        except Exception as error:
+            log.exception("a task failed")
+            text = str(error) if isinstance(error, ColornetError) else f"unexpected {type(error).__name__}: {error}"
+            return pa.Table.from_pylist([{"error": " ".join(text.split())}], schema)
+        return rows.append_column("error", pa.nulls(rows.num_rows, pa.string()))
+
+
+def _print(evaluation: Evaluation) -> None:
+    head, lines = evaluation.table()
+    table = Table(*map(escape, head))
+    for line in lines:
+        table.add_row(*map(escape, line))
+    console = Console()
+    console.print(table, width=None if console.is_terminal else LOG_WIDTH)
+    print(*evaluation.notes(), sep="\n")
+
+
+if __name__ == "__main__":
+    run_job(EvaluateSettings, evaluate, __doc__)

@@ -1,0 +1,181 @@
+"""jobs.evaluate: two bundles and the trivial colorizers on held-out photographs, and what is wrong before it starts."""
+
+import io
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import skimage.color
+import torch
+from PIL import Image
+
+from colornet import bundle as bundles
+from colornet.bundle import Bundle
+from colornet.errors import ColornetError, SettingsError
+from colornet.evaluation import photographs
+from colornet.evaluation.chroma_error import BINS
+from colornet.evaluation.measure import Measure, Model, Work
+from colornet.evaluation.metrics import METRICS
+from colornet.evaluation.reference import Reference
+from colornet.evaluation.report import Evaluation
+from colornet.networks import build_generator
+from jobs import evaluate as job
+from jobs.evaluate import EvaluateSettings, evaluate
+from tests import pictures
+
+SIZE = 32
+
+
+def bundle(place: Path, seed: int) -> str:
+    torch.manual_seed(seed)
+    generator = build_generator("unet", {"width": 2})
+    bundles.save(Bundle(generator=generator, network="unet", settings={"width": 2}, image_size=SIZE), str(place))
+    return str(place)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> str:
+    """5 photographs to measure, one of them damaged, and 3 that trained."""
+    folder = tmp_path_factory.mktemp("shards")
+    images = [pictures.encoded(pictures.colour(40, 50, seed), "PNG") for seed in range(8)]
+    images[2] = images[2][:60]
+    pq.write_table(pa.table({"image": images[:5]}), folder / "val-00000.parquet", row_group_size=3)
+    pq.write_table(pa.table({"image": images[5:]}), folder / "train-00000.parquet")
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> tuple[str, str]:
+    folder = tmp_path_factory.mktemp("models")
+    return bundle(folder / "new", 0), bundle(folder / "<old>", 1)
+
+
+@pytest.fixture(scope="module")
+def output(ray_local, data, models, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("evaluation")
+    assert evaluate(EvaluateSettings(model=models[0], compare=models[1:], data=data, output=str(folder))) == 0
+    return folder
+
+
+def test_every_photograph_has_a_row_for_every_colorizer(output):
+    rows = pq.read_table(output / "evaluation.parquet")
+    assert sorted(zip(rows["row"].to_pylist(), rows["colorizer"].to_pylist(), strict=True)) == [
+        (row, name) for row in (0, 1, 3, 4) for name in ("<old>", "gray", "mean colour", "new")
+    ]
+    assert set(METRICS) < set(rows.column_names)
+
+
+def test_the_results_are_the_means_of_the_rows(output, data, models):
+    found = json.loads((output / "evaluation.json").read_text())
+    rows = pq.read_table(output / "evaluation.parquet").to_pylist()
+    assert [model["uri"] for model in found["models"]] == list(models)
+    assert (found["photographs"], found["size"], found["data"]) == (4, SIZE, data)
+    assert [each["photograph"] for each in found["unreadable"]] == ["val-00000.parquet, row group 0, row 2"]
+    assert found["unreadable"][0]["reason"].startswith("unreadable: ")
+    errors = {
+        name: np.array([row["ciede2000"] for row in rows if row["colorizer"] == name]) for name in found["results"]
+    }
+    assert list(errors) == ["new", "<old>", "gray", "mean colour"]
+    for name, each in errors.items():
+        estimate = found["results"][name]["ciede2000"]
+        assert estimate["mean"] == pytest.approx(each.mean())
+        assert each.min() <= estimate["low"] <= estimate["mean"] <= estimate["high"] <= each.max()
+    difference = found["differences"]["<old> - new"]["ciede2000"]
+    assert difference["mean"] == pytest.approx((errors["<old>"] - errors["new"]).mean())
+    gray = found["results"]["gray"]
+    assert gray["colourfulness"]["mean"] == 0 and gray["bleeding"]["mean"] is None
+    assert all(results["lightness_error"]["mean"] < 0.5 for results in found["results"].values())
+
+
+def test_the_mean_colour_is_that_of_the_training_photographs(output, data):
+    found = json.loads((output / "evaluation.json").read_text())["reference"]
+    assert (found["of"], found["photographs"]) == ("training photographs", 3)
+    squares = [
+        np.asarray(Image.open(io.BytesIO(image)).crop((5, 0, 45, 40)).resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+        for image in pq.read_table(Path(data) / "train-00000.parquet")["image"].to_pylist()
+    ]
+    lab = skimage.color.rgb2lab(np.stack(squares))
+    assert [found["mean_a"], found["mean_b"]] == pytest.approx(lab[..., 1:].mean((0, 1, 2)).tolist(), abs=0.3)
+
+
+def test_the_page_shows_all_photographs_beside_what_was_made_of_them(output):
+    page = (output / "comparison.html").read_text()
+    assert page.count("<section>") == 4 and page.count("data:image/jpeg;base64,") == 4 * 4
+    assert "&lt;old&gt;" in page and "<old>" not in page
+
+
+def test_a_folder_without_a_photograph_is_an_error_that_names_a_file(tmp_path, models):
+    places = {"model": models[0], "data": str(tmp_path / "data"), "output": str(tmp_path / "out")}
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.jpg").write_bytes(b"broken")
+    with pytest.raises(SettingsError, match=r"none of 1 measured photographs can be read; a.jpg: unreadable"):
+        evaluate(EvaluateSettings(**places))
+
+
+def test_that_nothing_could_be_read_is_an_error_that_names_a_photograph(data):
+    items = photographs.find(data).items().slice(2, 1)
+    work = Work(models=(), reference=Reference("training photographs", 1, 0.0, 0.0, np.ones(BINS, np.float32)), size=8)
+    evaluation = Evaluation(data, work, Measure(work)(items))
+    with pytest.raises(ColornetError, match=r"none of the 1 photographs in .* can be read; val-00000.parquet, row"):
+        evaluation.check()
+
+
+def test_what_ends_the_job_is_told_by_its_worker(tmp_path, data):
+    model = Model("gone", str(tmp_path), "")
+    reference = Reference("training photographs", 1, 0.0, 0.0, np.ones(BINS, np.float32))
+    worker = job._Worker(Work(models=(model,), reference=reference, size=8))
+    told = worker(photographs.find(data).items())
+    assert told.num_rows == 1 and "not a model bundle" in told["error"][0].as_py()
+
+
+class Deadly:
+    """Dies as a decoder that corrupts memory would: the whole process, without a word."""
+
+    def __init__(self, work: Work) -> None:
+        pass
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return batch
+
+
+@pytest.mark.faults
+def test_photographs_that_are_lost_with_their_worker_are_missed(ray_local, data, models, tmp_path, monkeypatch):
+    monkeypatch.setattr(job, "_Worker", Deadly)
+    monkeypatch.setattr(job, "ATTEMPTS", 1)
+    with pytest.raises(ColornetError, match="5 photographs were lost"):
+        evaluate(EvaluateSettings(model=models[0], data=data, output=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--model", "{tmp}/nothing"], "not a model bundle"),
+        (["--compare", "{model}"], "the same bundle is given twice"),
+        (["--data", "{tmp}/nothing"], "nothing"),
+        (["--output", "{data}/evaluation"], "must lie outside"),
+    ],
+)
+def test_wrong_settings_end_with_exit_code_2_before_ray_starts(
+    tmp_path, data, models, arguments, words, monkeypatch, capsys
+):
+    given = {"--model": models[0], "--data": data, "--output": str(tmp_path / "out")}
+    given[arguments[0]] = arguments[1].format(tmp=tmp_path, data=data, model=models[0])
+    monkeypatch.setattr(job, "start_ray", lambda **_: pytest.fail("Ray was started"))
+    monkeypatch.setattr(sys, "argv", ["jobs.evaluate", *(word for pair in given.items() for word in pair)])
+    monkeypatch.setattr("jobs.command.ray.is_initialized", lambda: False)  # other tests of this process have a Ray
+    with pytest.raises(SystemExit) as ended:
+        job.run_job(EvaluateSettings, evaluate, job.__doc__)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_sample_is_of_at_least_one_photograph():
+    with pytest.raises(ValueError, match="sample must be at least 1, not 0"):
+        EvaluateSettings(model="a", data="b", output="c", sample=0)
