@@ -9,6 +9,7 @@ Exit codes: 0, 1 if --check found anything, 2 if there is no ledger there.
 
 import dataclasses
 import json
+import sys
 import tempfile
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +18,7 @@ from typing import Any
 
 import tyro
 from rich.console import Console
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
@@ -59,7 +61,7 @@ def report(settings: LedgerSettings) -> int:
     storage.use(settings.s3)
     if not ledger.parts(settings.output):
         raise SettingsError(f"there is no ledger in {settings.output}")
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(width=None if sys.stdout.isatty() else 120, soft_wrap=True, highlight=False)
     notes = Console(stderr=True, soft_wrap=True, highlight=False) if settings.json else console
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -121,7 +123,7 @@ def _print(console: Console, summary: Summary) -> None:
     console.print(
         f"\nThe latest run, {escape(run.bundle_digest[:12])} with {escape(run.settings_digest[:12])}: "
         f"{run.done:,} done, {run.failed:,} failed, {run.skipped:,} skipped; {summary.pixels / 1e6:,.0f} megapixels, "
-        f"{summary.source_bytes / 1e9:,.1f} GB in, {summary.output_bytes / 1e9:,.1f} GB out"
+        f"{decimal(summary.source_bytes)} in, {decimal(summary.output_bytes)} out"
     )
     if summary.failures:
         failures = _table("failures", "count", "reason")

@@ -2,7 +2,6 @@
 
 import statistics
 import time
-from collections.abc import Iterator
 
 import duckdb
 import torch
@@ -27,41 +26,43 @@ def preview(plan: Plan, work: Work, reckoning: PlanSettings) -> None:
     print(f"to do: {plan.pending} scans, {decimal(plan.pending_bytes)}, to {work.output}")
     if not plan.pending:
         return
-    seconds, failed = _time_sample(plan, work)
-    if not seconds:
-        print(f"none of the {failed} scans of a sample could be colorized: no estimate")
+    seconds, errors = _time_sample(plan, work)
+    if len(errors) == len(seconds):
+        print(f"none of a sample of {len(seconds)} is colorized, so there is no estimate; the first: {errors[0]}")
         return
     each = statistics.mean(seconds)
     error = statistics.stdev(seconds) / len(seconds) ** 0.5 if len(seconds) > 1 else each
     hours = plan.pending * each / 3600 / (reckoning.nodes * reckoning.node_cpus)
-    others = f"; {failed} others of the sample failed" if failed else ""
-    print(f"timed on one core of this machine: {each:.2f} ± {error:.2f} s each for {len(seconds)} scans{others}")
+    print(f"a sample of {len(seconds)} scans: {each:.2f} ± {error:.2f} s each on one core of this machine")
+    if errors:
+        print(f"  {len(errors)} of them are not colorized; the first: {errors[0]}")
     price = f", {hours * reckoning.nodes * reckoning.node_price:,.2f} in all" if reckoning.node_price else ""
     cores = f"{reckoning.nodes} nodes of {reckoning.node_cpus} such cores"
     print(f"on {cores}: {_duration(hours)}{price}, if storage keeps up")
 
 
-def _time_sample(plan: Plan, work: Work) -> tuple[list[float], int]:
-    """Return the seconds that each scan of a sample takes, and how many others of it failed."""
+def _time_sample(plan: Plan, work: Work) -> tuple[list[float], list[ColornetError]]:
+    """Return the seconds that each scan of a sample takes, and why some of them are not colorized."""
     torch.set_num_threads(1)
     colorizer = Colorizer(bundles.load(work.model), work.render, precision=work.precision)
-    seconds: list[float] = []
-    failed = 0
-    for key, uri in _sample(plan):
-        started = time.perf_counter()
-        try:
-            colorizer.render(storage.read(uri).data, key, work.credentials)
-        except ColornetError:
-            failed += 1
-        else:
-            seconds.append(time.perf_counter() - started)
-    # The first one also pays for what happens once in a process.
-    return seconds[1:] or seconds, failed
+    sample = _sample(plan)
+    _time(colorizer, work, *sample[0])  # for what happens once in a process
+    timed = [_time(colorizer, work, *scan) for scan in sample]
+    return [seconds for seconds, _ in timed], [error for _, error in timed if error]
 
 
-def _sample(plan: Plan) -> Iterator[tuple[str, str]]:
+def _time(colorizer: Colorizer, work: Work, key: str, uri: str) -> tuple[float, ColornetError | None]:
+    started, failure = time.perf_counter(), None
+    try:
+        colorizer.render(storage.read(uri).data, key, work.credentials)
+    except ColornetError as error:
+        failure = error
+    return time.perf_counter() - started, failure
+
+
+def _sample(plan: Plan) -> list[tuple[str, str]]:
     query = "SELECT key, source_uri FROM read_parquet($path) ORDER BY md5_number(source_uri) LIMIT $count"
-    yield from duckdb.execute(query, {"path": str(plan.path), "count": SAMPLE}).fetchall()
+    return duckdb.execute(query, {"path": str(plan.path), "count": SAMPLE}).fetchall()
 
 
 def _duration(hours: float) -> str:
