@@ -14,6 +14,7 @@ Exit codes: 0 measured; 1 the job failed; 2 the command line, a path or a settin
 """
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -144,8 +145,7 @@ def _print(evaluation: Evaluation) -> None:
     table = Table(*map(escape, head))
     for line in lines:
         table.add_row(*map(escape, line))
-    console = Console()
-    console.print(table, width=None if console.is_terminal else LOG_WIDTH)
+    Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)
     print(*evaluation.notes(), sep="\n")
 
 

@@ -326,6 +326,7 @@ def test_differences_are_paired():
     assert results["A"]["auc_balanced"].mean == pytest.approx(np.average(first, weights=1 + np.arange(50)))
     head, lines = summary.table({**results, **differences})
     assert head == ["", "A", "B", "gray", "B - A"] and len(lines) == len(METRICS)
+    assert lines[0][3] == "0.000 [0.000;0.000]"
 
 
 # --- photographs ------------------------------------------------------------------------------------------------------

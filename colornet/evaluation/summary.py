@@ -66,7 +66,7 @@ def _words(found: Estimate) -> str:
     if math.isnan(found.mean):
         return "–"
     digits = 2 if abs(found.mean) >= 1 else 3
-    interval = "" if math.isnan(found.low) else f" [{found.low:.{digits}f}, {found.high:.{digits}f}]"
+    interval = "" if math.isnan(found.low) else f" [{found.low:.{digits}f};{found.high:.{digits}f}]"
     return f"{found.mean:.{digits}f}{interval}"
 
 
