@@ -1,0 +1,246 @@
+"""A generator with an encoder that has learned to see elsewhere: any convolutional backbone of timm, by name."""
+
+import functools
+import itertools
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from colornet import color
+from colornet.errors import SettingsError
+from colornet.networks.ab_bins import annealed_mean, gamut_bins
+from colornet.networks.unet import ConvBlock, pad_to_multiple
+from colornet.networks.weights import fit_weights, is_efficientnet_lite_pytorch, read_weights, rename_efficientnet_lite0
+
+HUB = "hub"
+"""The source of weights that means: download what timm has."""
+HEADS = ("ab", "bins")
+BINS_STRIDE = 4
+"""The distribution over the bins is predicted at this fraction of the picture's size."""
+
+
+class BackboneGenerator(nn.Module):
+    """A timm encoder and a light decoder with skips: scaled L* in, scaled a*b* out.
+
+    The encoder sees what it was trained on: the gray sRGB picture of L*, three times, less the mean and divided by
+    the standard deviation that timm notes for its weights. The decoder upsamples bilinearly before each 3×3
+    convolution, which leaves no checkerboard as transposed convolutions do.
+
+    With `head="bins"` it predicts a distribution over quantised a*b* (`colornet.networks.ab_bins`) at a quarter of the
+    size, and its annealed mean is the colour. The settings build it without any weights: `load_encoder_weights` is
+    for the start of a training.
+    """
+
+    encoder: Any
+    """Of timm: (B, 3, H, W) to a list of features, with `feature_info` about them."""
+    mean: Tensor
+    std: Tensor
+    centres: Tensor
+    """Of the bins, (Q, 2), in units of a*b*; for `head="bins"` only."""
+
+    def __init__(self, *, encoder: str = "tf_efficientnet_lite0", width: int = 32, head: str = "ab") -> None:
+        """Build the network.
+
+        Args:
+            encoder: name of a convolutional backbone in timm, whose features halve in size from one to the next.
+            width: channels of the decoder at half of the picture's size, an even number; 32 makes half a million
+                parameters beside `tf_efficientnet_lite0`.
+            head: "ab" for a*b*, "bins" for a distribution over them.
+
+        Raises:
+            ValueError: if timm has no such backbone, it is none of that kind, or another setting is wrong.
+        """
+        super().__init__()
+        if width < 2 or width % 2:
+            raise ValueError(f"width must be even and at least 2, not {width}")
+        if head not in HEADS:
+            raise ValueError(f"head must be one of {', '.join(HEADS)}, not {head!r}")
+        self.encoder_name = encoder
+        self.encoder = _build_encoder(encoder)
+        self.register_buffer("mean", torch.tensor(self.encoder.pretrained_cfg["mean"]).reshape(3, 1, 1))
+        self.register_buffer("std", torch.tensor(self.encoder.pretrained_cfg["std"]).reshape(3, 1, 1))
+
+        info = self.encoder.feature_info
+        skips = {1: 1, **dict(zip(info.reduction(), info.channels(), strict=True))}  # at the picture's size: L* itself
+        self.stride = max(skips)
+        channels = 4 * width
+        self.squeeze = nn.Conv2d(skips[self.stride], channels, 1)
+        self.levels = nn.ModuleDict()  # by stride
+        stride, last = self.stride, 1 if head == "ab" else BINS_STRIDE
+        while stride > last:
+            stride //= 2
+            narrower = {1: width // 2, 2: width, 4: 2 * width, 8: 3 * width}.get(stride, 4 * width)
+            self.levels[str(stride)] = ConvBlock(channels + skips.get(stride, 0), narrower, nn.ReLU())
+            channels = narrower
+        self.head = head
+        if head == "ab":
+            self.out = nn.Conv2d(channels, 2, 3, padding=1)
+        else:
+            self.register_buffer("centres", gamut_bins())
+            self.out = nn.Conv2d(channels, len(self.centres), 1)
+
+    def forward(self, lightness: Tensor) -> Tensor:
+        """Predict colour.
+
+        Args:
+            lightness: (B, 1, H, W), scaled L* in [-1, 1]; any height and width.
+
+        Returns:
+            (B, 2, H, W), scaled a*b* in [-1, 1].
+        """
+        if self.head == "bins":
+            return self.forward_with_distribution(lightness)[0]
+        height, width = lightness.shape[-2:]
+        return torch.tanh(self._decode(lightness))[..., :height, :width]
+
+    def forward_with_distribution(self, lightness: Tensor) -> tuple[Tensor, Tensor]:
+        """Predict colour, and the distribution that it is the annealed mean of; for `head="bins"` only.
+
+        Args:
+            lightness: (B, 1, H, W), scaled L* in [-1, 1]; any height and width.
+
+        Returns:
+            (B, 2, H, W), scaled a*b* in [-1, 1], and logits of the bins, (B, Q, ⌈H / 4⌉, ⌈W / 4⌉).
+        """
+        height, width = lightness.shape[-2:]
+        logits = self._decode(lightness)
+        ab = color.scale_ab(annealed_mean(logits, self.centres)).to(logits.dtype)
+        ab = functional.interpolate(ab, scale_factor=float(BINS_STRIDE), mode="bilinear")[..., :height, :width]
+        return ab, logits[..., : -(-height // BINS_STRIDE), : -(-width // BINS_STRIDE)]
+
+    def fold(self) -> None:
+        """Fold the encoder's batch normalisations into the convolutions before them, in eval mode, in place."""
+        _fold_encoder(self.encoder, self.stride)
+
+    def _decode(self, lightness: Tensor) -> Tensor:
+        padded = pad_to_multiple(lightness, self.stride)
+        features = self.encoder(self._as_picture(padded))
+        skips = {1: padded, **dict(zip(self.encoder.feature_info.reduction(), features, strict=True))}
+        x = self.squeeze(skips[self.stride])
+        for name, block in self.levels.items():
+            x = functional.interpolate(x, scale_factor=2.0, mode="bilinear")
+            skip = skips.get(int(name))
+            x = block(x if skip is None else torch.cat([x, skip], dim=1))
+        return self.out(x)
+
+    def _as_picture(self, lightness: Tensor) -> Tensor:
+        """Turn scaled L* (B, 1, H, W) into the picture (B, 3, H, W) that the encoder was trained on."""
+        gray = gray_of_lightness(lightness.float())
+        return ((gray - self.mean.float()) / self.std.float()).to(lightness.dtype)
+
+
+def gray_of_lightness(lightness: Tensor) -> Tensor:
+    """Turn scaled L* in [-1, 1] into the gamma-encoded sRGB value, in [0, 1], of the gray that has it.
+
+    Y is ((L* + 16) / 116)³ for L* above 8 and L* · (3 / 29)³ below; each of R, G and B is 1.055 · Y^(1 / 2.4) − 0.055
+    for Y above 0.0031308 and 12.92 · Y below.
+
+    Source: CIE 15 (LAB) and IEC 61966-2-1 (sRGB).
+    """
+    lab = color.unscale_lightness(lightness)
+    luminance = torch.where(lab > 8, ((lab + 16) / 116) ** 3, lab * (3 / 29) ** 3).clamp(0, 1)
+    return torch.where(luminance > 0.0031308, 1.055 * luminance ** (1 / 2.4) - 0.055, 12.92 * luminance)
+
+
+def load_encoder_weights(generator: BackboneGenerator, source: str | Path) -> None:
+    """Give the encoder weights that it was trained to elsewhere; the decoder stays as it is.
+
+    Args:
+        generator: its encoder is changed in place.
+        source: "hub" to download what timm has under the encoder's name; or a local file, `.safetensors` or as
+            `torch.save` wrote it, with the names of the backbone in timm, or of `efficientnet_lite_pytorch` for
+            `tf_efficientnet_lite0`. What the file has beyond the encoder, as a classifier, is left aside.
+
+    Raises:
+        SettingsError: if the weights cannot be had, or do not fit the encoder to the last tensor.
+    """
+    name = generator.encoder_name
+    if source == HUB:
+        state = _download(name)
+    else:
+        state = read_weights(source)
+        if is_efficientnet_lite_pytorch(state):
+            state = rename_efficientnet_lite0(state)
+    fit_weights(generator.encoder, _as_features(state), source, name)
+
+
+def _as_features(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Add the names that timm gives to the stages when it takes a backbone apart: stages.0.x becomes stages_0.x."""
+    return {**state, **{re.sub(r"^([a-z_]+)\.(\d+)\.", r"\1_\2.", name): value for name, value in state.items()}}
+
+
+def _download(name: str) -> Mapping[str, Tensor]:
+    import timm
+
+    try:
+        return timm.create_model(name, features_only=True, pretrained=True).state_dict()
+    except (OSError, RuntimeError) as error:
+        raise SettingsError(f"weights of {name} cannot be downloaded: {' '.join(str(error).split())}") from error
+
+
+def _build_encoder(name: str) -> Any:
+    import timm  # takes more than a second: not for those who use another generator
+
+    if not timm.is_model(name):  # create_model alone would download for names such as hf-hub:…
+        raise ValueError(f"timm has no backbone called {name!r}")
+    try:
+        encoder: Any = timm.create_model(name, features_only=True, pretrained=False)
+    except (RuntimeError, AttributeError) as error:
+        raise ValueError(f"{name!r} gives no features: {error}") from error
+    strides = encoder.feature_info.reduction()
+    halving = all(later == 2 * earlier for earlier, later in itertools.pairwise(strides))
+    if not halving or getattr(encoder, "output_fmt", "NCHW") != "NCHW":
+        raise ValueError(f"{name!r} is no convolutional backbone whose features halve: their strides are {strides}")
+    return encoder
+
+
+def _fold_encoder(encoder: nn.Module, stride: int) -> None:
+    from timm.layers import BatchNormAct2d
+
+    for conv_name, norm_name in _find_pairs(encoder, stride):
+        conv: Any = encoder.get_submodule(conv_name)
+        norm: Any = encoder.get_submodule(norm_name)
+        encoder.set_submodule(conv_name, fuse_conv_bn_eval(conv, norm))
+        left = nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
+        encoder.set_submodule(norm_name, left)
+
+
+@torch.no_grad()
+def _find_pairs(encoder: nn.Module, stride: int) -> list[tuple[str, str]]:
+    """Find convolutions, and the batch normalisation that alone reads each, by watching a picture pass.
+
+    The normalisation is a child of the module that the convolution is in. One further away may have other readers
+    beside it, as in networks that normalise before they convolve.
+    """
+    made: dict[int, tuple[str, Tensor]] = {}  # the tensors are kept, so that no other gets their id
+    read: dict[str, Tensor] = {}
+
+    def note_output(name: str, module: nn.Module, given: Any, output: Tensor) -> None:
+        made[id(output)] = (name, output)
+
+    def note_input(name: str, module: nn.Module, given: Any) -> None:
+        read[name] = given[0]
+
+    hooks = []
+    for name, module in encoder.named_modules():
+        if isinstance(module, nn.Conv2d):
+            hooks.append(module.register_forward_hook(functools.partial(note_output, name)))
+        elif isinstance(module, nn.BatchNorm2d):
+            hooks.append(module.register_forward_pre_hook(functools.partial(note_input, name)))
+    features = encoder(next(encoder.parameters()).new_zeros(1, 3, 2 * stride, 2 * stride))
+    for hook in hooks:
+        hook.remove()
+    returned = {id(feature) for feature in features}
+    pairs = []
+    for norm, given in read.items():
+        conv, _ = made.get(id(given), ("", None))
+        parent = norm.rpartition(".")[0]
+        if conv and id(given) not in returned and f".{conv}".startswith(f".{parent}." if parent else "."):
+            pairs.append((conv, norm))
+    return pairs

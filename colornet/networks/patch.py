@@ -1,0 +1,57 @@
+"""A conditional discriminator: is this a*b* what a real photograph with this L* would have, here and there?"""
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+MIN_SIZE = 24
+"""Height and width, in pixels, below which there is no logit left."""
+
+
+class PatchDiscriminator(nn.Module):
+    """PatchGAN with spectral normalisation: it sees L* and a*b*, and each of its logits judges 70×70 pixels.
+
+    There is no other normalisation. Batch normalisation would make a picture's verdict depend on its company, and
+    instance normalisation would take away the mean of each feature, and with it how colourful the picture is.
+
+    Source: Isola et al. 2017 (pix2pix), appendix 6.1.2, for the layers; Miyato et al. 2018 for the normalisation.
+    """
+
+    def __init__(self, *, width: int = 64) -> None:
+        """Build the network; `width` is the number of channels of the first convolution."""
+        super().__init__()
+        if width < 1:
+            raise ValueError(f"width must be at least 1, not {width}")
+        leaky = nn.LeakyReLU(0.2)
+        self.verdicts = nn.Sequential(
+            _conv(3, width, stride=2),
+            leaky,
+            _conv(width, 2 * width, stride=2),
+            leaky,
+            _conv(2 * width, 4 * width, stride=2),
+            leaky,
+            _conv(4 * width, 8 * width),
+            leaky,
+            _conv(8 * width, 1),
+        )
+
+    def forward(self, lightness: Tensor, ab: Tensor) -> Tensor:
+        """Judge pictures.
+
+        Args:
+            lightness: (B, 1, H, W), scaled L* in [-1, 1]; height and width at least `MIN_SIZE`.
+            ab: (B, 2, H, W), scaled a*b* in [-1, 1].
+
+        Returns:
+            (B, 1, H // 8 - 2, W // 8 - 2) logits: above 0 means real.
+
+        Raises:
+            ValueError: if the pictures are too small.
+        """
+        if min(ab.shape[-2:]) < MIN_SIZE:
+            raise ValueError(f"expected pictures of at least {MIN_SIZE}×{MIN_SIZE}, not {tuple(ab.shape[-2:])}")
+        return self.verdicts(torch.cat([lightness, ab], dim=1))
+
+
+def _conv(channels_in: int, channels_out: int, stride: int = 1) -> nn.Module:
+    return spectral_norm(nn.Conv2d(channels_in, channels_out, 4, stride=stride, padding=1))
