@@ -6,41 +6,76 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from colornet import color
 from colornet.errors import TrainingError
+from colornet.networks.ab_bins import soft_encode
 
+GAN_LOSSES = ("bce", "lsgan", "hinge")
+"""Kinds of adversarial loss."""
 SMOOTH_L1_BETA = 10 / 127.5
 """Where smooth L1 turns from a square into a line: 10 units of a*b*, in the networks' scaling."""
 
 
-def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """Binary cross-entropy of the right verdicts, each side weighing half.
+def discriminator_loss(real: Tensor, fake: Tensor, kind: str = "bce") -> Tensor:
+    """How far the discriminator is from the right verdicts, each side weighing half.
 
     Args:
-        real: (B,) logits for real colour; above 0 means "real".
-        fake: (B,) logits for made-up colour.
+        real: (B,) logits for real colour, or a map of them, (B, 1, h, w); above 0 means "real".
+        fake: the same for made-up colour.
+        kind: "bce", binary cross-entropy (ln 2 for a discriminator that always answers 0); "lsgan", half of the
+            squared distance from 1 for real and −1 for made-up; or "hinge", what the verdict lacks to 1 on its side.
 
     Returns:
-        A scalar, float32: ln 2 for a discriminator that always answers 0.
+        A scalar, float32: the mean over pictures and maps.
 
-    Source: Goodfellow et al. 2014, equation 1, as a loss to be minimised.
+    Source: Goodfellow et al. 2014, equation 1; Mao et al. 2017, equation 2, with b = c = 1 and a = −1, so that 0 is in
+    the middle for all kinds; Miyato et al. 2018, equation 16. All are losses to be minimised.
     """
-    truth = functional.softplus(-real.float()).mean()
-    lie = functional.softplus(fake.float()).mean()
-    return (truth + lie) / 2
+    real, fake = real.float(), fake.float()
+    if kind == "lsgan":
+        truth, lie = (real - 1).square() / 2, (fake + 1).square() / 2
+    elif kind == "hinge":
+        truth, lie = functional.relu(1 - real), functional.relu(1 + fake)
+    else:
+        truth, lie = functional.softplus(-real), functional.softplus(fake)
+    return (truth.mean() + lie.mean()) / 2
 
 
-def adversarial_loss(fake: Tensor) -> Tensor:
-    """Binary cross-entropy of the verdict "real" for made-up colour, which the generator wants to hear.
+def adversarial_loss(fake: Tensor, kind: str = "bce") -> Tensor:
+    """How far made-up colour is from the verdict "real", which the generator wants to hear.
 
     Args:
-        fake: (B,) logits.
+        fake: (B,) logits, or a map of them, (B, 1, h, w).
+        kind: "bce", "lsgan" or "hinge", as in `discriminator_loss`.
 
     Returns:
-        A scalar, float32.
+        A scalar, float32: the mean over pictures and maps.
 
-    Source: the non-saturating generator loss of Goodfellow et al. 2014, section 3.
+    Source: the non-saturating generator loss of Goodfellow et al. 2014, section 3; Mao et al. 2017, equation 2; Miyato
+    et al. 2018, equation 17.
     """
-    return functional.softplus(-fake.float()).mean()
+    fake = fake.float()
+    if kind == "lsgan":
+        return ((fake - 1).square() / 2).mean()
+    if kind == "hinge":
+        return -fake.mean()
+    return functional.softplus(-fake).mean()
+
+
+def gradient_penalty(verdicts: Tensor, ab: Tensor) -> Tensor:
+    """R1: half of the squared length of the verdict's gradient at real colour, which keeps a discriminator smooth.
+
+    Args:
+        verdicts: (B,) logits for `ab`, or a map of them, whose mean is the verdict of a picture; not from autocast.
+        ab: (B, 2, H, W), the real scaled a*b* that they were computed from, with `requires_grad`.
+
+    Returns:
+        A scalar, float32: the mean over pictures, through which gradients flow into the discriminator.
+
+    Source: Mescheder, Geiger and Nowozin 2018, equation 9, without its weight γ.
+    """
+    (gradient,) = torch.autograd.grad(_of_pictures(verdicts).sum(), ab, create_graph=True)
+    return gradient.float().square().sum(dim=(1, 2, 3)).mean() / 2
 
 
 def reconstruction_loss(kind: str, predicted: Tensor, truth: Tensor) -> Tensor:
@@ -59,9 +94,37 @@ def reconstruction_loss(kind: str, predicted: Tensor, truth: Tensor) -> Tensor:
     return functional.smooth_l1_loss(predicted.float(), truth.float(), beta=SMOOTH_L1_BETA)
 
 
+def distribution_loss(logits: Tensor, ab: Tensor, centres: Tensor, weights: Tensor) -> Tensor:
+    """Cross-entropy between the predicted distribution and the true colour, rare colours weighing more.
+
+    Args:
+        logits: (B, Q, h, w), of the bins of `colornet.networks.ab_bins`, of a smaller picture.
+        ab: (B, 2, H, W), true scaled a*b* in [-1, 1]; its mean over what a logit stands for is the true colour.
+        centres: (Q, 2), of the bins, in units of a*b*.
+        weights: (Q,), from `rebalancing_weights`; a pixel has that of its nearest bin.
+
+    Returns:
+        A scalar, float32: the mean over all pixels of the smaller picture, in nats.
+
+    Source: Zhang et al. 2016, equation 2.
+    """
+    height, width = logits.shape[-2:]
+    small = functional.adaptive_avg_pool2d(color.unscale_ab(ab.float()), (height, width))
+    target = soft_encode(small, centres)
+    entropy = functional.cross_entropy(logits.float(), target, reduction="none")
+    return (weights[target.argmax(dim=1)] * entropy).mean()
+
+
 def correct_verdicts(real: Tensor, fake: Tensor) -> Tensor:
-    """Count the right verdicts among (B,) logits for real and (B,) logits for made-up colour: a scalar, float32."""
-    return ((real > 0).sum() + (fake <= 0).sum()).float()
+    """Count the right verdicts on real and on made-up colour, a scalar, float32.
+
+    Each is (B,) logits, or a map of them, (B, 1, h, w), whose mean is the verdict of a picture.
+    """
+    return ((_of_pictures(real) > 0).sum() + (_of_pictures(fake) <= 0).sum()).float()
+
+
+def _of_pictures(logits: Tensor) -> Tensor:
+    return logits if logits.dim() == 1 else logits.flatten(1).mean(dim=1)
 
 
 class NonFiniteLossError(TrainingError):
