@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import ray
 import tyro
@@ -48,7 +48,12 @@ def run_job(
     signal.signal(signal.SIGTERM, _terminate)
     try:
         default = defaults(sys.argv[1:]) if defaults else tyro.MISSING_NONPROP
-        parsed = _parse(settings, description, default, flags)
+        try:
+            parsed = tyro.cli(settings, description=description, default=default, config=flags)
+        except SystemExit as answer:  # to --help, or to what is wrong with the command line
+            if job.__module__ == "__main__":
+                _end_at_once(answer)
+            raise
         code = job(parsed)
     except (LockedError, StoppedError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -65,15 +70,15 @@ def run_job(
     sys.exit(code)
 
 
-def _parse(settings: type[Settings], description: str | None, default: Settings, flags: tuple[Any, ...]) -> Settings:
-    try:
-        return tyro.cli(settings, description=description, default=default, config=flags)
-    except SystemExit as answer:  # to --help, or to what is wrong with the command line
-        # tyro looks for docstrings in all modules; of PyTorch's lazy ones some wake up, and keep types of DuckDB from
-        # being freed, which complains of that at length. Nothing has begun that would have to end well.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(answer.code if isinstance(answer.code, int) else 2)
+def _end_at_once(answer: SystemExit) -> NoReturn:
+    """End the process without taking it apart.
+
+    tyro looks for docstrings in all modules; of PyTorch's lazy ones some wake up, and keep types of DuckDB from being
+    freed, which complains of that at length. Nothing has begun that would have to end well.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(answer.code if isinstance(answer.code, int) else 2)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:
