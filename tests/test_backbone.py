@@ -208,6 +208,7 @@ def test_it_is_built_without_memory():
     ("settings", "named"),
     [
         ({"encoder": "nothing50"}, "nothing50"),
+        ({"encoder": 50}, "50"),
         ({"encoder": "hf-hub:timm/resnet10t.c3_in1k"}, "hf-hub"),  # a bundle's settings must not reach the network
         ({"encoder": "swin_tiny_patch4_window7_224"}, "swin_tiny"),
         ({"encoder": SMALL, "width": 5}, "width"),

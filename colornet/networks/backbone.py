@@ -187,7 +187,8 @@ def _download(name: str) -> Mapping[str, Tensor]:
 def _build_encoder(name: str) -> Any:
     import timm  # takes more than a second: not for those who use another generator
 
-    if not timm.is_model(name):  # create_model alone would download for names such as hf-hub:…
+    # create_model alone would download for names such as hf-hub:…, which may be another's: a bundle's settings.
+    if not isinstance(name, str) or not timm.is_model(name):
         raise ValueError(f"timm has no backbone called {name!r}")
     try:
         encoder: Any = timm.create_model(name, features_only=True, pretrained=False)
