@@ -263,21 +263,41 @@ def _read_file(path: str) -> StoredObject:
 
 
 def _write_file(path: Path, data: bytes, *, create: bool = False) -> str:
-    """Write a hidden file beside `path`, and give it its name once it is whole and durable; to `create`, a new name."""
+    """Write a file beside `path`, and give it its name once it is whole and durable; to `create`, a new name.
+
+    Until then it has no name at all, where the file system can do that: a process that dies leaves nothing behind.
+    """
     make_folder(path.parent)
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")  # hidden, so that no listing shows it; short for any name
     try:
-        with temporary.open("xb") as file:
+        with os.fdopen(_open_nameless(temporary), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
             _, version = _size_and_version(os.fstat(file.fileno()))
+            if not temporary.exists():
+                _give_name(file.fileno(), temporary)  # only a name can take the place of another
         (os.link if create else os.replace)(temporary, path)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
     _sync_folder(path.parent)
     return version
+
+
+def _open_nameless(temporary: Path) -> int:
+    """Open a file without a name for writing; where the file system has no such files, one named `temporary`."""
+    try:
+        return os.open(temporary.parent, os.O_TMPFILE | os.O_WRONLY, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+            raise
+        return os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+
+
+def _give_name(descriptor: int, path: Path) -> None:
+    # Python follows the link to the file only if it is given a folder's descriptor, which an absolute path ignores.
+    os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=0)
 
 
 def _sync_folder(folder: Path) -> None:

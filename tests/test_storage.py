@@ -8,6 +8,7 @@ import shutil
 import stat
 import subprocess
 import sys
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -578,3 +579,21 @@ def raising(error: Exception):
         raise error
 
     return fail
+
+
+def test_a_writer_that_is_killed_leaves_whole_files_and_nothing_else(tmp_path):
+    contents = [bytes([value]) * 3_000_000 for value in (1, 2)]
+
+    def write_for_ever() -> None:
+        while True:
+            for data in contents:
+                storage.write(str(tmp_path / "file"), data)
+
+    for round_ in range(10):
+        writer = multiprocessing.get_context("fork").Process(target=write_for_ever)
+        writer.start()
+        time.sleep(0.05 + 0.007 * round_)
+        writer.kill()
+        writer.join()
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]  # hidden ones too
+    assert (tmp_path / "file").read_bytes() in contents
