@@ -26,6 +26,7 @@ from colornet.errors import ColornetError
 from colornet.networks import build_generator
 from colornet.render import RenderSettings
 from jobs.colorize import colorize
+from jobs.colorizing.predictors import Predictors
 from jobs.colorizing.settings import ColorizeSettings, PlanSettings
 from tests import pictures
 
@@ -136,6 +137,14 @@ def test_a_part_of_the_archive_is_planned_done_and_gone_on_with(ray_local, tmp_p
     assert colorize(settings(source, output, model)) == 0
     assert len(pictures_in(output)) == 12
     assert rows_of(output).num_rows == 12  # the five were not done again
+
+
+def test_predictors_that_cannot_start_end_the_job_and_not_every_scan(ray_local, tmp_path, model):
+    work = stages.Work(output=str(tmp_path), model=model, bundle_digest="another", render=RenderSettings(size=32))
+    with pytest.raises(ColornetError, match=r"no predictor can start: .*exchanged"):
+        Predictors(work, settings("in", "out", model, predictors=1))
+    with pytest.raises(ColornetError, match="4 predictors leave no core"):
+        Predictors(work, settings("in", "out", model, predictors=4))
 
 
 class PoisonedColorize(stages.Colorize):

@@ -9,8 +9,10 @@ import ray
 from numpy.typing import NDArray
 
 from colornet.archive.stages import Work, load_predictor
+from colornet.errors import ColornetError, SettingsError
 from colornet.predict import GPU_BATCH, Batched
 from jobs.colorizing.settings import ColorizeSettings
+from jobs.session import on_cluster
 
 RETRIES = 3
 """How often a question is put again whose predictor died."""
@@ -20,7 +22,12 @@ class Predictors:
     """All predictors of a job; travels to the workers, which call it."""
 
     def __init__(self, work: Work, settings: ColorizeSettings) -> None:
-        """Start them. Ray waits with their questions until they, and perhaps their nodes, are there."""
+        """Start them, and wait for the first: for its node, too, where an autoscaler brings it.
+
+        Raises:
+            SettingsError: if predictors on CPUs would leave this machine no core for a worker.
+            ColornetError: if it cannot start; every scan would fail for that.
+        """
         options: dict[str, Any] = {
             "num_gpus": settings.gpu_share,
             "num_cpus": 0 if settings.gpu_share else settings.worker_cpus,
@@ -30,7 +37,14 @@ class Predictors:
         }
         predictor = ray.remote(**options)(_Predictor)
         count = settings.predictors or _room(settings.gpu_share)
+        cores = ray.cluster_resources().get("CPU", 0)
+        if not settings.gpu_share and not on_cluster() and (count + 1) * settings.worker_cpus > cores:
+            raise SettingsError(f"{count} predictors leave no core for a worker: this machine has {cores:.0f}")
         self.actors: list[Any] = [predictor.remote(work) for _ in range(count)]
+        try:
+            ray.get(self.actors[0].ready.remote())
+        except ray.exceptions.RayError as error:
+            raise ColornetError(f"no predictor can start: {str(error).strip().splitlines()[-1]}") from error
 
     def __call__(self, lightness: NDArray[np.float16]) -> "Future[NDArray[np.float16]]":
         """Ask any of them for a*, b* (B, 2, S, S) of scaled L* (B, S, S)."""
@@ -45,6 +59,9 @@ def _room(gpu_share: float) -> int:
 class _Predictor:
     def __init__(self, work: Work) -> None:
         self._predict = Batched(load_predictor(work), GPU_BATCH)
+
+    def ready(self) -> None:
+        """Nothing to do: who asks learns that the generator is loaded."""
 
     def predict(self, lightness: NDArray[np.float16]) -> NDArray[np.float16]:
         return self._predict(lightness)
