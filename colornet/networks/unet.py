@@ -1,21 +1,30 @@
 """The reference generator: a U-Net that predicts a*b* from L*."""
 
+import functools
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 STRIDE = 8  # the deepest feature map is this much smaller than the picture
+NORMS = ("batch", "group")
 
 
 class ConvBlock(nn.Module):
-    """A 3×3 convolution with bias, batch normalisation, and an activation."""
+    """A 3×3 convolution with bias, a normalisation, and an activation."""
 
-    def __init__(self, channels_in: int, channels_out: int, activation: nn.Module, stride: int = 1) -> None:
-        """Build the block; padding keeps the size (divided by `stride`)."""
+    def __init__(
+        self, channels_in: int, channels_out: int, activation: nn.Module, stride: int = 1, *, norm: str = "batch"
+    ) -> None:
+        """Build the block; padding keeps the size (divided by `stride`).
+
+        Raises:
+            ValueError: if `norm` is none of NORMS.
+        """
         super().__init__()
         self.conv = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1)
-        self.norm: nn.Module = nn.BatchNorm2d(channels_out)
+        self.norm = _build_norm(norm, channels_out)
         self.activation = activation
 
     def forward(self, x: Tensor) -> Tensor:
@@ -23,7 +32,10 @@ class ConvBlock(nn.Module):
         return self.activation(self.norm(self.conv(x)))
 
     def fold(self) -> None:
-        """Fold the normalisation into the convolution: the same output in eval mode with less work."""
+        """Fold batch normalisation into the convolution: the same output in eval mode with less work.
+
+        Group normalisation stays: its statistics are the picture's own.
+        """
         if isinstance(self.norm, nn.BatchNorm2d):
             self.conv = fuse_conv_bn_eval(self.conv, self.norm)
             self.norm = nn.Identity()
@@ -36,23 +48,32 @@ class UNet(nn.Module):
     one is cheaper by about the square.
     """
 
-    def __init__(self, *, width: int = 64) -> None:
-        """Build the network; `width` is the number of channels of the first convolution."""
+    def __init__(self, *, width: int = 64, norm: str = "batch") -> None:
+        """Build the network.
+
+        Args:
+            width: channels of the first convolution.
+            norm: "batch" as the reference has it, or "group" for training with batches of a few pictures.
+
+        Raises:
+            ValueError: if a setting is wrong.
+        """
         super().__init__()
         if width < 1:
             raise ValueError(f"width must be at least 1, not {width}")
         leaky = nn.LeakyReLU(0.2)
         relu = nn.ReLU()
-        self.down1 = ConvBlock(1, width, leaky, stride=2)
-        self.down2 = ConvBlock(width, 2 * width, leaky)
-        self.down3 = ConvBlock(2 * width, 2 * width, leaky, stride=2)
-        self.down4 = ConvBlock(2 * width, 4 * width, leaky)
-        self.down5 = ConvBlock(4 * width, 8 * width, leaky, stride=2)
-        self.up1 = ConvBlock(8 * width, 4 * width, relu)
-        self.up2 = ConvBlock(8 * width, 4 * width, relu)
-        self.up3 = ConvBlock(4 * width, 2 * width, relu)
-        self.up4 = ConvBlock(4 * width, 2 * width, relu)
-        self.up5 = ConvBlock(2 * width, width, relu)
+        block = functools.partial(ConvBlock, norm=norm)
+        self.down1 = block(1, width, leaky, stride=2)
+        self.down2 = block(width, 2 * width, leaky)
+        self.down3 = block(2 * width, 2 * width, leaky, stride=2)
+        self.down4 = block(2 * width, 4 * width, leaky)
+        self.down5 = block(4 * width, 8 * width, leaky, stride=2)
+        self.up1 = block(8 * width, 4 * width, relu)
+        self.up2 = block(8 * width, 4 * width, relu)
+        self.up3 = block(4 * width, 2 * width, relu)
+        self.up4 = block(4 * width, 2 * width, relu)
+        self.up5 = block(2 * width, width, relu)
         self.out = nn.Conv2d(width, 2, 3, padding=1)
 
     def forward(self, lightness: Tensor) -> Tensor:
@@ -85,3 +106,19 @@ def pad_to_multiple(x: Tensor, multiple: int) -> Tensor:
     height, width = x.shape[-2:]
     bottom, right = -height % multiple, -width % multiple
     return functional.pad(x, (0, right, 0, bottom), mode="replicate") if bottom or right else x
+
+
+def _build_norm(name: str, channels: int) -> nn.Module:
+    """Build a normalisation of (B, channels, H, W).
+
+    There are at most 32 groups, the paper's default, of at least 8 channels where there are as many: a group of one
+    channel would be zero wherever the feature map is one pixel.
+
+    Source: Wu and He 2018, "Group Normalization".
+    """
+    if name not in NORMS:
+        raise ValueError(f"norm must be one of {', '.join(NORMS)}, not {name!r}")
+    if name == "batch":
+        return nn.BatchNorm2d(channels)
+    most = min(32, max(1, channels // 8))
+    return nn.GroupNorm(max(groups for groups in range(1, most + 1) if channels % groups == 0), channels)
