@@ -4,8 +4,9 @@ Shards are Parquet files with a column `image` (JPEG or PNG bytes, sRGB) and per
 `val*.parquet` hold the photographs that are held out; all others train, but for `rejected.parquet`, which lists what
 jobs.prepare did not take.
 
-A pass boundary costs a streaming data set several seconds, so a whole run is one stream: a `Plan` is an endless row of
-groups of photographs, and any group can be read by itself, by any process, with the same result.
+A pass boundary costs a streaming data set several seconds, so a stage of a run is one stream: a `Plan` is an endless row
+of groups of photographs, and any group can be read by itself, by any process, with the same result. All groups have the
+same size, so that where a run stands in its stream can be told by counting, and it goes on at the very next photograph.
 
 There is no PyTorch in here: the processes that read need not load it, which takes seconds in each.
 """
@@ -28,7 +29,7 @@ from colornet import storage
 from colornet.errors import NotFoundError, SettingsError, StorageError
 
 GROUP = 256
-"""About so many photographs are read together and shuffled among themselves."""
+"""So many photographs are read together and shuffled among themselves."""
 SLICE = 64
 """Row groups of more rows than this are read in slices, so that a group mixes photographs from several places."""
 SLICES = 4
@@ -112,15 +113,14 @@ class Slice:
     row_group: int
     start: int
     stop: int
-    seed: tuple[int, int, int]
-    """Seeds crops and flips: the run's seed, the number of the pass, and of the slice in it."""
+    pass_number: int
 
 
 class Plan:
     """The order in which a run sees its photographs: pass after pass over all slices, each pass in an order of its own.
 
-    The slices are cut into groups of about `GROUP` photographs, numbered from 0 without end. A plan is small, depends
-    on nothing but its arguments, and can be pickled.
+    That row of photographs is cut into groups of `GROUP`, numbered from 0 without end. A plan is small, depends on
+    nothing but its arguments, and can be pickled.
     """
 
     def __init__(self, shards: tuple[Shard, ...], seed: int) -> None:
@@ -132,25 +132,26 @@ class Plan:
             for row_group, rows in enumerate(shard.row_groups)
             for start, stop in _cut(rows)
         ]
-        self._rows = sum(shard.rows for shard in shards)
-        self.slices_per_group = max(1, round(GROUP * len(self._slices) / self._rows))
+        self._sizes = tuple(stop - start for _, _, start, stop in self._slices)
+        self._rows = sum(self._sizes)
 
     def group(self, number: int) -> list[Slice]:
-        """Return the slices of one group."""
-        first = number * self.slices_per_group
-        return [self._slice(position) for position in range(first, first + self.slices_per_group)]
+        """Return what one group is made of; its first and its last slice may be parts of longer ones."""
+        pieces, place, missing = [], number * GROUP, GROUP
+        while missing:
+            piece = self._from(place, missing)
+            pieces.append(piece)
+            place, missing = place + piece.stop - piece.start, missing - (piece.stop - piece.start)
+        return pieces
 
-    def groups(self, photographs: int) -> int:
-        """How many groups hold about so many photographs: never more, but for one that is not full."""
-        return int(photographs / self._rows * len(self._slices) / self.slices_per_group)
-
-    def _slice(self, position: int) -> Slice:
-        pass_number, place = divmod(position, len(self._slices))
-        index = int(self._order(pass_number)[place])
-        return Slice(*self._slices[index], seed=(self.seed, pass_number, index))
-
-    def _order(self, pass_number: int) -> np.ndarray:
-        return _permutation(len(self._slices), self.seed, pass_number)
+    def _from(self, place: int, most: int) -> Slice:
+        """Return up to `most` photographs from a place in the endless row, all of one slice."""
+        pass_number, row = divmod(place, self._rows)
+        order, ends = _order(self._sizes, self.seed, pass_number)
+        position = int(np.searchsorted(ends, row, side="right"))
+        uri, row_group, start, stop = self._slices[order[position]]
+        first = stop - (int(ends[position]) - row)
+        return Slice(uri, row_group, first, min(stop, first + most), pass_number)
 
 
 @dataclass(frozen=True)
@@ -170,17 +171,23 @@ class Reader:
 def read_group(plan: Plan, number: int, image_size: int) -> Rows:
     """Read one group of a plan: decoded, cropped at random, flipped at random, shuffled; the same at every call.
 
-    Photographs that cannot be decoded are left out and counted in the log. The result may be empty.
+    Photographs that cannot be decoded are counted in the log, and others of the group stand in for them.
+
+    Returns:
+        (GROUP, image_size, image_size, 3), sRGB uint8.
 
     Raises:
-        StorageError: if a file cannot be read.
+        StorageError: if a file cannot be read, or none of the photographs can be decoded.
     """
+    pieces = plan.group(number)
     rows: list[np.ndarray] = []
-    for piece in plan.group(number):
+    for place, piece in enumerate(pieces):
         images = _images(piece.uri, piece.row_group, piece.start, piece.stop)
-        rows += _decode(images, image_size, piece.uri, np.random.default_rng(piece.seed))
+        rows += _decode(images, image_size, piece.uri, np.random.default_rng((plan.seed, 2, number, place)))
+    if not rows:
+        raise StorageError(f"{pieces[0].uri}: none of {GROUP} photographs, here and in other files, can be decoded")
     np.random.default_rng((plan.seed, 1, number)).shuffle(rows)
-    return np.stack(rows) if rows else np.empty((0, image_size, image_size, 3), np.uint8)
+    return np.stack([rows[place % len(rows)] for place in range(GROUP)])
 
 
 def read_held_out(shards: tuple[Shard, ...], image_size: int, limit: int) -> Rows:
@@ -265,8 +272,10 @@ def _cut(rows: int) -> list[tuple[int, int]]:
 
 
 @functools.lru_cache(maxsize=4)
-def _permutation(count: int, seed: int, pass_number: int) -> np.ndarray:
-    return np.random.default_rng((seed, 0, pass_number)).permutation(count)
+def _order(sizes: tuple[int, ...], seed: int, pass_number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the slices of a pass by their index, in its order, and after how many photographs each of them ends."""
+    order = np.random.default_rng((seed, 0, pass_number)).permutation(len(sizes))
+    return order, np.cumsum(np.array(sizes)[order])
 
 
 # --- reading ----------------------------------------------------------------------------------------------------------
