@@ -31,6 +31,7 @@ import ray.data
 
 from colornet import __version__, storage
 from colornet.errors import ColornetError, NotFoundError, SettingsError, StorageError
+from colornet.storage import S3Options
 from colornet.training import shards, sources
 from colornet.training.intake import UNREADABLE, Screening
 from colornet.training.shards import HELD_OUT, MANIFEST, NOT_FETCHED, TRAIN, Plan, Work
@@ -68,6 +69,8 @@ class PrepareSettings:
     """What to write in the column `source` of every photograph: where they are from. If empty, the input's uri."""
     limit: int | None = None
     """Take only the first so many files of the listing: for a trial."""
+    s3: S3Options = field(default_factory=S3Options)
+    """How S3 is spoken to. Does not change what the shards hold."""
 
     def __post_init__(self) -> None:
         """Check the values; raises ValueError naming the field."""
@@ -81,6 +84,7 @@ class PrepareSettings:
 
 def prepare(settings: PrepareSettings) -> int:
     """Run the job; returns its exit code. Raises ColornetError for what is wrong before it starts."""
+    storage.use(settings.s3)
     inputs, output = _places(settings)
     files = sources.listing(inputs, source=settings.source, limit=settings.limit)
     if not files.num_rows:
@@ -96,7 +100,7 @@ def prepare(settings: PrepareSettings) -> int:
     start_ray()
     parts = storage.join(output, "_colornet", "parts")
     work = Work(parts=storage.join(parts, digest[:16]), screening=settings.screening, license=settings.license)
-    plan = shards.plan(_screen(files, work), settings.held_out)
+    plan = shards.plan(_screen(files, work, settings.s3), settings.held_out)
     description = _describe(settings, inputs, files.num_rows, plan, digest)
     storage.write(storage.join(output, REJECTED), shards.rejected_file(plan.rejected), "application/vnd.apache.parquet")
     if not plan.shards:
@@ -104,7 +108,7 @@ def prepare(settings: PrepareSettings) -> int:
         raise ColornetError(
             f"none of the {files.num_rows} files can be used; {storage.join(output, REJECTED)} says why"
         )
-    _write_shards(output, plan)
+    _write_shards(output, plan, settings.s3)
     storage.write(storage.join(output, DESCRIPTION), _json(description), "application/json")
     _print_table(description)
     print(f"{len(plan.shards)} shards in {output}")
@@ -172,12 +176,13 @@ def _digest(files: pa.Table, settings: PrepareSettings) -> str:
 # --- step 1: screening ------------------------------------------------------------------------------------------------
 
 
-def _screen(files: pa.Table, work: Work) -> pa.Table:
+def _screen(files: pa.Table, work: Work, s3: S3Options) -> pa.Table:
     """Screen all files, alone where worker processes died, and give up what kills them; returns the whole manifest."""
     manifest: list[pa.Table] = []
     with JobProgress(files.num_rows, "files") as progress:
         for attempt in range(1, ATTEMPTS + 1):
-            seen = list(_screened(files, work, progress, rows=_block_rows(files.num_rows) if attempt == 1 else 1))
+            rows = _block_rows(files.num_rows) if attempt == 1 else 1
+            seen = list(_screened(files, work, s3, progress, rows))
             manifest += seen
             if seen:
                 done = pa.concat_tables(seen)["row"]
@@ -190,11 +195,11 @@ def _screen(files: pa.Table, work: Work) -> pa.Table:
     return pa.concat_tables([*manifest, shards.lost(files, reason)])
 
 
-def _screened(files: pa.Table, work: Work, progress: JobProgress, rows: int) -> Iterator[pa.Table]:
+def _screened(files: pa.Table, work: Work, s3: S3Options, progress: JobProgress, rows: int) -> Iterator[pa.Table]:
     """Yield manifests as their parts become durable; files whose worker process died are missing from them."""
     blocks = [files.slice(start, rows) for start in range(0, files.num_rows, rows)]
     # By default Ray would feed a file that kills its worker to one worker after the other, for ever.
-    for batch in _map(blocks, partial(_screen_batch, work=work), retries=0):
+    for batch in _map(blocks, partial(_screen_batch, work=work), s3, retries=0):
         failed = pc.starts_with(batch["reason"], UNREADABLE), pc.starts_with(batch["reason"], NOT_FETCHED)
         progress.advance(batch.num_rows, pc.sum(pc.or_(*failed)).as_py() or 0)
         yield batch
@@ -212,7 +217,7 @@ def _block_rows(count: int) -> int:
 # --- step 2: shards ---------------------------------------------------------------------------------------------------
 
 
-def _write_shards(output: str, plan: Plan) -> None:
+def _write_shards(output: str, plan: Plan, s3: S3Options) -> None:
     """Write all shards, and remove those of an earlier run that these do not replace."""
     # Without it, nobody takes the output for complete while old shards and new ones lie side by side.
     storage.delete(storage.join(output, DESCRIPTION))
@@ -223,7 +228,7 @@ def _write_shards(output: str, plan: Plan) -> None:
     ]
     written = 0
     with JobProgress(len(blocks), "shards") as progress:
-        for batch in _map(blocks, _write_batch, retries=ATTEMPTS):
+        for batch in _map(blocks, _write_batch, s3, retries=ATTEMPTS):
             written += batch.num_rows
             progress.advance(batch.num_rows)
     if written != len(blocks):
@@ -246,14 +251,16 @@ def _write_batch(batch: pa.Table) -> pa.Table:
 warnings.filterwarnings("ignore", message=".*ray_remote_args.*deprecated")
 
 
-def _map(blocks: list[pa.Table], task: Callable[[Any], Any], retries: int) -> Iterator[pa.Table]:
+def _map(
+    blocks: list[pa.Table], task: Callable[[pa.Table], pa.Table], s3: S3Options, retries: int
+) -> Iterator[pa.Table]:
     """Yield what a task returns for each block, in no order; raises StorageError if a task says that the job must end.
 
     A task whose worker process died is tried again `retries` times, and then its block is missing.
     """
     ray.data.DataContext.get_current().max_errored_blocks = -1
     results = ray.data.from_arrow(blocks).map_batches(
-        task,
+        partial(_with_options, task=task, s3=s3),
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=1,
@@ -265,6 +272,11 @@ def _map(blocks: list[pa.Table], task: Callable[[Any], Any], retries: int) -> It
         if len(errors):
             raise StorageError(errors[0].as_py())
         yield batch.drop_columns("error")
+
+
+def _with_options(batch: pa.Table, task: Callable[[pa.Table], pa.Table], s3: S3Options) -> pa.Table:
+    storage.use(s3)
+    return task(batch)
 
 
 def _with_error(step: Callable[[pa.Table], pa.Table], batch: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -284,12 +296,14 @@ def _with_error(step: Callable[[pa.Table], pa.Table], batch: pa.Table, schema: p
 
 def _describe(settings: PrepareSettings, inputs: list[str], found: int, plan: Plan, digest: str) -> dict[str, Any]:
     reasons = plan.reasons()
+    described = {**dataclasses.asdict(settings), "input": inputs, "output": storage.normalize(settings.output)}
+    del described["s3"]  # how it was done, not what
     return {
         "format": FORMAT,
         "version": __version__,
         "digest": digest,
         "complete": NOT_FETCHED not in reasons,
-        "settings": {**dataclasses.asdict(settings), "input": inputs, "output": storage.normalize(settings.output)},
+        "settings": described,
         "found": found,
         "kept": plan.count(TRAIN),
         "held_out": plan.count(HELD_OUT),

@@ -25,6 +25,7 @@ from colornet.training.shapes import KINDS
 from jobs import prepare as job
 from jobs.prepare import PrepareSettings, prepare
 from tests import pictures
+from tests.faulty_s3 import running_proxy
 
 SCREENING = Screening()
 
@@ -345,14 +346,22 @@ def test_another_run_replaces_all_shards_of_the_one_before(ray_local, tmp_path):
     check_mixed(source, output)
 
 
-def test_from_s3_to_s3(s3):
+def test_from_s3_to_s3_with_the_owners_wishes(s3, s3_server):
     """In a process of its own, because the workers of a Ray have the environment in which it was started."""
     source, output = write_files(f"{s3}/in", mixed_folder()), f"{s3}/out"
     command = [sys.executable, "-m", "jobs.prepare", "--input", source, "--output", output]
-    command += ["--held-out", "0.3", "--license", "CC0-1.0"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    command += ["--held-out", "0.3", "--license", "CC0-1.0", "--requester-pays", "--acl", "private"]
+    with running_proxy(s3_server.endpoint) as proxy:
+        env = {**os.environ, "AWS_ENDPOINT_URL": proxy.endpoint}
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=120, env=env)
     assert ended.returncode == 0, ended.stderr
     check_mixed(source, output)
+    fetched = [each for each in proxy.requests if each.method == "GET" and each.key.startswith("in/")]
+    written = [each for each in proxy.requests if each.method == "PUT"]
+    assert len(fetched) >= len(mixed_folder()) and len(written) > 4
+    assert {each.headers.get("x-amz-request-payer") for each in fetched} == {"requester"}  # those of workers, too
+    assert {each.headers.get("x-amz-acl") for each in written} == {"private"}
+    assert "s3" not in json.loads(contents(output)["prepare.json"])["settings"]
 
 
 def deadly(batch: pa.Table, work: shards.Work) -> pa.Table:
