@@ -1,9 +1,6 @@
-"""What people look at: panels of held-out photographs and the plot of the duel, as PNG bytes."""
+"""Panels: held-out photographs as they were, in gray, and as they are colorized."""
 
 import io
-import json
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +14,8 @@ CELL = 128
 """Side in pixels that small photographs are enlarged to at least."""
 GAP = 4
 HEADER = 24
-PLOT_SIZE = (1000, 560)
-"""Width and height of the plot, pixels."""
+EMBEDDED_SIZE = (512, 4096)
+"""Width and height that an embedded panel has at most, pixels."""
 
 
 def panel(photographs: Tensor, predicted: Tensor) -> bytes:
@@ -40,37 +37,28 @@ def panel(photographs: Tensor, predicted: Tensor) -> bytes:
     return _png(_grid(cells.permute(0, 1, 3, 4, 2).numpy()))
 
 
-def plot(history: Sequence[Mapping[str, float]]) -> bytes:
-    """Plot generator loss (blue) and discriminator accuracy (red) over the epochs: a PNG of `PLOT_SIZE`.
+def shrink(encoded: bytes) -> Image.Image | None:
+    """Open a panel, made small enough to embed many of them; None if it is damaged.
 
     Args:
-        history: what `Trainer.run_epoch` returned, epoch by epoch.
+        encoded: a panel as PNG.
+
+    Returns:
+        The same in RGB, at most `EMBEDDED_SIZE` pixels wide and high.
     """
-    from matplotlib.figure import Figure  # here, because workers draw panels alone and need not load it
-    from matplotlib.ticker import MaxNLocator
+    try:
+        picture = Image.open(io.BytesIO(encoded)).convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):  # all of them mean a damaged PNG
+        return None
+    picture.thumbnail(EMBEDDED_SIZE)
+    return picture
 
-    epochs = [each["epoch"] for each in history]
-    figure = Figure(figsize=(PLOT_SIZE[0] / 100, PLOT_SIZE[1] / 100), dpi=100, layout="constrained")
-    losses = figure.add_subplot(title="The duel", xlabel="epoch")
-    losses.set_ylabel("generator loss", color="tab:blue")
-    losses.plot(epochs, [each["generator_loss"] for each in history], "o-", color="tab:blue", label="all terms")
-    losses.plot(epochs, [each["adversarial_loss"] for each in history], ":", color="tab:blue", label="adversarial term")
-    losses.set_ylim(bottom=0)
-    losses.xaxis.set_major_locator(MaxNLocator(integer=True))
-    losses.legend(loc="upper left")
-    accuracy = losses.twinx()
-    accuracy.set_ylabel("discriminator accuracy on held-out photographs", color="tab:red")
-    accuracy.plot(epochs, [each["discriminator_accuracy"] for each in history], "o-", color="tab:red")
-    accuracy.axhline(0.5, color="tab:red", linewidth=0.5)
-    accuracy.set_ylim(0, 1.02)
+
+def jpeg(picture: Image.Image) -> bytes:
+    """Encode a picture as JPEG with its chroma at full size, because colour is what panels are looked at for."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
+    picture.save(buffer, "JPEG", quality=85, subsampling=0, optimize=True)
     return buffer.getvalue()
-
-
-def table(history: Sequence[Mapping[str, Any]]) -> bytes:
-    """Write the history as JSON: a list with one object an epoch."""
-    return (json.dumps(list(history), indent=2, allow_nan=False) + "\n").encode()
 
 
 def _grid(cells: np.ndarray) -> Image.Image:
