@@ -272,6 +272,12 @@ def test_only_topics_with_numbers_are_drawn():
     assert len(titles) == 2 and titles[0].startswith("Signal") and titles[1].startswith("Throughput")
 
 
+def test_the_first_epoch_stands_on_a_whole_number():
+    ((_, figure),) = curves.figures([{"epoch": 1, "psnr": 1000.0}])
+    ticks = ["".join(each.itertext()) for each in figure.iter("{http://www.w3.org/2000/svg}text")]
+    assert [tick for tick in ticks if re.fullmatch(r"\d(\.\d+)?", tick)] == ["1"]  # those of the PSNR are some hundred
+
+
 def test_a_page_has_every_epochs_verdict(whole):
     verdicts = {}
     for row in Reader(whole).rows:

@@ -280,7 +280,7 @@ def _fit(axes: Axes, history: History, limits: tuple[float | None, float | None]
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlabel("epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if history:
         axes.set_xlim(min(epochs(history)) - 0.5, max(epochs(history)) + 0.5)
     bottom, top = limits
