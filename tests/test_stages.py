@@ -25,7 +25,9 @@ from colornet.archive import inventory, ledger, stages
 from colornet.archive.version import code_version
 from colornet.bundle import Bundle
 from colornet.errors import BundleError
+from colornet.frame import Frame
 from colornet.networks import build_generator
+from colornet.predict import Prediction
 from colornet.render import RenderSettings
 from tests import pictures
 
@@ -123,13 +125,13 @@ def test_mean_chroma_is_that_of_the_picture_and_not_of_its_padding(archive, work
     tifffile.imwrite(archive / "two.tif", pages[0], photometric="minisblack")
     tifffile.imwrite(archive / "two.tif", pages[1], photometric="minisblack", append=True)
 
-    def predictor(lightness: np.ndarray) -> "Future[np.ndarray]":
+    def predictor(lightness: np.ndarray, frames: list[Frame]) -> "Future[list[Prediction]]":
         """Colour of chroma 5 in the picture's half as wide as high, of 13 elsewhere."""
-        ab = np.empty((1, 2, 32, 32), np.float16)
-        ab[:, 0], ab[:, 1] = 5, 12
-        ab[:, 0, 8:24], ab[:, 1, 8:24] = 3, 4
-        answer: Future[np.ndarray] = Future()
-        answer.set_result(ab)
+        ab = np.empty((2, 32, 32), np.float16)
+        ab[0], ab[1] = 5, 12
+        ab[0, 8:24], ab[1, 8:24] = 3, 4
+        answer: Future[list[Prediction]] = Future()
+        answer.set_result([Prediction(ab, None)])
         return answer
 
     def mean_chroma(name: str) -> float:
@@ -139,6 +141,47 @@ def test_mean_chroma_is_that_of_the_picture_and_not_of_its_padding(archive, work
     wide, square = 5, (5 + 13) / 2
     assert mean_chroma("sub/square.tif") == pytest.approx(square)
     assert mean_chroma("two.tif") == pytest.approx((wide * 32 + square * 64) / 96)
+
+
+def test_confidence_is_that_of_the_least_certain_page(archive, work):
+    pages = np.stack([pictures.gray(64, 64, seed) for seed in range(3)])
+    tifffile.imwrite(archive / "three.tif", pages, photometric="minisblack")
+    (archive / "failed.tif").write_bytes((archive / "three.tif").read_bytes())
+    told = iter([0.75, 0.25, 0.5, 0.125, RuntimeError("out of memory"), None])
+
+    def predictor(lightness: np.ndarray, frames: list[Frame]) -> "Future[list[Prediction]]":
+        assert frames == [Frame(0, 0, 32, 32)]
+        answer: Future[list[Prediction]] = Future()
+        confidence = next(told)
+        if isinstance(confidence, RuntimeError):
+            raise confidence
+        answer.set_result([Prediction(np.zeros((2, 32, 32), np.float16), confidence)])
+        return answer
+
+    worker = stages.Colorize(work, predictor)
+    for name in ("three.tif", "failed.tif", "sub/square.tif"):
+        worker(inventory.read_inventory(str(archive / name)))
+    rows = {Path(row["source_uri"]).name: row for row in ledger.read(work.output).to_pylist()}
+    assert {name: row["confidence"] for name, row in rows.items()} == {
+        "three.tif": 0.25,
+        "failed.tif": None,
+        "square.tif": None,
+    }
+    assert rows["failed.tif"]["status"] == "failed"
+
+
+def test_a_generator_that_predicts_distributions_tells_the_ledger_how_sure_it_is(archive, work, tmp_path):
+    settings = {"encoder": "mobilenetv3_small_050", "width": 2, "head": "bins"}
+    bundle = Bundle(
+        generator=build_generator("backbone", settings), network="backbone", settings=settings, image_size=32
+    )
+    digest = bundles.save(bundle, str(tmp_path / "sure"))
+    rows = colorize(
+        replace(work, model=str(tmp_path / "sure"), bundle_digest=digest),
+        inventory.read_inventory(str(archive / "landscape.jpg")),
+    )
+    assert 0 < rows["confidence"][0].as_py() < 1
+    assert colorize(work, inventory.read_inventory(str(archive / "tiny.png")))["confidence"].to_pylist() == [None]
 
 
 @pytest.mark.parametrize(("choice", "status"), [("skip", "skipped"), ("copy", "done"), ("recolor", "done")])
@@ -235,11 +278,11 @@ class Elsewhere:
     """Stands in for a generator in another process: answers later, from a thread of its own."""
 
     def __init__(self, work: stages.Work) -> None:
-        self.predict = stages.load_predictor(work)
+        self.predictor = stages.load_predictor(work)
         self.thread = ThreadPoolExecutor(1)
 
-    def __call__(self, lightness: np.ndarray) -> "Future[np.ndarray]":
-        return self.thread.submit(self.predict, lightness)
+    def __call__(self, lightness: np.ndarray, frames: list[Frame]) -> "Future[list[Prediction]]":
+        return self.thread.submit(self.predictor.predict, lightness, frames)
 
 
 @pytest.mark.parametrize("budget", [1, stages.BUDGET])
@@ -257,9 +300,9 @@ def test_a_generator_elsewhere_gives_the_same_bytes(archive, work, budget):
 def test_others_are_computed_while_a_scan_waits_for_its_colour(archive, work):
     elsewhere, together = Elsewhere(work), threading.Barrier(4)
 
-    def predictor(lightness: np.ndarray) -> "Future[np.ndarray]":
+    def predictor(lightness: np.ndarray, frames: list[Frame]) -> "Future[list[Prediction]]":
         """Answers when four have asked."""
-        return callers.submit(lambda: (together.wait(20), elsewhere(lightness).result())[1])
+        return callers.submit(lambda: (together.wait(20), elsewhere(lightness, frames).result())[1])
 
     names = ["landscape.jpg", "portrait.png", "sub/square.tif", "tiny.png"]
     scans = pa.concat_tables([inventory.read_inventory(str(archive / name)) for name in names])
@@ -271,13 +314,13 @@ def test_others_are_computed_while_a_scan_waits_for_its_colour(archive, work):
 def test_a_generator_that_fails_fails_its_scan_and_no_other(archive, work):
     elsewhere = Elsewhere(work)
 
-    def predictor(lightness: np.ndarray) -> "Future[np.ndarray]":
+    def predictor(lightness: np.ndarray, frames: list[Frame]) -> "Future[list[Prediction]]":
         if asked["times"] == 1:
             raise ConnectionError("no route")
         asked["times"] += 1
-        answer: Future[np.ndarray] = Future()
+        answer: Future[list[Prediction]] = Future()
         answer.set_exception(RuntimeError("out of memory"))
-        return elsewhere(lightness) if asked["times"] > 2 else answer
+        return elsewhere(lightness, frames) if asked["times"] > 2 else answer
 
     asked = Counter()
     worker = stages.Colorize(work, predictor)

@@ -51,6 +51,7 @@ SCHEMA = pa.schema(
         pa.field("pages", pa.int32()),
         pa.field("format", pa.string()),
         pa.field("mean_chroma", pa.float32()),
+        pa.field("confidence", pa.float32()),
         pa.field("fetch_seconds", pa.float32()),
         pa.field("prepare_seconds", pa.float32()),
         pa.field("predict_seconds", pa.float32()),
@@ -65,8 +66,9 @@ SCHEMA = pa.schema(
     ]
 )
 """`error` is the name of the error's class, for grouping, where `reason` is its text. `attempts` counts the tries of
-this run up to this row. `mean_chroma` is the mean of sqrt(a*² + b*²) of the predicted colour. The stages' seconds are
-wall time; `seconds` goes from the first stage to the last, waiting included."""
+this run up to this row. `mean_chroma` is the mean of sqrt(a*² + b*²) of the predicted colour. `confidence`, in [0, 1],
+is how sure the generator was of it, on the page where it was least sure; null for generators that do not know. The
+stages' seconds are wall time; `seconds` goes from the first stage to the last, waiting included."""
 
 AGE = "(epoch_us(finished_at) * 2 + (status <> 'failed')::BIGINT)"
 """In DuckDB, what the current row of a source has most of. Of two rows that ended in the same microsecond the one that

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import logging
 import platform
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,8 +32,8 @@ from colornet.archive.stopwatch import WAITING, Stopwatch
 from colornet.archive.version import code_version
 from colornet.content_credentials import Credentials
 from colornet.errors import BundleError, ColornetError, InColourError, ScanError
-from colornet.frame import prepare
-from colornet.predict import Precision, Predictor
+from colornet.frame import Frame, prepare
+from colornet.predict import Precision, Prediction, Predictor
 from colornet.render import Rendered, RenderSettings, render
 from colornet.s3_options import S3Options
 from colornet.scans import MEDIA_TYPES, Scan
@@ -41,10 +41,10 @@ from colornet.scans import MEDIA_TYPES, Scan
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
-RemotePredictor = Callable[[NDArray[np.float16]], "Future[NDArray[np.float16]]"]
-"""Asks another process for colour: scaled L* (B, S, S) float16 in, a future of a*, b* (B, 2, S, S) float16 out. It is
-called from several threads at once. What the future raises makes the scan a failed one, so whatever heals by itself
-is to be tried again behind it."""
+RemotePredictor = Callable[[NDArray[np.float16], Sequence[Frame]], "Future[list[Prediction]]"]
+"""Asks another process for colour: what `Predictor.predict` takes in, a future of what it returns out. It is called
+from several threads at once. What the future raises makes the scan a failed one, so whatever heals by itself is to be
+tried again behind it."""
 
 UNRECORDED = "unrecorded"
 """Status of rows that are not in the ledger, because it could not be written; their reason says why."""
@@ -118,7 +118,7 @@ def store(work: Work, row: Row, rendered: Rendered) -> str:
     return output_uri
 
 
-def success(rendered: Rendered) -> Row:
+def success(rendered: Rendered, confidence: float | None) -> Row:
     """What the ledger says of a finished picture, but for its place."""
     return {
         "output_size": len(rendered.data),
@@ -130,6 +130,7 @@ def success(rendered: Rendered) -> Row:
         "pixels": rendered.pixels,
         "pages": rendered.pages,
         "mean_chroma": rendered.mean_chroma,
+        "confidence": confidence,
     }
 
 
@@ -275,27 +276,37 @@ class Colorize:
         """
         with self.cpus:
             with watch.during("render"):
-                rendered = self._render(row, data, known, watch)
-                outcome = success(rendered)
+                rendered, confidence = self._render(row, data, known, watch)
+                outcome = success(rendered, confidence)
             self.storing.take(len(rendered.data))
         return rendered, outcome
 
-    def _render(self, row: Row, data: bytes, known: Row, watch: Stopwatch) -> Rendered:
+    def _render(self, row: Row, data: bytes, known: Row, watch: Stopwatch) -> tuple[Rendered, float | None]:
+        """Give a scan its colour, and say how sure the generator is of the page that it is least sure of."""
         settings, credentials = self.work.render, self.work.credentials
         origin = settings.origin(row["key"], data, self.work.bundle_digest)
         known["source_sha256"] = origin.source_sha256
         source = settings.open(data)
         known["format"] = source.form
-        return render(source, lambda page, scan: self._colour_of(page, scan, watch), settings, origin, credentials)
+        confidences: list[float | None] = []
 
-    def _colour_of(self, page: int, scan: Scan, watch: Stopwatch) -> NDArray[np.float16]:
+        def colour_of(page: int, scan: Scan) -> NDArray[np.float16]:
+            prediction = self._predict(page, scan, watch)
+            confidences.append(prediction.confidence)
+            return prediction.ab
+
+        rendered = render(source, colour_of, settings, origin, credentials)
+        return rendered, min((each for each in confidences if each is not None), default=None)
+
+    def _predict(self, page: int, scan: Scan, watch: Stopwatch) -> Prediction:
         with watch.during("prepare"):
+            frames = [Frame.fit(scan, self.work.render.size)]
             lightness = prepare(scan, self.work.render.size)[None]
         with watch.during("predict"):
             if self.remote is None:
                 assert self.local is not None
-                return self.local(lightness)[0]
-            answer = self.remote(lightness)
+                return self.local.predict(lightness, frames)[0]
+            answer = self.remote(lightness, frames)
             held = 3 * scan.codes.nbytes * (page + 1)  # the pages so far, in colour, as far as they are not compressed
             with self._stepping_aside(held, watch):
                 return answer.result()[0]

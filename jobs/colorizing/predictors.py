@@ -1,6 +1,7 @@
 """Predictors: processes of their own that hold the generator, mostly on GPUs, and colour for all workers."""
 
 import random
+from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 from colornet.archive.stages import Work, load_predictor
 from colornet.errors import ColornetError, SettingsError
-from colornet.predict import GPU_BATCH, Batched
+from colornet.frame import Frame
+from colornet.predict import GPU_BATCH, Batched, Prediction
 from jobs.colorizing.settings import ColorizeSettings
 from jobs.session import on_cluster
 
@@ -46,9 +48,9 @@ class Predictors:
         except ray.exceptions.RayError as error:
             raise ColornetError(f"no predictor can start: {str(error).strip().splitlines()[-1]}") from error
 
-    def __call__(self, lightness: NDArray[np.float16]) -> "Future[NDArray[np.float16]]":
-        """Ask any of them for a*, b* (B, 2, S, S) of scaled L* (B, S, S)."""
-        return random.choice(self.actors).predict.remote(lightness).future()
+    def __call__(self, lightness: NDArray[np.float16], frames: Sequence[Frame]) -> "Future[list[Prediction]]":
+        """Ask any of them what `Predictor.predict` says."""
+        return random.choice(self.actors).predict.remote(lightness, frames).future()
 
 
 def _room(gpu_share: float) -> int:
@@ -58,10 +60,10 @@ def _room(gpu_share: float) -> int:
 
 class _Predictor:
     def __init__(self, work: Work) -> None:
-        self._predict = Batched(load_predictor(work), GPU_BATCH)
+        self._predictor = Batched(load_predictor(work), GPU_BATCH)
 
     def ready(self) -> None:
         """Nothing to do: who asks learns that the generator is loaded."""
 
-    def predict(self, lightness: NDArray[np.float16]) -> NDArray[np.float16]:
-        return self._predict(lightness)
+    def predict(self, lightness: NDArray[np.float16], frames: Sequence[Frame]) -> list[Prediction]:
+        return self._predictor.predict(lightness, frames)
