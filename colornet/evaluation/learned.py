@@ -10,17 +10,19 @@ from colornet.bundle import Bundle
 from colornet.predict import Predictor
 
 FRACTIONS = (0.5, 0.75, 1.0)
-"""Input sizes that are compared, of the bundle's own: for 256, those of 128, 192 and 256 pixels."""
-_MULTIPLE = 8  # the generator halves its input three times
+"""Input sizes that are compared, of the bundle's own: for 256, those of 128, 192 and 256 pixels.
+
+They need not be multiples of anything: a generator pads its input to its own stride.
+"""
 
 
 class Learned:
     """Predicts with a bundle's generator at the size that it was trained for, in the arithmetic of the archive job."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        """Make a bundle ready; it is used up."""
+    def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
+        """Make a bundle ready on a device; it is used up."""
         self.size = bundle.image_size
-        self.predictor = Predictor(bundle)
+        self.predictor = Predictor(bundle, device=device)
 
     def __call__(self, lightness: Tensor) -> Tensor:
         """Colour pictures: L* (N, 1, S, S) in [0, 100] to a*b* (N, 2, S, S) float32."""
@@ -28,8 +30,7 @@ class Learned:
 
     def at_sizes(self, lightness: Tensor) -> Tensor:
         """Colour pictures from inputs of three sizes: (N, 1, S, S) to (3, N, 2, S, S), the bundle's own size last."""
-        sizes = [max(1, round(self.size * fraction / _MULTIPLE)) * _MULTIPLE for fraction in FRACTIONS[:-1]]
-        return torch.stack([self._at_size(lightness, size) for size in (*sizes, self.size)])
+        return torch.stack([self._at_size(lightness, max(1, round(self.size * fraction))) for fraction in FRACTIONS])
 
     def _at_size(self, lightness: Tensor, size: int) -> Tensor:
         scaled = color.scale_lightness(_resize(lightness, size)).squeeze(1).clamp(-1, 1)
