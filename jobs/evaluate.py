@@ -5,7 +5,8 @@
 
 DATA is a place with shards of jobs.prepare, of which val-*.parquet is measured, or a folder of colour photographs. Gray
 and the mean colour of the training set are measured too: who does not beat them has learned nothing. All numbers are
-means over photographs with 95 % confidence intervals.
+means over photographs with 95 % confidence intervals. LPIPS and FID are measured where files of weights are given;
+nothing is downloaded. FID is one number of all photographs: without an interval, and too large below a few thousand.
 
 OUTPUT gets evaluation.json with the results, evaluation.parquet with a row for each photograph and colorizer, and
 comparison.html with pictures. Photographs that cannot be read are named in evaluation.json.
@@ -17,12 +18,13 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 import ray.data
+import torch
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -30,12 +32,15 @@ from rich.table import Table
 from colornet import storage
 from colornet.errors import ColornetError, SettingsError
 from colornet.evaluation import photographs
+from colornet.evaluation.fid import FeatureSets
+from colornet.evaluation.judges import Judges, load_judges
 from colornet.evaluation.measure import BATCH, ROWS, Measure, Work, find_models
 from colornet.evaluation.reference import reference_of
 from colornet.evaluation.report import Evaluation
+from colornet.storage import S3Options
 from jobs.command import run_job
 from jobs.progress import JobProgress
-from jobs.session import start_ray
+from jobs.session import on_cluster, start_ray
 
 log = logging.getLogger(__name__)
 
@@ -66,26 +71,49 @@ class EvaluateSettings:
     """Further bundles, which are measured too and compared with the first."""
     sample: int | None = None
     """Measure only so many photographs, chosen blindly, always the same."""
+    lpips_weights: str | None = None
+    """Measure LPIPS too, with the AlexNet or VGG16 of torchvision in this local file (.safetensors or .pth)."""
+    fid_weights: str | None = None
+    """Measure FID too, with the Inception v3 of torch-fidelity in this local file; needs the extra fid. It has no
+    interval, and is biased with fewer than a few thousand photographs."""
+    gpu_share: float = 0.0
+    """GPU that each worker takes: 1 a whole one, 0.5 half of one. With 0, networks compute on CPUs."""
+    s3: S3Options = field(default_factory=S3Options)
+    """How S3 is spoken to."""
 
     def __post_init__(self) -> None:
         """Check the values; raises ValueError naming the field."""
         if self.sample is not None and self.sample < 1:
             raise ValueError(f"sample must be at least 1, not {self.sample}")
+        if not 0 <= self.gpu_share <= 1:
+            raise ValueError(f"gpu-share must be from 0 to 1, not {self.gpu_share}")
 
 
 def evaluate(settings: EvaluateSettings) -> int:
     """Run the job; returns its exit code. Raises ColornetError for what is wrong before it starts."""
+    storage.use(settings.s3)
     data, output = storage.normalize(settings.data), storage.normalize(settings.output)
     if storage.contains(data, output):
         raise SettingsError(f"the output {output} must lie outside of the data {data}")
+    if settings.gpu_share and not on_cluster() and not torch.cuda.is_available():
+        raise SettingsError("gpu-share needs a GPU that PyTorch can use, and this machine has none")
     models, size = find_models([storage.normalize(uri) for uri in (settings.model, *settings.compare)])
+    judges = load_judges(settings.lpips_weights, settings.fid_weights, size)
     found = photographs.find(data)
     items = found.items() if settings.sample is None else photographs.sample(found.items(), settings.sample)
     storage.check_writable(output)
-    work = Work(models=models, reference=reference_of(found, items, size), size=size)
+    work = Work(
+        models=models,
+        reference=reference_of(found, items, size),
+        size=size,
+        device="cuda" if settings.gpu_share else "cpu",
+        s3=settings.s3,
+    )
 
     start_ray()
-    evaluation = Evaluation(data, work, pa.concat_tables(_measure(items, work)))
+    features = FeatureSets()
+    rows = pa.concat_tables(map(features.take, _measure(items, work, judges, settings.gpu_share)))
+    evaluation = Evaluation(data, work, rows, features.distances(), judges.lpips.name if judges.lpips else "")
     evaluation.check()
     evaluation.write(output)
     _print(evaluation)
@@ -93,19 +121,20 @@ def evaluate(settings: EvaluateSettings) -> int:
     return 0
 
 
-def _measure(items: pa.Table, work: Work) -> Iterator[pa.Table]:
+def _measure(items: pa.Table, work: Work, judges: Judges, gpu_share: float) -> Iterator[pa.Table]:
     """Yield the rows of `Measure`, block by block as they come; raises ColornetError if some do not."""
-    cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
-    rows = max(BATCH, min(BLOCK_ROWS, items.num_rows // (BLOCKS_PER_WORKER * cores)))
+    workers = _room(gpu_share)
+    rows = max(BATCH, min(BLOCK_ROWS, items.num_rows // (BLOCKS_PER_WORKER * workers)))
     blocks = [items.slice(start, rows) for start in range(0, items.num_rows, rows)]
     ray.data.DataContext.get_current().max_errored_blocks = -1
     results = ray.data.from_arrow(blocks).map_batches(
         _Worker,
         batch_size=None,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=min(len(blocks), cores)),
-        fn_constructor_args=(work,),
+        compute=ray.data.ActorPoolStrategy(size=min(len(blocks), workers)),
+        fn_constructor_args=(work, ray.put(judges)),  # once for all: FID's network has 95 MB
         num_cpus=1,
+        num_gpus=gpu_share,
         max_restarts=-1,
         max_task_retries=ATTEMPTS - 1,
     )
@@ -121,17 +150,25 @@ def _measure(items: pa.Table, work: Work) -> Iterator[pa.Table]:
         raise ColornetError(f"{items.num_rows - progress.done} photographs were lost with their worker processes")
 
 
+def _room(gpu_share: float) -> int:
+    """How many workers there is room for."""
+    resources = ray.cluster_resources()
+    cores = int(resources.get("CPU", 1))
+    return max(1, min(cores, int(resources.get("GPU", 0) / gpu_share)) if gpu_share else cores)
+
+
 class _Worker:
     """Measures. What ends the job travels as a row, because Ray would drop the block with its exception."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, judges: "ray.ObjectRef[Judges]") -> None:
         self.work = work
+        self.judges = judges
         self.measure: Measure | None = None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         schema = ROWS.append(pa.field("error", pa.string()))
         try:
-            self.measure = self.measure or Measure(self.work)
+            self.measure = self.measure or Measure(self.work, ray.get(self.judges))
             rows = self.measure(batch)
         except Exception as error:
             log.exception("a task failed")

@@ -11,23 +11,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
 import skimage.color
 import torch
 from PIL import Image
 
 from colornet import bundle as bundles
+from colornet import storage
 from colornet.bundle import Bundle
 from colornet.errors import ColornetError, SettingsError
 from colornet.evaluation import photographs
 from colornet.evaluation.chroma_error import BINS
+from colornet.evaluation.judges import Judges
 from colornet.evaluation.measure import Measure, Model, Work
 from colornet.evaluation.metrics import METRICS
 from colornet.evaluation.reference import Reference
 from colornet.evaluation.report import Evaluation
 from colornet.networks import build_generator
+from colornet.storage import S3Options
 from jobs import evaluate as job
 from jobs.evaluate import EvaluateSettings, evaluate
 from tests import pictures
+from tests.faulty_s3 import running_proxy
 
 SIZE = 32
 
@@ -126,18 +131,41 @@ def test_that_nothing_could_be_read_is_an_error_that_names_a_photograph(data):
         evaluation.check()
 
 
-def test_what_ends_the_job_is_told_by_its_worker(tmp_path, data):
+def test_what_ends_the_job_is_told_by_its_worker(ray_local, tmp_path, data):
     model = Model("gone", str(tmp_path), "")
     reference = Reference("training photographs", 1, 0.0, 0.0, np.ones(BINS, np.float32))
-    worker = job._Worker(Work(models=(model,), reference=reference, size=8))
+    worker = job._Worker(Work(models=(model,), reference=reference, size=8), ray.put(Judges()))
     told = worker(photographs.find(data).items())
     assert told.num_rows == 1 and "not a model bundle" in told["error"][0].as_py()
+
+
+def test_options_of_s3_reach_the_job_and_its_workers(s3, s3_server, monkeypatch, tmp_path):
+    bundle(tmp_path / "bundle", 0)
+    for file in (tmp_path / "bundle").iterdir():
+        storage.write(f"{s3}/bundle/{file.name}", file.read_bytes())
+    storage.write(f"{s3}/data/a.png", pictures.encoded(pictures.colour(300, 300), "PNG"))
+    wishes = S3Options(requester_pays=True)
+    with running_proxy(s3_server.endpoint) as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        with pytest.raises(ColornetError, match="not a model bundle"):
+            evaluate(EvaluateSettings(model=f"{s3}/nothing", data=f"{s3}/data", output=f"{s3}/out", s3=wishes))
+        assert {each.headers.get("x-amz-request-payer") for each in proxy.requests} == {"requester"}
+
+        storage.use(S3Options())
+        model = Model("bundle", f"{s3}/bundle", bundles.load(f"{s3}/bundle").digest)
+        items = photographs.find(f"{s3}/data").items()
+        reference = Reference("training photographs", 1, 0.0, 0.0, np.ones(BINS, np.float32))
+        proxy.requests.clear()
+        rows = Measure(Work(models=(model,), reference=reference, size=SIZE, s3=wishes))(items)
+        assert rows["colorizer"].to_pylist() == ["bundle", "gray", "mean colour"]
+        asked = {(each.key, each.headers.get("x-amz-request-payer")) for each in proxy.requests}
+        assert ("data/a.png", "requester") in asked and {payer for _, payer in asked} == {"requester"}
 
 
 class Deadly:
     """Dies as a decoder that corrupts memory would: the whole process, without a word."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, judges: object) -> None:
         pass
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -160,6 +188,14 @@ def test_photographs_that_are_lost_with_their_worker_are_missed(ray_local, data,
         (["--compare", "{model}"], "the same bundle is given twice"),
         (["--data", "{tmp}/nothing"], "nothing"),
         (["--output", "{data}/evaluation"], "must lie outside"),
+        (["--lpips-weights", "{tmp}/nothing.pth"], "nothing.pth"),
+        (["--lpips-weights", "{data}/val-00000.parquet"], "weights cannot be read from"),
+        (["--fid-weights", "{data}/val-00000.parquet"], "weights cannot be read from"),
+        pytest.param(
+            ["--gpu-share", "1"],
+            "gpu-share needs a GPU",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU"),
+        ),
     ],
 )
 def test_wrong_settings_end_with_exit_code_2_before_ray_starts(

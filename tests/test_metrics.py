@@ -24,7 +24,7 @@ from colornet.evaluation.bootstrap import estimate
 from colornet.evaluation.ciede2000 import ciede2000
 from colornet.evaluation.comparison import CHOSEN, Example
 from colornet.evaluation.learned import Learned
-from colornet.evaluation.measure import Truth
+from colornet.evaluation.measure import Truth, channels_first
 from colornet.evaluation.metrics import METRICS
 from colornet.evaluation.reference import reference_of
 from colornet.evaluation.trivial import Constant
@@ -250,6 +250,23 @@ def test_a_bundle_predicts_at_its_own_size():
     assert other.shape == (1, 2, 32, 32)
 
 
+@pytest.mark.parametrize("network", ["unet", "backbone"])
+def test_input_sizes_are_fractions_of_the_bundles_own(network):
+    """None is rounded to the generator's stride, or 24 of 48 pixels would be 32, and 36 be 32 as well."""
+    settings = {"width": 2} if network == "unet" else {"width": 2, "encoder": "mobilenetv3_small_050"}
+    generator = build_generator(network, settings).eval()
+    learned = Learned(Bundle(generator=generator, network=network, settings=settings, image_size=48))
+    seen, predict = [], learned.predictor
+    learned.predictor = lambda pictures: seen.append(pictures.shape[-2:]) or predict(pictures)
+    assert learned.at_sizes(torch.rand(1, 1, 40, 40) * 100).shape == (3, 1, 2, 40, 40)
+    assert seen == [(24, 24), (36, 36), (48, 48)]
+
+
+def measured(truth: Truth, colorizer: Constant) -> dict[str, torch.Tensor]:
+    predictions = colorizer.at_sizes(truth.lightness)
+    return truth.measure(predictions, channels_first(truth.render(predictions[-1])))
+
+
 def test_a_perfect_colorizer_is_perfect_and_gray_is_gray():
     photograph = pictures.colour(32, 32)
     truth = Truth(photograph[None], torch.ones(chroma_error.BINS))
@@ -258,12 +275,12 @@ def test_a_perfect_colorizer_is_perfect_and_gray_is_gray():
         def __call__(self, lightness):
             return truth.ab
 
-    perfect = {name: value.item() for name, value in truth.measure(Perfect(0, 0)).items()}
+    perfect = {name: value.item() for name, value in measured(truth, Perfect(0, 0)).items()}
     assert perfect["ab_distance"] == 0 and perfect["auc"] == 100 and perfect["auc_balanced"] == pytest.approx(100)
     assert perfect["psnr_ab"] == 100 and perfect["psnr"] > 45 and perfect["ssim"] > 0.99
     assert perfect["ciede2000"] < 0.3 and perfect["bleeding"] == 0 and perfect["size_spread"] == 0
     assert abs(perfect["colourfulness_difference"]) < 0.5
-    gray = {name: value.item() for name, value in truth.measure(Constant(0, 0)).items()}
+    gray = {name: value.item() for name, value in measured(truth, Constant(0, 0)).items()}
     assert gray["colourfulness"] == gray["colourfulness_absolute"] == 0
     assert gray["colourfulness_difference"] == pytest.approx(-metrics.colourfulness(tensor(photograph)).item())
     lab = skimage.color.rgb2lab(photograph)
@@ -327,6 +344,15 @@ def test_differences_are_paired():
     head, lines = summary.table({**results, **differences})
     assert head == ["", "A", "B", "gray", "B - A"] and len(lines) == len(METRICS)
     assert lines[0][3] == "0.000 [0.000;0.000]"
+
+
+def test_what_was_not_measured_is_not_in_the_table():
+    rows = rows_of({"A": [1.0, 2.0]})
+    rows = rows.set_column(rows.column_names.index("lpips"), "lpips", pa.nulls(2, pa.float64()))
+    results, _ = summary.summarize(rows, ["A"], ["A"])
+    titles = [line[0] for line in summary.table(results)[1]]
+    assert len(titles) == len(METRICS) - 1 and not any("LPIPS" in title for title in titles)
+    assert summary.to_json(results)["A"]["lpips"]["mean"] is None
 
 
 # --- photographs ------------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """The worker: places of photographs in, a row with all metrics for each of them and each colorizer out."""
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from colornet import bundle as bundles
-from colornet import color
+from colornet import color, storage
 from colornet.errors import BundleError, SettingsError
 from colornet.evaluation import metrics
 from colornet.evaluation.bleeding import bleeding
 from colornet.evaluation.chroma_error import ab_distance, area, colour_bins
 from colornet.evaluation.ciede2000 import ciede2000
+from colornet.evaluation.fid import FEATURES, PHOTOGRAPHS
+from colornet.evaluation.judges import Judges
 from colornet.evaluation.learned import Learned
 from colornet.evaluation.metrics import METRICS, colourfulness
 from colornet.evaluation.photographs import ITEMS, Item, Photograph, read
@@ -25,6 +27,7 @@ from colornet.evaluation.reference import Reference
 from colornet.evaluation.trivial import Constant
 from colornet.join import join
 from colornet.lightness import even_lightness, lightness_codes
+from colornet.storage import S3Options
 
 BATCH = 8
 """Photographs that are measured at once."""
@@ -38,9 +41,10 @@ ROWS = pa.schema(
         pa.field("colorizer", pa.string()),
         *(pa.field(name, pa.float64()) for name in METRICS),  # null where it is not defined
         pa.field("balance", pa.float64()),  # how much the photograph's auc_balanced counts
+        pa.field("features", pa.list_(pa.float32(), FEATURES)),  # for FID, if that is asked for; see `FeatureSets`
     ]
 )
-"""What comes of a photograph: a row for each colorizer, or one with a reason."""
+"""What comes of a photograph: a row for each colorizer, or one with a reason. For FID one more, of `PHOTOGRAPHS`."""
 
 
 class Colorizer(Protocol):
@@ -71,14 +75,20 @@ class Work:
     reference: Reference
     size: int
     """Side of the pictures in pixels."""
+    device: str = "cpu"
+    """Where networks compute, as PyTorch calls it."""
+    s3: S3Options = field(default_factory=S3Options)
+    """How S3 is spoken to."""
 
 
 class Measure:
     """A worker: a table of `ITEMS` in, a table of `ROWS` out."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, judges: Judges | None = None) -> None:
         """Load the bundles; raises BundleError, also if one has been exchanged."""
+        storage.use(work.s3)
         self.work = work
+        self.judges = (judges or Judges()).to(work.device)
         self.colorizers = load_colorizers(work)
         self.weights = torch.tensor(work.reference.weights)  # Ray's arrays cannot be written to
 
@@ -95,12 +105,30 @@ class Measure:
 
     def _measured(self, items: Sequence[Item], photographs: Sequence[Photograph]) -> Iterator[dict[str, Any]]:
         truth = Truth(np.stack(photographs), self.weights)
+        if self.judges.inception is not None:
+            yield from _rows(items, PHOTOGRAPHS, {}, self._features(truth.rgb))
         for name, colorizer in self.colorizers.items():
-            columns = {metric: values.double().tolist() for metric, values in truth.measure(colorizer).items()}
-            for index, item in enumerate(items):
-                found = {metric: values[index] for metric, values in columns.items()}
-                defined = {metric: None if np.isnan(value) else value for metric, value in found.items()}
-                yield {**item, "colorizer": name, **defined}
+            ab = colorizer.at_sizes(truth.lightness)
+            rgb = channels_first(truth.render(ab[-1]))
+            found = truth.measure(ab, rgb)
+            if self.judges.lpips is not None:
+                device = self.work.device
+                found["lpips"] = self.judges.lpips(rgb.to(device), truth.rgb.to(device)).cpu()
+            yield from _rows(items, name, found, self._features(rgb))
+
+    def _features(self, rgb: Tensor) -> Sequence[NDArray[np.float32] | None]:
+        if self.judges.inception is None:
+            return [None] * len(rgb)
+        return list(self.judges.inception(rgb.to(self.work.device)).cpu().numpy())
+
+
+def _rows(
+    items: Sequence[Item], colorizer: str, found: Mapping[str, Tensor], features: Sequence[NDArray[np.float32] | None]
+) -> Iterator[dict[str, Any]]:
+    columns = {metric: values.double().tolist() for metric, values in found.items()}
+    for index, item in enumerate(items):
+        defined = {metric: None if np.isnan(each[index]) else each[index] for metric, each in columns.items()}
+        yield {**item, "colorizer": colorizer, **defined, "features": features[index]}
 
 
 def find_models(uris: Sequence[str]) -> tuple[tuple[Model, ...], int]:
@@ -120,7 +148,7 @@ def find_models(uris: Sequence[str]) -> tuple[tuple[Model, ...], int]:
     if len(set(uris)) < len(uris):
         raise SettingsError("the same bundle is given twice")
     short = [uri.rpartition("/")[2] for uri in uris]
-    names = short if len({*short, GRAY, MEAN_COLOUR}) == len(short) + 2 else uris
+    names = short if len({*short, GRAY, MEAN_COLOUR, PHOTOGRAPHS}) == len(short) + 3 else uris
     loaded = [bundles.load(uri) for uri in uris]
     models = (Model(name, uri, bundle.digest) for name, uri, bundle in zip(names, uris, loaded, strict=True))
     return tuple(models), loaded[0].image_size
@@ -128,7 +156,7 @@ def find_models(uris: Sequence[str]) -> tuple[tuple[Model, ...], int]:
 
 def load_colorizers(work: Work) -> dict[str, Colorizer]:
     """Make the colorizers ready, by name: the models, gray, and the mean colour; raises BundleError."""
-    models = {model.name: Learned(_load(model)) for model in work.models}
+    models = {model.name: Learned(_load(model), work.device) for model in work.models}
     mean = Constant(work.reference.mean_a, work.reference.mean_b)
     return {**models, GRAY: Constant(0, 0), MEAN_COLOUR: mean}
 
@@ -157,11 +185,17 @@ class Truth:
         pairs = zip(self._codes, planes, strict=True)
         return np.stack([join(codes, even_lightness(), colour, 8) for codes, colour in pairs])
 
-    def measure(self, colorizer: Colorizer) -> dict[str, Tensor]:
-        """Measure a colorizer on each of the photographs: (N,) for each of `METRICS`, and for `balance`."""
-        predictions = colorizer.at_sizes(self.lightness)
+    def measure(self, predictions: Tensor, rgb: Tensor) -> dict[str, Tensor]:
+        """Measure what a colorizer made of each of the photographs.
+
+        Args:
+            predictions: (K, N, 2, S, S), a*b* from inputs of K sizes, the usual one last.
+            rgb: (N, 3, S, S), the rendered pictures of that one, sRGB in [0, 255].
+
+        Returns:
+            (N,) for each of `METRICS` that needs no weights, and for `balance`.
+        """
         ab = predictions[-1]
-        rgb = channels_first(self.render(ab))
         lab = color.rgb_to_lab(rgb / 255)
         distance = ab_distance(ab, self.ab)
         pixel_areas, balance = area(distance), self._weights.mean((-2, -1))

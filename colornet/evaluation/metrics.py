@@ -29,6 +29,7 @@ METRICS = {
     "psnr": Metric("PSNR", "dB", "high", "peak signal-to-noise ratio of the rendered picture in sRGB"),
     "psnr_ab": Metric("PSNR of a*b*", "dB", "high", "the same of predicted a*b*, for a peak of 255"),
     "ssim": Metric("SSIM", "", "high", "structural similarity in sRGB, mean of the channels; 1 is identical"),
+    "lpips": Metric("LPIPS", "", "low", "perceptual distance of the rendered picture, where weights for it are given"),
     "ciede2000": Metric("CIEDE2000", "", "low", "mean colour difference of the rendered picture"),
     "ab_distance": Metric("a*b* distance", "", "low", "mean distance of predicted from true a*b*"),
     "auc": Metric("AuC", "%", "high", "area under the curve of a*b* errors up to 150"),

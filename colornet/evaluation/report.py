@@ -2,8 +2,9 @@
 
 import io
 import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,6 +20,7 @@ from colornet.errors import ColornetError
 from colornet.evaluation import comparison, summary
 from colornet.evaluation.bootstrap import CONFIDENCE, RESAMPLES
 from colornet.evaluation.comparison import Example
+from colornet.evaluation.fid import FEW
 from colornet.evaluation.measure import GRAY, MEAN_COLOUR, Truth, Work, load_colorizers
 from colornet.evaluation.metrics import METRICS
 from colornet.evaluation.photographs import ITEMS, read
@@ -35,7 +37,11 @@ class Evaluation:
     """Where the photographs are."""
     work: Work
     rows: pa.Table
-    """Of `measure.ROWS`."""
+    """Of `measure.ROWS`, less the features."""
+    fid: Mapping[str, float] = field(default_factory=dict)
+    """Of each colorizer, by name, if it was measured."""
+    lpips: str = ""
+    """The network whose LPIPS it is, if it was measured."""
 
     @property
     def names(self) -> list[str]:
@@ -80,6 +86,12 @@ class Evaluation:
             f"The mean colour, a* {reference.mean_a:.1f} and b* {reference.mean_b:.1f}, and the weights of the "
             f"balanced AuC are those of {reference.photographs} {reference.of}.",
         ]
+        if self.lpips:
+            notes.append(f"LPIPS is that of {self.lpips}.")
+        if self.fid:
+            notes.append("FID is one number of all photographs together: it has no interval.")
+            if self.photographs < FEW:
+                notes.append(f"With fewer than {FEW} photographs FID is biased: too large, and not for all by as much.")
         if self.unreadable:
             first = self.unreadable[0]
             count = len(self.unreadable)
@@ -89,7 +101,12 @@ class Evaluation:
     def table(self) -> tuple[list[str], list[list[str]]]:
         """Write the results for people: the head, and a line for each metric."""
         results, differences = self.results
-        return summary.table({**results, **differences})
+        head, lines = summary.table({**results, **differences})
+        if self.fid:
+            first, *others = self.names
+            values = [self.fid[name] for name in results] + [self.fid[name] - self.fid[first] for name in others]
+            lines.append(["FID ↓", *("–" if math.isnan(value) else f"{value:.2f}" for value in values)])
+        return head, lines
 
     def write(self, output: str) -> None:
         """Store evaluation.parquet, evaluation.json and comparison.html at a folder or prefix.
@@ -107,7 +124,7 @@ class Evaluation:
 
     def examples(self) -> Iterator[Example]:
         """Colorize again the photographs that are shown: they are few."""
-        colorizers = load_colorizers(self.work)
+        colorizers = load_colorizers(replace(self.work, device="cpu"))  # workers may have GPUs where this has none
         shown = [GRAY, *self.names]
         errors = {name: self._column(name, "ciede2000") for name in shown}
         first, *others = (errors[name] for name in self.names)
@@ -148,4 +165,6 @@ class Evaluation:
             "metrics": {name: asdict(metric) for name, metric in METRICS.items()},
             "results": summary.to_json(results),
             "differences": summary.to_json(differences),
+            "lpips_network": self.lpips or None,
+            "fid": {name: value if math.isfinite(value) else None for name, value in self.fid.items()},
         }

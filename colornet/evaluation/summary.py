@@ -52,11 +52,13 @@ def to_json(results: Results) -> dict[str, Any]:
 
 
 def table(results: Results) -> tuple[list[str], list[list[str]]]:
-    """Write results for people: the head, and a line for each metric, the metric's title first."""
+    """Write results for people: the head, and a line for each metric that was measured, the metric's title first."""
     arrows = {"high": " ↑", "low": " ↓", "0": " → 0", "": ""}
     head = ["", *results]
     lines = []
     for name, metric in METRICS.items():
+        if not any(found[name].photographs for found in results.values()):
+            continue
         title = metric.title + (f", {metric.unit}" if metric.unit else "") + arrows[metric.best]
         lines.append([title, *(_words(found[name]) for found in results.values())])
     return head, lines
