@@ -3,6 +3,7 @@
     python -m jobs.ledger colour/                               # its runs, and the latest one at length
     python -m jobs.ledger s3://archive/colour --check           # is everything there that the ledger speaks of?
     python -m jobs.ledger colour/ --failures failures.csv       # what could not be colorized, and why
+    python -m jobs.ledger colour/ --least-certain 100           # whose colour people should look at first
 
 Exit codes: 0, 1 if --check found anything, 2 if there is no ledger there.
 """
@@ -25,7 +26,7 @@ from rich.table import Table
 from colornet import storage
 from colornet.archive import inventory, ledger
 from colornet.archive.audit import Finding, audit, latest_run
-from colornet.archive.summary import Group, Run, Summary, summarize, write_failures
+from colornet.archive.summary import Group, Run, Summary, least_certain, summarize, write_failures
 from colornet.errors import SettingsError
 from colornet.storage import S3Options
 from jobs.command import run_job
@@ -44,9 +45,12 @@ class LedgerSettings:
     input: str | None = None
     """With --check: the archive's input, as jobs.colorize takes it, to find scans without a row."""
     json: bool = False
-    """Print the totals as JSON."""
+    """Print what is asked for, the totals or a list, as JSON."""
     failures: Path | None = None
     """Write the latest run's failed scans to this file, .csv or .parquet."""
+    least_certain: int | None = None
+    """List so many pictures of the latest run of whose colour the generator was least sure, the least certain first:
+    confidence, from 0 to 1, and key. Only bundles that predict distributions (head bins) know how sure they are."""
     s3: S3Options = field(default_factory=S3Options)
     """What a bucket's owner may ask of requests."""
 
@@ -54,6 +58,10 @@ class LedgerSettings:
         """Check the values; raises ValueError naming the field."""
         if self.input is not None and not self.check:
             raise ValueError("input is for --check only")
+        if self.least_certain is not None and self.least_certain < 1:
+            raise ValueError(f"least-certain must be at least 1, not {self.least_certain}")
+        if self.least_certain is not None and self.check:
+            raise ValueError("least-certain and check are two questions: ask one at a time")
 
 
 def report(settings: LedgerSettings) -> int:
@@ -73,6 +81,9 @@ def report(settings: LedgerSettings) -> int:
             notes.print(f"{count} failed scans written to {escape(str(settings.failures))}")
         if settings.check:
             return _check(settings, folder, console)
+        if settings.least_certain is not None:
+            _list(least_certain(settings.output, settings.least_certain, folder), settings, console)
+            return 0
         summary = summarize(settings.output, folder)
         if settings.json:
             print(json.dumps(_totals(settings.output, summary), indent=2))
@@ -109,6 +120,19 @@ def _plain(text: str) -> str:
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
+# --- the list --------------------------------------------------------------------------------------------------------
+
+
+def _list(pictures: list[tuple[str, float]], settings: LedgerSettings, console: Console) -> None:
+    if settings.json:
+        print(json.dumps([{"key": key, "confidence": confidence} for key, confidence in pictures], indent=2))
+        return
+    for key, confidence in pictures:
+        console.print(f"{confidence:.4f}  {_plain(key)}", markup=False)
+    if not pictures:
+        console.print("no picture of the latest run has a confidence: its bundle predicts no distribution")
+
+
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
@@ -125,6 +149,9 @@ def _print(console: Console, summary: Summary) -> None:
         f"{run.done:,} done, {run.failed:,} failed, {run.skipped:,} skipped; {summary.pixels / 1e6:,.0f} megapixels, "
         f"{decimal(summary.source_bytes)} in, {decimal(summary.output_bytes)} out"
     )
+    if summary.confidence is not None:
+        sure = summary.confidence
+        console.print(f"confidence: median {sure.median:.2f}, quartiles {sure.lower:.2f} and {sure.upper:.2f}")
     if summary.failures:
         failures = _table("failures", "count", "reason")
         for reason, count in summary.failures:

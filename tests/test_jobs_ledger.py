@@ -106,6 +106,68 @@ def test_compaction(output, capsys):
     assert len(ledger.parts(output)) == 1 and len(ledger.read(output)) == before == 24
 
 
+def confident(number: int, confidence: float | None, **more) -> dict:
+    key = f"box/{number}.tif"
+    return ledger_row(number, output_uri=f"{more.pop('output')}/{key}", confidence=confidence, **more)
+
+
+@pytest.fixture
+def reviewed(tmp_path) -> str:
+    """Nine pictures with confidences of 0.1 to 0.9, the higher the later; one without; what is superseded or failed."""
+    output = str(tmp_path / "out")
+    ledger.append(
+        output, [confident(2, 0.0, output=output, digest="a" * 64, finished_at=NOON - timedelta(days=9))]
+    )  # another run
+    ledger.append(output, [confident(1, 0.01, output=output, finished_at=NOON - timedelta(hours=1))])
+    older = pa.Table.from_pylist([confident(11, None, output=output)], ledger.SCHEMA).drop_columns(["confidence"])
+    pq.write_table(older, Path(ledger.place(output)) / "older.parquet")
+    rows = [confident(n, n / 10, output=output) for n in range(1, 10)]
+    ledger.append(output, [*rows, confident(10, None, output=output), ledger_row(12, "failed", confidence=0.0)])
+    ledger.append(output, rows[:2])  # doubles
+    return output
+
+
+def test_the_least_certain_come_first(reviewed, capsys):
+    assert report(asked(reviewed, least_certain=3)) == 0
+    assert capsys.readouterr().out.splitlines() == ["0.1000  box/1.tif", "0.2000  box/2.tif", "0.3000  box/3.tif"]
+    assert report(asked(reviewed, least_certain=100, json=True)) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [each["key"] for each in found] == [f"box/{n}.tif" for n in range(1, 10)]
+    assert [each["confidence"] for each in found] == pytest.approx([n / 10 for n in range(1, 10)])
+
+
+def test_a_compaction_widens_older_parts(reviewed, capsys):
+    before = sorted(ledger.read(reviewed).to_pylist(), key=repr)
+    ledger.compact(reviewed)
+    assert len(ledger.parts(reviewed)) == 1
+    assert sorted(ledger.read(reviewed).to_pylist(), key=repr) == before
+    assert report(asked(reviewed, least_certain=1)) == 0
+    assert capsys.readouterr().out == "0.1000  box/1.tif\n"
+
+
+def test_quartiles_of_confidence(reviewed, capsys):
+    report(asked(reviewed, json=True))
+    found = json.loads(capsys.readouterr().out)["latest"]["confidence"]
+    assert found == pytest.approx({"lower": 0.3, "median": 0.5, "upper": 0.7}, abs=0.06)
+    report(asked(reviewed))
+    assert "confidence: median 0.5" in capsys.readouterr().out
+
+
+def test_without_confidences_the_list_says_so(output, capsys):
+    report(asked(output, json=True))
+    assert json.loads(capsys.readouterr().out)["latest"]["confidence"] is None
+    assert report(asked(output, least_certain=3)) == 0
+    assert "predicts no distribution" in capsys.readouterr().out
+    assert report(asked(output, least_certain=3, json=True)) == 0
+    assert json.loads(capsys.readouterr().out) == []
+
+
+@pytest.mark.parametrize("wrong", [{"least_certain": 0}, {"least_certain": 3, "check": True}])
+def test_lists_that_cannot_be_are_named(output, wrong):
+    with pytest.raises(ValueError, match="least-certain"):
+        asked(output, **wrong)
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_failures_for_the_archivist(output, tmp_path, suffix):
     place = tmp_path / f"failures{suffix}"

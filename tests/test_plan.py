@@ -280,6 +280,19 @@ def test_a_tally_adds_up_what_is_current(tmp_path):
     assert (result.pixels, result.source_bytes, result.output_bytes) == (1000, 5, 7)
 
 
+def test_a_tally_has_quartiles_of_the_confidence_of_what_is_done(tmp_path):
+    rows = [ledger_row(f"{n}.tif") | {"confidence": n / 8} for n in range(1, 8)]
+    rows += [ledger_row("none.tif"), ledger_row("bad.tif", "failed") | {"confidence": 0.0}]
+    old = [ledger_row("none.tif", minute=-1) | {"confidence": 0.0}]
+    ledger.append(str(tmp_path), rows)
+    ledger.append(str(tmp_path), old)
+    scans = scans_of(tmp_path, *(scan(row["source_uri"].removeprefix("/in/")) for row in rows))
+    found = tally(scans, str(tmp_path), "b", "s", tmp_path).confidence
+    assert found is not None and (found.lower, found.median, found.upper) == pytest.approx((0.28, 0.5, 0.72), abs=0.04)
+    scans = scans_of(tmp_path, scan("none.tif"))
+    assert tally(scans, str(tmp_path), "b", "s", tmp_path).confidence is None
+
+
 def test_reasons_are_grouped_without_the_scans_own_names(tmp_path):
     output = str(tmp_path)
     rows = [ledger_row(f"{n}.tif", "failed") | {"reason": f"/in/{n}.tif: damaged"} for n in range(3)]

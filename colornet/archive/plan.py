@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from colornet import storage
 from colornet.archive import inventory, ledger
+from colornet.archive.confidence import Quartiles, quartiles
 from colornet.archive.database import database, literal
 from colornet.archive.selection import Selection
 from colornet.errors import SettingsError
@@ -76,6 +77,8 @@ class Tally:
     """Of the outputs of those done."""
     failures: tuple[tuple[str, int], ...]
     """The most frequent reasons with their counts; a scan's own uri stands as … in them."""
+    confidence: Quartiles | None
+    """Of those done."""
 
 
 def make_plan(
@@ -150,8 +153,9 @@ def tally(
             FROM (SELECT *, state = 'done' AS done FROM stated)
         """).fetchall()[0]
         failures = _failures(connection, output, bundle_digest, settings_digest, reasons)
+        confidence = quartiles(connection, "stated WHERE state = 'done'")
     scans_, done, failed, skipped, pixels, source_bytes, output_bytes = map(int, counts)
-    return Tally(scans_, done, failed, skipped, pixels, source_bytes, output_bytes, failures)
+    return Tally(scans_, done, failed, skipped, pixels, source_bytes, output_bytes, failures, confidence)
 
 
 def _select(connection: duckdb.DuckDBPyConnection, scans: Path, selection: Selection) -> None:
@@ -174,11 +178,12 @@ def _find_latest(connection: duckdb.DuckDBPyConnection, output: str, bundle_dige
             CREATE OR REPLACE TEMP TABLE latest AS
             SELECT source, max(age) AS age, arg_max(status, age) AS status, arg_max(version, age) AS version,
                 arg_max(tries, age) AS tries, arg_max(pixels, age) AS pixels,
-                arg_max(bytes_in, age) AS bytes_in, arg_max(bytes_out, age) AS bytes_out
+                arg_max(bytes_in, age) AS bytes_in, arg_max(bytes_out, age) AS bytes_out,
+                arg_max_null(confidence, age) AS confidence
             FROM (
                 SELECT md5_number(source_uri) AS source, {ledger.AGE} AS age, status, hash(source_version) AS version,
                     coalesce(attempts, 0) AS tries, coalesce(pixels, 0) AS pixels,
-                    coalesce(source_size, 0) AS bytes_in, coalesce(output_size, 0) AS bytes_out
+                    coalesce(source_size, 0) AS bytes_in, coalesce(output_size, 0) AS bytes_out, confidence
                 FROM ledger WHERE {_RUN}
             )
             GROUP BY source

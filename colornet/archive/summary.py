@@ -12,7 +12,9 @@ import pyarrow.csv
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
+from colornet import storage
 from colornet.archive import ledger
+from colornet.archive.confidence import Quartiles, quartiles
 from colornet.archive.database import database
 from colornet.errors import SettingsError
 
@@ -84,6 +86,8 @@ class Summary:
     hosts: tuple[Group, ...]
     """Those with the most scans."""
     formats: tuple[Group, ...]
+    confidence: Quartiles | None
+    """Of those done."""
 
     @property
     def latest(self) -> Run:
@@ -129,6 +133,7 @@ def summarize(output: str, folder: Path) -> Summary:
             stages=_stages(connection),
             hosts=_groups(connection, "host"),
             formats=_groups(connection, "format"),
+            confidence=quartiles(connection, "current WHERE status = 'done'"),
         )
 
 
@@ -164,6 +169,38 @@ def write_failures(output: str, place: Path, folder: Path) -> int:
     finally:
         partial.unlink(missing_ok=True)
     return count
+
+
+def least_certain(output: str, count: int, folder: Path) -> list[tuple[str, float]]:
+    """List the pictures of the latest run of whose colour the generator was least sure, the least certain first.
+
+    Arguments and errors are those of `summarize`.
+
+    Returns:
+        Up to `count` keys, which are the outputs' places within the output folder, each with its confidence in [0, 1].
+        Pictures without a confidence are not among them.
+    """
+
+    def find(rows: pyarrow.dataset.Dataset) -> list[tuple[str, float]]:
+        runs = _load(connection, rows)
+        if not runs:
+            raise SettingsError(f"there is no ledger in {output}")
+        return connection.execute(
+            f"""
+            WITH least AS (
+                SELECT source_uri, {ledger.AGE} AS age FROM current WHERE status = 'done' AND confidence IS NOT NULL
+                ORDER BY confidence, source_uri LIMIT $count
+            )
+            SELECT any_value(output_uri), any_value(confidence) AS sure FROM ledger JOIN least USING (source_uri)
+            WHERE {ledger.AGE} = age AND bundle_digest = $bundle AND settings_digest = $settings
+            GROUP BY source_uri ORDER BY sure, source_uri
+            """,
+            {"count": count, "bundle": runs[-1].bundle_digest, "settings": runs[-1].settings_digest},
+        ).fetchall()
+
+    root = storage.normalize(output).rstrip("/") + "/"
+    with database(folder) as connection:
+        return [(uri.removeprefix(root), confidence) for uri, confidence in ledger.ask(output, find)]
 
 
 _FOR_ARCHIVISTS = pa.schema(
