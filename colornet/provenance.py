@@ -97,8 +97,10 @@ class Origin:
         return uuid.uuid5(uuid.NAMESPACE_OID, hashlib.sha256(repr(decisive).encode()).hexdigest())
 
 
-def describe(metadata: Metadata, origin: Origin) -> Metadata:
+def describe(metadata: Metadata, origin: Origin, confidence: float | None = None) -> Metadata:
     """Add to a source's metadata what its colorized copy is, and where it comes from.
+
+    With `confidence`, in [0, 1], it also says how sure the generator was of its colour, as colornet:Confidence.
 
     XMP gains Iptc4xmpExt:DigitalSourceType, xmpMM:DerivedFrom (the source's identifiers, name and SHA-256), an event in
     xmpMM:History (software, bundle), identifiers of its own, and colornet:SourceSHA256 and colornet:BundleDigest. All
@@ -111,7 +113,7 @@ def describe(metadata: Metadata, origin: Origin) -> Metadata:
     except DamagedError as error:
         notes.append(f"XMP is damaged: {error}")
         rdf = xmp.empty()
-    _add(rdf, origin)
+    _add(rdf, origin, confidence)
     return replace(metadata, xmp=xmp.serialize(rdf), notes=tuple(notes))
 
 
@@ -120,7 +122,7 @@ def _name(qualified: str) -> str:
     return f"{{{_PREFIXES[prefix]}}}{local}"
 
 
-def _add(rdf: etree._Element, origin: Origin) -> None:
+def _add(rdf: etree._Element, origin: Origin, confidence: float | None) -> None:
     found = {part: xmp.simple(rdf, _name(f"xmpMM:{part}")) for part in _IDENTIFIERS}
     source_type = xmp.simple(rdf, _name("Iptc4xmpExt:DigitalSourceType"))
     derived = xmp.remove(rdf, _name("xmpMM:DerivedFrom"))
@@ -128,6 +130,7 @@ def _add(rdf: etree._Element, origin: Origin) -> None:
     values = {
         "Iptc4xmpExt:DigitalSourceType": source_type_uri(origin.digital_source_type),
         "colornet:BundleDigest": origin.bundle_digest,
+        "colornet:Confidence": None if confidence is None else f"{confidence:.4f}",
         "colornet:SourceDerivedFrom": None,
         "colornet:SourceDigitalSourceType": source_type,
         "colornet:SourceSHA256": origin.source_sha256,

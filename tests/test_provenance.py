@@ -53,6 +53,18 @@ def test_every_format_says_what_it_is(form, tmp_path):
 
 
 @exiftool.needed
+def test_it_says_how_sure_the_generator_was(tmp_path):
+    def confidence(found: Metadata, *known: float) -> float | None:
+        data = metadata.embed(SOURCE, "jpeg", metadata.for_output(provenance.describe(found, ORIGIN, *known), "jpeg"))
+        return exiftool.read(data, tmp_path / "a.jpg").get("XMP-colornet:Confidence")
+
+    assert confidence(Metadata(), 0.75) == 0.75 and confidence(Metadata(), 0.0) == 0
+    assert confidence(Metadata()) is None
+    once = provenance.describe(Metadata(), ORIGIN, 0.75)  # an output as a source: its confidence is not the new one's
+    assert confidence(once, 0.5) == 0.5 and confidence(once) is None
+
+
+@exiftool.needed
 def test_what_the_source_said_is_kept(tmp_path):
     words = (
         "-XMP-dc:Title=A bridge",
