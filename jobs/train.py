@@ -2,17 +2,16 @@
 
     python -m jobs.train --data shards/ --output model/
     python -m jobs.train --data s3://photos/shards --output s3://models/mine --num-workers 8 --use-gpu
-    python -m jobs.train --data shapes/ --output model/ --recipe shapes --epochs 3 --generator.width 8
+    python -m jobs.train --data shapes/ --output model/ --recipe shapes --stages.1.epochs 3 --generator.width 8
 
 Generator and discriminator are trained together, data-parallel: one process a worker, NCCL between GPUs, gloo between
-CPUs. OUTPUT/report/ has a panel of held-out photographs for each epoch, `metrics.json`, and at the end `training.png`.
+CPUs. With --min-workers the run takes what workers there are, and goes on when some leave or join. OUTPUT/report/ has
+`report.html` (open it in a browser), panels of held-out photographs, `metrics.json`, and `tensorboard/`.
 The same command started again goes on from the last checkpoint (OUTPUT/_training/NAME); a finished run stays as it is.
 """
 
 import contextlib
-import functools
 import itertools
-import json
 import logging
 import os
 import sys
@@ -20,7 +19,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import ray.data
 import ray.train
@@ -33,13 +32,14 @@ from ray.util.queue import Queue
 from colornet import bundle as bundles
 from colornet import storage
 from colornet.bundle import Bundle
-from colornet.errors import NotFoundError, SettingsError, TrainingError
-from colornet.training import photographs, recipe, report
+from colornet.errors import SettingsError, TrainingError
+from colornet.training import photographs, presets
+from colornet.training.gan import finished_generator
 from colornet.training.recipe import Recipe
 from jobs.command import run_job
 from jobs.session import start_ray
 from jobs.training.run import CHECKPOINT, Run
-from jobs.training.stream import READER_CPUS, reading, stream
+from jobs.training.stream import READER_CPUS, reading, streams
 from jobs.training.worker import work
 
 
@@ -57,6 +57,11 @@ class TrainSettings:
     """Name of the run; a run of this name in the same output is continued. The recipe's name, unless given."""
     num_workers: int = 1
     """Processes that train in parallel."""
+    min_workers: int | None = None
+    """Start with so many already, and go on with as few, when there is no room for all; all, unless given."""
+    resize_every: float = 60.0
+    """With --min-workers: seconds between two looks whether there is room for more; each resize goes back to the last
+    checkpoint."""
     use_gpu: bool = False
     """Give each worker a GPU."""
     cpus_per_worker: float | None = None
@@ -65,6 +70,9 @@ class TrainSettings:
     """How often the workers are started anew, from the last checkpoint, after one of them has died."""
     keep_checkpoints: int = 2
     """How many checkpoints are kept."""
+    best_by: Literal["psnr", "held_out_error"] | None = None
+    """Keep the best checkpoints by this measure of held-out photographs, and make the bundle of the very best; the last
+    one, unless given."""
     recipe: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=Recipe)
     """How it is trained."""
 
@@ -72,6 +80,12 @@ class TrainSettings:
         """Check every field; raises `SettingsError`."""
         if self.num_workers < 1:
             raise SettingsError(f"num-workers must be at least 1, not {self.num_workers}")
+        if self.min_workers is not None and not 1 <= self.min_workers <= self.num_workers:
+            raise SettingsError(f"min-workers must be in 1 to {self.num_workers} (num-workers), not {self.min_workers}")
+        if self.resize_every <= 0:
+            raise SettingsError(f"resize-every must be above 0, not {self.resize_every}")
+        if self.recipe.sync_batchnorm and not self.use_gpu:
+            raise SettingsError("sync-batchnorm is for GPUs: give --use-gpu, or --generator.norm group")
         if self.cpus_per_worker is not None and self.cpus_per_worker <= 0:
             raise SettingsError(f"cpus-per-worker must be above 0, not {self.cpus_per_worker}")
         if self.max_failures < 0:
@@ -93,15 +107,14 @@ def train(settings: TrainSettings) -> int:
         start_ray(worker_logs=False)  # Ray Train's own lines are many; ours come from the first worker through a queue
         print(
             f"training {run.recipe.name!r} on {run.data.summary()['photographs']} photographs, "
-            f"{run.recipe.epochs} epochs of {run.recipe.steps_per_epoch} steps, {settings.num_workers} workers",
+            f"{run.recipe.epochs} epochs with {run.recipe.steps} steps, {settings.num_workers} workers",
             flush=True,
         )
         with _printed_lines() as lines:
-            checkpoint = _fit(run, settings, lines)
-    state = _load(checkpoint)
-    _save_bundle(run, state)
-    storage.write(run.report_uri("training.png"), report.plot(state["history"]), "image/png")
-    print(f"the model bundle is in {run.output}, panels and plot in {storage.join(run.output, 'report')}")
+            _fit(run, settings, lines)
+    state = _load(run.best_checkpoint(settings.best_by))
+    _save_bundle(run, state["trainer"])
+    print(f"the model bundle is in {run.output}, what came of the training in {run.report_uri('report.html')}")
     return 0
 
 
@@ -119,40 +132,18 @@ def _prepare(settings: TrainSettings) -> Run:
         data_uri=data,
         output=output,
         name=settings.name or settings.recipe.name,
-        workers=settings.num_workers,
+        most_workers=settings.num_workers,
     )
     storage.check_writable(output)
-    _note_recipe(run)
+    run.note_recipe()
     return run
-
-
-def _note_recipe(run: Run) -> None:
-    """Keep the recipe beside the checkpoints; a run cannot go on with another one."""
-    place, now = storage.join(run.uri, "recipe.json"), run.recipe.to_dict()
-    before = _read_json(place)
-    if before is None:
-        storage.write(place, (json.dumps(now, indent=2) + "\n").encode(), "application/json")
-    elif before != now:
-        changed = ", ".join(f"{key} was {before.get(key)!r}" for key in now if before.get(key) != now[key])
-        raise SettingsError(
-            f"the run {run.name!r} in {run.output} has another recipe ({changed}): give another --name or --output"
-        )
-
-
-def _read_json(uri: str) -> Any:
-    try:
-        return json.loads(storage.read(uri).data)
-    except NotFoundError:
-        return None
-    except ValueError as error:
-        raise SettingsError(f"{uri} cannot be understood: {error}") from error
 
 
 # --- on the driver ----------------------------------------------------------------------------------------------------
 
 
-def _fit(run: Run, settings: TrainSettings, lines: Queue) -> ray.train.Checkpoint:
-    """Train on the workers, and return the last checkpoint."""
+def _fit(run: Run, settings: TrainSettings, lines: Queue) -> None:
+    """Train on the workers."""
     cpus = settings.cpus_per_worker or _cpu_share(settings)
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # 2 s unless told: at every start, epoch and end
     filesystem, path = storage.arrow_filesystem(storage.join(run.output, "_training"))
@@ -160,19 +151,19 @@ def _fit(run: Run, settings: TrainSettings, lines: Queue) -> ray.train.Checkpoin
         cast(Any, work),  # Ray's own type forbids the return value that its Result hands on
         train_loop_config={"run": run, "threads": max(1, round(cpus)), "lines": lines},
         torch_config=TorchConfig(backend="nccl" if settings.use_gpu else "gloo"),
-        scaling_config=ray.train.ScalingConfig(
-            num_workers=settings.num_workers,
-            use_gpu=settings.use_gpu,
-            resources_per_worker={"CPU": cpus} | ({"GPU": 1} if settings.use_gpu else {}),
-        ),
+        scaling_config=_scaling(settings, cpus),
         run_config=ray.train.RunConfig(
             name=run.name,
             storage_path=path,
             storage_filesystem=filesystem,
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=settings.keep_checkpoints),
+            checkpoint_config=ray.train.CheckpointConfig(
+                num_to_keep=settings.keep_checkpoints,
+                checkpoint_score_attribute=settings.best_by,
+                checkpoint_score_order="max" if settings.best_by == "psnr" else "min",
+            ),
             failure_config=ray.train.FailureConfig(max_failures=settings.max_failures),
         ),
-        datasets={"train": functools.partial(stream, run)},
+        datasets=streams(run),
         dataset_config=ray.train.DataConfig(execution_options=reading(run)),
     )
     try:
@@ -183,8 +174,17 @@ def _fit(run: Run, settings: TrainSettings, lines: Queue) -> ray.train.Checkpoin
         raise TrainingError(f"the run {run.name!r} failed: {_cause(error)}") from error
     if result.return_value is not None:
         raise TrainingError(f"the run {run.name!r} ended: {result.return_value}")
-    assert result.checkpoint is not None
-    return result.checkpoint
+
+
+def _scaling(settings: TrainSettings, cpus: float) -> ray.train.ScalingConfig:
+    most, least = settings.num_workers, settings.min_workers
+    config: Any = ray.train.ScalingConfig  # its stubs are of an older class
+    return config(
+        num_workers=most if least is None else (least, most),
+        elastic_resize_monitor_interval_s=settings.resize_every,
+        use_gpu=settings.use_gpu,
+        resources_per_worker={"CPU": cpus} | ({"GPU": 1} if settings.use_gpu else {}),
+    )
 
 
 @contextlib.contextmanager
@@ -219,11 +219,9 @@ def _load(checkpoint: ray.train.Checkpoint) -> dict[str, Any]:
 
 
 def _save_bundle(run: Run, state: dict[str, Any]) -> str:
-    generator = run.recipe.build_generator()
-    generator.load_state_dict(state["duel"]["generator"])
     return bundles.save(
         Bundle(
-            generator=generator.float().eval(),
+            generator=finished_generator(run.recipe, state["duel"]),
             network=run.recipe.generator.network,
             settings=run.recipe.generator.settings,
             image_size=run.recipe.image_size,
@@ -253,7 +251,7 @@ def defaults(arguments: list[str]) -> TrainSettings:
             name = following
         elif argument.startswith("--recipe="):
             name = argument.partition("=")[2]
-    return TrainSettings(data=tyro.MISSING, output=tyro.MISSING, recipe=recipe.preset(name))
+    return TrainSettings(data=tyro.MISSING, output=tyro.MISSING, recipe=presets.preset(name))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """jobs.train: the command line, a run on two gloo workers, and going on after a worker or the run has ended."""
 
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -17,16 +18,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from colornet import bundle as bundles
 from colornet.errors import SettingsError, TrainingError
-from colornet.training import recipe
+from colornet.training import presets, recipe
+from colornet.training.film import FILMS
+from colornet.training.health import Policy, Thresholds
+from colornet.training.photographs import GROUP
 from jobs import train as job
 from jobs.command import run_job
 from jobs.train import TrainSettings
+from jobs.training.run import Position
+from jobs.training.stream import in_batches
 
-SMOKE = recipe.preset("smoke")
+SMOKE = presets.preset("smoke")
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +56,10 @@ def noise(seed: int) -> bytes:
     return buffer.getvalue()
 
 
-def settings(shards: Path, output: Path, workers: int = 1, **changes) -> TrainSettings:
-    made = dataclasses.replace(SMOKE, **changes)
+def settings(shards: Path, output: Path, workers: int = 1, duel=None, **changes) -> TrainSettings:
+    """The smoke recipe with changes of it, and of its duel."""
+    warm_up, stage = SMOKE.stages
+    made = dataclasses.replace(SMOKE, **{"stages": (warm_up, dataclasses.replace(stage, **duel or {}))} | changes)
     return TrainSettings(data=str(shards), output=str(output), num_workers=workers, cpus_per_worker=1, recipe=made)
 
 
@@ -62,7 +72,7 @@ def history(output: Path) -> list[dict[str, float]]:
 
 def cli(monkeypatch, capsys, *arguments: object) -> tuple[int, str]:
     """Run the job's command line in this process: exit code and standard error."""
-    monkeypatch.setattr(sys, "argv", ["jobs.train", *map(str, arguments)])
+    monkeypatch.setattr(sys, "argv", ["jobs.train", "--recipe", "smoke", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
         run_job(TrainSettings, job.train, job.__doc__, defaults=job.defaults, flags=())
     assert not ray.is_initialized()
@@ -74,11 +84,16 @@ def cli(monkeypatch, capsys, *arguments: object) -> tuple[int, str]:
     [
         (["--recipe", "best"], "no recipe is called 'best'; there are: standard, reference, shapes, smoke"),
         (["--recipe=best"], "no recipe is called 'best'"),
-        (["--epochs", "0"], "epochs must be at least 1, not 0"),
+        (["--stages.1.epochs", "0"], "epochs must be at least 1, not 0"),
         (["--generator.width", "-1"], "generator: width must be at least 1, not -1"),
-        (["--image-size", "40"], "discriminator: image_size must be a multiple of 16, not 40"),
+        (["--stages.0.image-size", "40", "--stages.1.image-size", "40"], "image_size must be a multiple of 16, not 40"),
         (["--generator.network", "vgg"], "generator: no generator is called 'vgg'"),
         (["--num-workers", "0"], "num-workers must be at least 1, not 0"),
+        (["--min-workers", "2"], "min-workers must be in 1 to 1 (num-workers), not 2"),
+        (["--sync-batchnorm"], "sync-batchnorm is for GPUs"),
+        (["--generator.encoder-weights", "/no/such/file", "--generator.network", "backbone"], "/no/such/file"),
+        (["--film.grain", "2"], "grain must be in [0, 1], not 2.0"),
+        (["--health.gray-collapse", "hope"], "gray_collapse must be one of go_on, warn"),
         (["--name", "../other"], "name must be of letters, digits, - and _, not '../other'"),
         (["--data", "/no/such/place"], "/no/such/place"),
         (["--validation", "/no/such/place"], "/no/such/place"),
@@ -100,8 +115,8 @@ def test_shards_without_held_out_photographs(monkeypatch, capsys, shards, tmp_pa
 
 def test_flags_override_the_preset_that_recipe_names():
     defaults = job.defaults(["--data", "a", "--recipe", "shapes"])
-    assert defaults.recipe == recipe.preset("shapes")
-    assert job.defaults([]).recipe == recipe.preset("standard")
+    assert defaults.recipe == presets.preset("shapes")
+    assert job.defaults([]).recipe == presets.preset("standard")
 
 
 def test_the_command_itself(tmp_path):
@@ -139,16 +154,20 @@ def test_the_bundle_tells_what_it_is(finished, shards):
 
 def test_the_report_has_every_epoch(finished):
     measured = history(finished)
-    assert [each["epoch"] for each in measured] == [1, 2]
-    expected = {"generator_loss", "discriminator_loss", "discriminator_accuracy", "photographs_per_second"}
-    assert expected <= set(measured[0])
+    assert [(each["epoch"], each["stage"]) for each in measured] == [(1, "warm-up"), (2, "duel"), (3, "duel")]
+    expected = {"generator_loss", "discriminator_loss", "discriminator_accuracy", "photographs_per_second", "verdict"}
+    assert expected <= set(measured[1])
     report = finished / "report"
     assert {path.name for path in report.glob("*.png")} == {
         "panel-epoch-0001.png",
         "panel-epoch-0002.png",
+        "panel-epoch-0003.png",
         "training.png",
     }
     assert all(Image.open(path).format == "PNG" for path in report.glob("*.png"))
+    page = (report / "report.html").read_text()
+    assert "smoke" in page and "CC0" in page and page.count("<img") >= 3 and "<svg" in page
+    assert [path.name for path in (report / "tensorboard").iterdir()] == ["events.out.tfevents.0.colornet"]
 
 
 def test_a_finished_run_ends_at_once_with_the_bundle_in_place(finished, shards, capsys, monkeypatch):
@@ -162,33 +181,105 @@ def test_a_finished_run_ends_at_once_with_the_bundle_in_place(finished, shards, 
 
 
 def test_another_recipe_under_the_same_name_is_refused(finished, shards):
-    with pytest.raises(SettingsError, match=r"'smoke' .* has another recipe \(epochs was 2\): give another --name"):
-        job.train(settings(shards, finished, epochs=3))
+    with pytest.raises(
+        SettingsError, match=r"'smoke' .* has another recipe \(stages.1.epochs was 2\): give another --name"
+    ):
+        job.train(settings(shards, finished, duel={"epochs": 3}))
 
 
-def test_a_killed_worker_costs_only_what_came_after_the_last_checkpoint(ray_local, shards, tmp_path, capsys):
+def test_the_same_run_twice_is_the_same_and_one_with_a_killed_worker_too(ray_local, shards, tmp_path, capsys):
+    """Across a stage's boundary, with a film, an average, and dropout: whatever is drawn at random must be restored."""
+    changes = {
+        "duel": {"epochs": 3, "steps_per_epoch": 40},
+        "film": FILMS["archive"],
+        "average_decay": 0.9,
+        "thresholds": Thresholds(window=1, guessing=1.0),  # the policy retrains the discriminator once more
+    }
+    undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
+    assert job.train(settings(shards, undisturbed, workers=2, **changes)) == 0
+    assert "going on" not in capsys.readouterr().err
     killed = threading.Event()
 
     def kill() -> None:
-        while not list(tmp_path.glob("report/panel-epoch-0002.png")):
+        while not list(disturbed.glob("report/panel-epoch-0003.png")):
             time.sleep(0.05)
         workers = [each for each in psutil.Process().children(recursive=True) if "RayTrainWorker" in each.name()]
         os.kill(workers[-1].pid, signal.SIGKILL)
         killed.set()
 
     threading.Thread(target=kill, daemon=True).start()
-    assert job.train(settings(shards, tmp_path, workers=2, epochs=4, steps_per_epoch=40)) == 0
+    assert job.train(settings(shards, disturbed, workers=2, **changes)) == 0
     assert killed.is_set()
     lines = capsys.readouterr().err
     assert "going on after epoch" in lines and "going on after epoch 0" not in lines
-    measured = history(tmp_path)
+    measured = history(disturbed)
     assert [each["epoch"] for each in measured] == [1, 2, 3, 4]
-    assert bundles.load(str(tmp_path)).metrics == measured[-1]
+    assert list(map(timeless, measured)) == list(map(timeless, history(undisturbed)))
+    assert measured[1]["retraining_steps"] == 2 * SMOKE.retrain_steps
+    assert bundles.load(str(disturbed)).metrics == measured[-1]
+    weights = "generator.safetensors"
+    assert (disturbed / weights).read_bytes() == (undisturbed / weights).read_bytes()
+
+
+def timeless(measured: dict[str, float]) -> dict[str, float]:
+    times = ("seconds", "photographs_per_second", "waiting_for_data", "finished")
+    return {name: value for name, value in measured.items() if name not in times}
+
+
+def test_the_bundle_is_the_best_on_request(ray_local, shards, tmp_path):
+    """Step sizes that spoil the network: the best checkpoint is not the last one."""
+    spoiling = settings(shards, tmp_path, workers=1, duel={"generator_learning_rate": 0.3, "epochs": 4, "decay": 0.0})
+    assert job.train(dataclasses.replace(spoiling, best_by="held_out_error", keep_checkpoints=1)) == 0
+    measured = history(tmp_path)
+    best = min(measured, key=lambda each: each["held_out_error"])
+    assert best["epoch"] < measured[-1]["epoch"]
+    assert bundles.load(str(tmp_path)).metrics == best
+
+
+def test_a_duel_that_is_not_fair_ends_the_run_if_the_policy_says_so(ray_local, shards, tmp_path):
+    hopeless = settings(
+        shards,
+        tmp_path,
+        workers=2,
+        duel={"discriminator_learning_rate": 1e-12, "epochs": 9},
+        health=Policy(discriminator_behind="stop"),
+        thresholds=Thresholds(window=2, guessing=0.99),
+        retrain_below=0.0,
+    )
+    with pytest.raises(TrainingError, match=r"the run 'smoke' ended: epoch 3: the discriminator is too weak"):
+        job.train(hopeless)
+    assert history(tmp_path)[-1]["action"] == "stop"
+    assert "discriminator is too weak" in (tmp_path / "report" / "report.html").read_text()
+    assert not (tmp_path / "bundle.json").exists()
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_at_once(ray_local, shards, tmp_path, capsys):
-    explosive = settings(shards, tmp_path, workers=2, generator_learning_rate=1e30, warmup_steps=0)
-    with pytest.raises(TrainingError, match=r"the run 'smoke' ended: step \d+: the .* loss is not finite"):
+    explosive = settings(shards, tmp_path, workers=2, duel={"generator_learning_rate": 1e30})
+    with pytest.raises(TrainingError, match=r"the run 'smoke' ended: step \d+: the .* is not finite"):
         job.train(explosive)
     assert "going on" not in capsys.readouterr().err
     assert not (tmp_path / "bundle.json").exists()
+
+
+# --- where a run stands in its stream ---------------------------------------------------------------------------------
+
+
+@given(st.integers(1, 300), st.integers(0, 255), st.integers(0, 6))
+def test_batches_are_the_rows_in_their_order(size, skip, groups):
+    rows = np.arange(groups * GROUP)
+    batches = list(in_batches(iter(rows.reshape(groups, GROUP)), size, skip))
+    assert all(len(batch) == size for batch in batches)
+    np.testing.assert_array_equal(np.concatenate([[], *batches]), rows[skip : skip + len(batches) * size])
+    assert len(batches) == max(0, len(rows) - skip) // size
+
+
+@given(st.integers(1, 5), st.lists(st.integers(0, 700), max_size=8))
+def test_a_position_tells_what_each_worker_sees_next(workers, taken):
+    """Group k is dealt to worker k % workers: whoever goes on from a position reads what it would have read."""
+    position = functools.reduce(lambda position, rows: position.after(rows, workers), taken, Position())
+    for rank in range(workers):
+        undisturbed = [group * GROUP + row for group in range(rank, 50 * workers, workers) for row in range(GROUP)]
+        groups = range(position.group + rank, position.group + rank + 2 * workers, workers)
+        resumed = [group * GROUP + row for group in groups for row in range(GROUP)][position.row :]
+        rest = undisturbed[sum(taken) :]
+        assert resumed == rest[: len(resumed)]

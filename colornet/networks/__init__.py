@@ -26,7 +26,7 @@ def build_generator(name: str, settings: Mapping[str, Any]) -> nn.Module:
 
 
 def build_discriminator(name: str, settings: Mapping[str, Any]) -> nn.Module:
-    """Build an untrained discriminator: pictures to one logit each, or a map of them.
+    """Build an untrained discriminator: scaled L* and scaled a*b* to one logit a picture, or a map of them.
 
     Raises:
         ValueError: if there is no discriminator of that name, or it refuses the settings; the message names them.

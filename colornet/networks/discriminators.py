@@ -38,10 +38,11 @@ class ReferenceDiscriminator(nn.Module):
         )
         self.verdict = nn.Linear((image_size // STRIDE) ** 2 * 8 * width, 1)
 
-    def forward(self, ab: Tensor) -> Tensor:
+    def forward(self, lightness: Tensor, ab: Tensor) -> Tensor:
         """Judge pictures.
 
         Args:
+            lightness: (B, 1, image_size, image_size), scaled L*, which it does not look at.
             ab: (B, 2, image_size, image_size), scaled a*b* in [-1, 1].
 
         Returns:

@@ -4,7 +4,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from colornet.errors import SettingsError
-from colornet.training.gan import bare
+from colornet.training.wrapping import bare
 
 Tensors = tuple[Tensor, ...] | list[Tensor]
 

@@ -1,42 +1,77 @@
-"""The duel of generator and discriminator: one step of each, in plain PyTorch.
+"""The duel of generator and discriminator: one step of a stage, in plain PyTorch.
 
 Either network may be bare or wrapped in `DistributedDataParallel`; the steps are the same.
 """
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any, cast
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from colornet.training.losses import adversarial_loss, correct_verdicts, discriminator_loss, reconstruction_loss
-from colornet.training.recipe import Recipe
+from colornet.training.average import AveragedGenerator
+from colornet.training.losses import adversarial_loss, correct_verdicts, discriminator_loss, gradient_penalty
+from colornet.training.objective import Objective, Prediction
+from colornet.training.recipe import BOTH, DISCRIMINATOR, Recipe, Stage
+from colornet.training.workers import share_buffers
+from colornet.training.wrapping import bare
 
 Losses = dict[str, Tensor]
-"""Scalar losses of a step by the name of the term, detached, on the device."""
+"""Scalars of a step by name, as "adversarial_loss" or "generator_gradient_norm", detached, on the device."""
+
+
+class Batch(NamedTuple):
+    """Photographs as the networks see them, float32, on the device."""
+
+    seen: Tensor
+    """(B, 1, H, W), scaled L* that the generator sees: as an old film might have it."""
+    lightness: Tensor
+    """(B, 1, H, W), scaled L* of the photographs themselves."""
+    ab: Tensor
+    """(B, 2, H, W), their scaled a*b*."""
+
+    def pieces(self, size: int) -> list["Batch"]:
+        """Cut into batches of at most `size`; 0 leaves it whole."""
+        if not size:
+            return [self]
+        return [Batch(*each) for each in zip(*(part.split(size) for part in self), strict=True)]
 
 
 class Duel:
-    """The two networks, their optimisers, and how many steps they have taken."""
+    """The two networks, their optimisers, the average of the generator, and how many steps they have taken."""
 
     def __init__(
-        self, generator: nn.Module, discriminator: nn.Module, recipe: Recipe, device: torch.device | str = "cpu"
+        self,
+        generator: nn.Module,
+        discriminator: nn.Module,
+        recipe: Recipe,
+        device: torch.device | str = "cpu",
+        objective: Objective | None = None,
     ) -> None:
-        """Pit two networks, already on `device`, against each other as the recipe says."""
+        """Pit two networks, already on `device`, against each other as the recipe says, in its first stage."""
         self.generator = generator
         self.discriminator = discriminator
         self.recipe = recipe
         self.device = torch.device(device)
         self.low_precision = uses_bfloat16(recipe.precision, self.device)
-        self.generator_optimizer = _adam(generator, recipe.generator_learning_rate, recipe)
-        self.discriminator_optimizer = _adam(discriminator, recipe.discriminator_learning_rate, recipe)
+        self.objective = objective or Objective(generator)
+        self.average = AveragedGenerator(self.bare_generator, recipe.average_decay) if recipe.average_decay else None
+        self.generator_optimizer = _adam(generator, recipe)
+        self.discriminator_optimizer = _adam(discriminator, recipe)
         self.steps = 0
+        self.begin(recipe.stages[0])
+
+    def begin(self, stage: Stage) -> None:
+        """Train as this stage of the recipe says, from now on."""
+        self.stage = stage
+        self.pace(1.0, 1.0)
 
     @property
     def bare_generator(self) -> nn.Module:
-        """The generator without its wrapper."""
+        """The generator as it trains, without its wrappers."""
         return bare(self.generator)
 
     @property
@@ -44,55 +79,68 @@ class Duel:
         """The discriminator without its wrapper."""
         return bare(self.discriminator)
 
-    def pace(self, share: float) -> None:
-        """Set both optimisers' step sizes to a share of the recipe's."""
+    @property
+    def finished_generator(self) -> nn.Module:
+        """The generator that goes into the bundle: the average where there is one."""
+        return self.average.module if self.average else self.bare_generator
+
+    def pace(self, generator_share: float, discriminator_share: float) -> None:
+        """Set the optimisers' step sizes to shares of the stage's."""
         for optimizer, rate in (
-            (self.generator_optimizer, self.recipe.generator_learning_rate),
-            (self.discriminator_optimizer, self.recipe.discriminator_learning_rate),
+            (self.generator_optimizer, generator_share * self.stage.generator_learning_rate),
+            (self.discriminator_optimizer, discriminator_share * self.stage.discriminator_learning_rate),
         ):
             for group in optimizer.param_groups:
-                group["lr"] = share * rate
+                group["lr"] = rate
 
-    def step(self, lightness: Tensor, real: Tensor) -> Losses:
-        """Train both networks once: the discriminator on the generator's colour, then the generator on its verdict.
-
-        Args:
-            lightness: (B, 1, H, W), scaled L*, float32, on the device.
-            real: (B, 2, H, W), the photographs' scaled a*b*, float32, on the device.
-        """
+    def step(self, batch: Batch) -> Losses:
+        """Train once what the stage trains: both networks, the generator on true colour alone, or the discriminator."""
         self.steps += 1
-        fake = self._predict(self.generator, lightness)  # one forward serves both steps
-        return self._train_discriminator(real, fake.detach()) | self._train_generator(fake, real)
+        pieces = batch.pieces(self.stage.micro_batch_size)
+        if self.stage.trains == DISCRIMINATOR:
+            return self._train_discriminator(pieces, [self._guess(piece, noise=True) for piece in pieces])
+        if self.stage.trains != BOTH:
+            return self._train_generator(pieces)
+        if len(pieces) > 1:  # what serves both networks would have to be kept for all pieces
+            fakes = [self._guess(piece) for piece in pieces]
+            return self._train_discriminator(pieces, fakes) | self._train_generator(pieces)
+        predicted = self._predict(self.generator, batch.seen)  # one forward serves both
+        return self._train_discriminator(pieces, [predicted.ab.detach()]) | self._train_generator(pieces, [predicted])
 
-    def warm_up_step(self, lightness: Tensor, real: Tensor) -> Losses:
-        """Train the discriminator alone: real colour against noise (half of the batch) and the generator's guesses."""
-        self.steps += 1
-        fake = self.colorize(lightness)
-        fake[: len(fake) // 2].uniform_(-1, 1)
-        return self._train_discriminator(real, fake)
-
-    def retraining_step(self, lightness: Tensor, real: Tensor) -> Losses:
+    def retraining_step(self, batch: Batch) -> Losses:
         """Train the discriminator alone against the generator as it is, which learns nothing from it."""
         self.steps += 1
-        return self._train_discriminator(real, self.colorize(lightness))
+        pieces = batch.pieces(self.stage.micro_batch_size)
+        return self._train_discriminator(pieces, [self._guess(piece) for piece in pieces])
+
+    def agree(self) -> None:
+        """Make the networks of all workers the same to the last buffer, as they are in a checkpoint."""
+        for network in (self.bare_generator, self.bare_discriminator, self.finished_generator):
+            share_buffers(network)
 
     @torch.no_grad()
-    def colorize(self, lightness: Tensor) -> Tensor:
-        """Predict as the finished generator would: scaled L* (B, 1, H, W) to scaled a*b* (B, 2, H, W), float32."""
-        with _evaluating(self.bare_generator) as generator:
-            return self._predict(generator, lightness)
+    def colorize(self, lightness: Tensor, *, finished: bool = True) -> Tensor:
+        """Predict scaled a*b* (B, 2, H, W), float32, from scaled L* (B, 1, H, W), in eval mode.
+
+        Args:
+            lightness: what the generator sees.
+            finished: as the generator that goes into the bundle; else as the one that trains.
+        """
+        with _evaluating(self.finished_generator if finished else self.bare_generator) as generator:
+            return self._predict(generator, lightness).ab
 
     @torch.no_grad()
-    def count_correct(self, real: Tensor, fake: Tensor) -> Tensor:
+    def count_correct(self, lightness: Tensor, real: Tensor, fake: Tensor) -> Tensor:
         """Count the discriminator's right verdicts on (B, 2, H, W) real and as many made-up a*b*: a scalar, float32."""
         with _evaluating(self.bare_discriminator) as discriminator, self._autocast():
-            return correct_verdicts(discriminator(real), discriminator(fake))
+            return correct_verdicts(discriminator(lightness, real), discriminator(lightness, fake))
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that the next step depends on, except for the random state; `torch.save` can hold it."""
         return {
             "generator": self.bare_generator.state_dict(),
             "discriminator": self.bare_discriminator.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
             "generator_optimizer": self.generator_optimizer.state_dict(),
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
             "steps": self.steps,
@@ -102,47 +150,110 @@ class Duel:
         """Go on from a `state_dict`."""
         self.bare_generator.load_state_dict(state["generator"])
         self.bare_discriminator.load_state_dict(state["discriminator"])
+        if self.average:
+            self.average.load_state_dict(state["average"])
         self.generator_optimizer.load_state_dict(state["generator_optimizer"])
         self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
         self.steps = state["steps"]
 
-    def _train_discriminator(self, real: Tensor, fake: Tensor) -> Losses:
-        # Real and made-up go through in one batch: with two forwards before one backward, DDP would overwrite the
-        # BatchNorm buffers that the first still needs, and each side would be normalised by its own statistics.
-        with self._autocast():
-            verdicts = self.discriminator(torch.cat([real, fake]))
-        loss = discriminator_loss(verdicts[: len(real)], verdicts[len(real) :])
+    def _train_discriminator(self, pieces: Sequence[Batch], fakes: Sequence[Tensor]) -> Losses:
+        sums, weight = _Sums(pieces), self.stage.gradient_penalty_weight
         self.discriminator_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.discriminator_optimizer.step()
-        return {"discriminator": loss.detach()}
+        for number, (piece, fake) in enumerate(zip(pieces, fakes, strict=True)):
+            with _reducing(self.discriminator, number == len(pieces) - 1):
+                # Real and made-up go through in one batch: with two forwards before one backward, DDP would overwrite
+                # the BatchNorm buffers that the first still needs, and each side would have statistics of its own.
+                with self._autocast():
+                    lightness, ab = torch.cat([piece.lightness] * 2), torch.cat([piece.ab, fake])
+                    real, made_up = self.discriminator(lightness, ab).split(len(fake))
+                loss = discriminator_loss(real, made_up, self.stage.adversarial)
+                terms = {"discriminator": loss}
+                if weight:
+                    terms["gradient_penalty"] = self._penalty(piece)
+                    loss = loss + weight * terms["gradient_penalty"]
+                sums.backward(loss, terms, piece)
+        norm = self._take(self.discriminator_optimizer, self.discriminator)
+        return sums.losses | {"discriminator_gradient_norm": norm}
 
-    def _train_generator(self, fake: Tensor, real: Tensor) -> Losses:
+    def _penalty(self, piece: Batch) -> Tensor:
+        """R1 at the real colour; in full precision, and past DDP, which counts one forward for one backward."""
+        ab = piece.ab.detach().requires_grad_()
+        return gradient_penalty(self.bare_discriminator(piece.lightness, ab), ab)
+
+    def _train_generator(self, pieces: Sequence[Batch], predicted: Sequence[Prediction] = ()) -> Losses:
+        sums, stage = _Sums(pieces), self.stage
+        self.generator_optimizer.zero_grad(set_to_none=True)
+        for number, piece in enumerate(pieces):
+            with _reducing(self.generator, number == len(pieces) - 1):
+                prediction = predicted[number] if predicted else self._predict(self.generator, piece.seen)
+                terms = self.objective(stage, piece.lightness, prediction, piece.ab)
+                if stage.trains == BOTH:
+                    verdicts = self._verdicts(piece, prediction)
+                    terms["adversarial"] = adversarial_loss(verdicts, stage.adversarial)
+                loss = torch.stack([getattr(stage, f"{name}_weight") * term for name, term in terms.items()]).sum()
+                if stage.trains == BOTH and stage.adversarial != "bce":
+                    terms["adversarial_entropy"] = adversarial_loss(verdicts)  # what all kinds are judged by
+                sums.backward(loss, {"generator": loss, **terms}, piece)
+        norm = self._take(self.generator_optimizer, self.generator)
+        if self.average:
+            self.average.update_parameters(self.bare_generator)
+        return sums.losses | {"generator_gradient_norm": norm}
+
+    def _verdicts(self, piece: Batch, predicted: Prediction) -> Tensor:
         # The bare discriminator, frozen and in eval mode: nothing of it is reduced over the workers or changed.
         with _evaluating(self.bare_discriminator) as discriminator, _frozen(discriminator), self._autocast():
-            adversarial = adversarial_loss(discriminator(fake))
-        reconstruction = reconstruction_loss(self.recipe.reconstruction, fake, real)
-        loss = self.recipe.adversarial_weight * adversarial + self.recipe.reconstruction_weight * reconstruction
-        self.generator_optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        self.generator_optimizer.step()
-        return {
-            "generator": loss.detach(),
-            "adversarial": adversarial.detach(),
-            "reconstruction": reconstruction.detach(),
-        }
+            return discriminator(piece.lightness, predicted.ab)
 
-    def _predict(self, generator: nn.Module, lightness: Tensor) -> Tensor:
+    def _take(self, optimizer: torch.optim.Optimizer, network: nn.Module) -> Tensor:
+        """Take the optimiser's step, with gradients clipped as the recipe says; returns their norm before that."""
+        parameters = [parameter for parameter in network.parameters() if parameter.grad is not None]
+        norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
+        if self.recipe.clip_norm:
+            clip_grads_with_norm_(parameters, self.recipe.clip_norm, norm)
+        optimizer.step()
+        return norm
+
+    def _guess(self, piece: Batch, *, noise: bool = False) -> Tensor:
+        """What the generator, as it is, makes of a batch; half of it noise on request."""
+        fake = self.colorize(piece.seen, finished=False)
+        if noise:
+            fake[: len(fake) // 2].uniform_(-1, 1)
+        return fake
+
+    def _predict(self, generator: nn.Module, seen: Tensor) -> Prediction:
         with self._autocast():
-            return generator(lightness).float()
+            output = generator(seen)
+        ab, logits = output if isinstance(output, tuple) else (output, None)
+        return Prediction(ab.float(), logits)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.low_precision)
 
 
-def bare(network: nn.Module) -> nn.Module:
-    """Take off a network's `DistributedDataParallel` wrapper, if it has one."""
-    return cast(nn.Module, network.module) if isinstance(network, DistributedDataParallel) else network
+class _Sums:
+    """Adds up losses, and their gradients, over the pieces of a batch: each counts as its share of the photographs."""
+
+    def __init__(self, pieces: Sequence[Batch]) -> None:
+        self._photographs = sum(len(piece.ab) for piece in pieces)
+        self.losses: Losses = {}
+
+    def backward(self, loss: Tensor, terms: dict[str, Tensor], piece: Batch) -> None:
+        share = len(piece.ab) / self._photographs
+        (share * loss).backward()
+        for name, term in terms.items():
+            self.losses[f"{name}_loss"] = self.losses.get(f"{name}_loss", 0.0) + share * term.detach()
+
+
+def finished_generator(recipe: Recipe, state: dict[str, Any]) -> nn.Module:
+    """Build the generator that goes into the bundle, from a duel's `state_dict`: float32, in eval mode, on the CPU."""
+    generator = recipe.build_generator()
+    if state["average"]:
+        average = AveragedGenerator(generator, recipe.average_decay)
+        average.load_state_dict(state["average"])
+        generator.load_state_dict(average.module.state_dict())
+    else:
+        generator.load_state_dict(state["generator"])
+    return generator.float().eval()
 
 
 def uses_bfloat16(precision: str, device: torch.device) -> bool:
@@ -154,8 +265,15 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
-def _adam(network: nn.Module, learning_rate: float, recipe: Recipe) -> torch.optim.Adam:
-    return torch.optim.Adam(network.parameters(), lr=learning_rate, betas=recipe.betas, fused=True)
+def _adam(network: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    return torch.optim.AdamW(network.parameters(), betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True)
+
+
+def _reducing(network: nn.Module, last: bool) -> contextlib.AbstractContextManager[None]:
+    """Let `DistributedDataParallel` reduce the gradients of the last piece only, which has those of all."""
+    if isinstance(network, DistributedDataParallel) and not last:
+        return network.no_sync()
+    return contextlib.nullcontext()
 
 
 @contextlib.contextmanager

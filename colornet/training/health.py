@@ -9,8 +9,9 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
+from typing import Any
 
-from colornet.errors import SettingsError, TrainingError
+from colornet.errors import SettingsError
 
 
 class State(StrEnum):
@@ -55,10 +56,10 @@ class Epoch:
     None means not recorded. Of what is measured on held-out photographs, NaN means the same: there were none.
     """
 
-    adversarial_loss: float
+    adversarial_loss: float | None = None
     """Mean cross-entropy of the verdict "real" for made-up colour, nats; ln 2 = 0.69 for a discriminator that
-    guesses."""
-    reconstruction_loss: float
+    guesses. Where the generator trains with another kind of loss, the history has this as adversarial_entropy_loss."""
+    reconstruction_loss: float | None = None
     """Mean distance from the true colour, unweighted."""
     discriminator_accuracy: float | None = None
     """On held-out photographs, before any retraining, in [0, 1]; 0.5 is guessing."""
@@ -79,12 +80,11 @@ class Epoch:
     """The same of the discriminator."""
 
     @classmethod
-    def of(cls, measured: Mapping[str, float | None]) -> "Epoch":
-        """Pick what is judged from an epoch of the trainer's history; raises `TrainingError` if a loss is missing."""
-        for name in ("adversarial_loss", "reconstruction_loss"):
-            if measured.get(name) is None:
-                raise TrainingError(f"an epoch without {name} cannot be judged")
-        return cls(**{each.name: measured.get(each.name) for each in fields(cls)})  # type: ignore[arg-type]
+    def of(cls, measured: Mapping[str, Any]) -> "Epoch":
+        """Pick what is judged from an epoch of the trainer's history."""
+        picked = {each.name: measured.get(each.name) for each in fields(cls)}
+        entropy = measured.get("adversarial_entropy_loss")
+        return cls(**picked if entropy is None else picked | {"adversarial_loss": entropy})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +164,7 @@ class Policy:
         _require("lower_by", self.lower_by, 0.0 < self.lower_by < 1.0, "between 0 and 1")
 
 
-def judge(history: Sequence[Mapping[str, float | None]], thresholds: Thresholds | None = None) -> list[Verdict]:
+def judge(history: Sequence[Mapping[str, Any]], thresholds: Thresholds | None = None) -> list[Verdict]:
     """Judge each epoch of a run by itself and those before it.
 
     Args:
@@ -174,9 +174,6 @@ def judge(history: Sequence[Mapping[str, float | None]], thresholds: Thresholds 
 
     Returns:
         A verdict for each epoch.
-
-    Raises:
-        TrainingError: if an epoch has no losses.
     """
     thresholds = thresholds or Thresholds()
     epochs = [Epoch.of(measured) for measured in history]
@@ -253,7 +250,7 @@ def _medians(window: Sequence[Epoch]) -> _Middle:
         return math.nan if any(math.isnan(value) for value in values) else statistics.median(values)
 
     return _Middle(
-        adversarial=middle(lambda epoch: epoch.adversarial_loss),
+        adversarial=middle(lambda epoch: _number(epoch.adversarial_loss)),
         accuracy=middle(_accuracy),
         colourfulness=middle(_share_of_colour),
         concentration=middle(lambda epoch: _number(epoch.hue_concentration)),

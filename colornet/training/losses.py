@@ -14,6 +14,8 @@ GAN_LOSSES = ("bce", "lsgan", "hinge")
 """Kinds of adversarial loss."""
 SMOOTH_L1_BETA = 10 / 127.5
 """Where smooth L1 turns from a square into a line: 10 units of a*b*, in the networks' scaling."""
+VIVID_CHROMA = 50.0
+"""Chroma of a saturated pixel, in units of a*b*."""
 
 
 def discriminator_loss(real: Tensor, fake: Tensor, kind: str = "bce") -> Tensor:
@@ -78,20 +80,26 @@ def gradient_penalty(verdicts: Tensor, ab: Tensor) -> Tensor:
     return gradient.float().square().sum(dim=(1, 2, 3)).mean() / 2
 
 
-def reconstruction_loss(kind: str, predicted: Tensor, truth: Tensor) -> Tensor:
+def reconstruction_loss(kind: str, predicted: Tensor, truth: Tensor, vividness: float = 0.0) -> Tensor:
     """Mean distance between predicted and true colour, over all pixels and both channels.
 
     Args:
         kind: "l1" or "smooth_l1" (a square up to `SMOOTH_L1_BETA`, then a line).
         predicted: (B, 2, H, W), scaled a*b* in [-1, 1].
         truth: the same.
+        vividness: how much more a saturated pixel weighs: 1 + vividness · (true chroma / `VIVID_CHROMA`).
 
     Returns:
         A scalar, float32.
     """
+    predicted, truth = predicted.float(), truth.float()
     if kind == "l1":
-        return functional.l1_loss(predicted.float(), truth.float())
-    return functional.smooth_l1_loss(predicted.float(), truth.float(), beta=SMOOTH_L1_BETA)
+        distance = functional.l1_loss(predicted, truth, reduction="none")
+    else:
+        distance = functional.smooth_l1_loss(predicted, truth, reduction="none", beta=SMOOTH_L1_BETA)
+    if vividness:
+        distance = distance * (1 + vividness * color.unscale_ab(truth).norm(dim=1, keepdim=True) / VIVID_CHROMA)
+    return distance.mean()
 
 
 def distribution_loss(logits: Tensor, ab: Tensor, centres: Tensor, weights: Tensor) -> Tensor:
@@ -128,7 +136,7 @@ def _of_pictures(logits: Tensor) -> Tensor:
 
 
 class NonFiniteLossError(TrainingError):
-    """A loss is infinite or not a number. All workers raise it at the same step."""
+    """A loss or a gradient is infinite or not a number. All workers raise it at the same step."""
 
 
 class LossRecord:
@@ -146,7 +154,7 @@ class LossRecord:
         self._counts: dict[str, int] = {}
 
     def add(self, step: int, losses: Mapping[str, Tensor]) -> None:
-        """Note the scalar losses of a step; all steps between two calls of `settle` have the same terms."""
+        """Note the scalars of a step; all steps between two calls of `settle` have the same terms."""
         self._waiting.append((step, dict(losses)))
 
     def settle(self) -> None:
@@ -163,7 +171,7 @@ class LossRecord:
         for (step, _), row in zip(self._waiting, rows, strict=True):
             for name, value in zip(names, row, strict=True):
                 if not abs(value) < float("inf"):
-                    raise NonFiniteLossError(f"step {step}: the {name} loss is not finite ({value})")
+                    raise NonFiniteLossError(f"step {step}: the {name.replace('_', ' ')} is not finite ({value})")
                 self._sums[name] = self._sums.get(name, 0.0) + value
                 self._counts[name] = self._counts.get(name, 0) + 1
         self._waiting.clear()

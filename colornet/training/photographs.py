@@ -4,9 +4,9 @@ Shards are Parquet files with a column `image` (JPEG or PNG bytes, sRGB) and per
 `val*.parquet` hold the photographs that are held out; all others train, but for `rejected.parquet`, which lists what
 jobs.prepare did not take.
 
-A pass boundary costs a streaming data set several seconds, so a stage of a run is one stream: a `Plan` is an endless row
-of groups of photographs, and any group can be read by itself, by any process, with the same result. All groups have the
-same size, so that where a run stands in its stream can be told by counting, and it goes on at the very next photograph.
+A pass boundary costs a streaming data set several seconds, so a stage of a run is one stream: a `Plan` is an endless
+row of groups of photographs, and any group can be read by itself, by any process, with the same result. All groups have
+one size, so that where a run stands in its stream can be told by counting, and it goes on at the very next photograph.
 
 There is no PyTorch in here: the processes that read need not load it, which takes seconds in each.
 """
@@ -149,7 +149,7 @@ class Plan:
         pass_number, row = divmod(place, self._rows)
         order, ends = _order(self._sizes, self.seed, pass_number)
         position = int(np.searchsorted(ends, row, side="right"))
-        uri, row_group, start, stop = self._slices[order[position]]
+        uri, row_group, _, stop = self._slices[order[position]]
         first = stop - (int(ends[position]) - row)
         return Slice(uri, row_group, first, min(stop, first + most), pass_number)
 

@@ -1,39 +1,54 @@
-"""A training run, from the discriminator's warm-up to the last epoch; every worker runs the same."""
+"""A training run, from the first stage's first epoch to the last one's last; every worker runs the same."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-import torch.distributed
 from torch import Tensor
 
 from colornet import color
 from colornet.errors import TrainingError
-from colornet.training.gan import Duel, Losses
+from colornet.training import health
+from colornet.training.film import is_nearly_gray, take_again
+from colornet.training.gan import Batch, Duel, Losses
+from colornet.training.health import Action
+from colornet.training.held_out import HeldOut
 from colornet.training.losses import LossRecord
-from colornet.training.recipe import Recipe
+from colornet.training.recipe import BOTH, GENERATOR, Recipe, Stage
+from colornet.training.workers import count_workers, mean_over_workers, sum_over_workers
 
 SETTLE_EVERY = 10
 """Steps between two looks at the losses."""
 
-Step = Callable[[Tensor, Tensor], Losses]
+Step = Callable[[Batch], Losses]
+Measured = dict[str, Any]
+"""What is known of an epoch: numbers, and a few words, by name."""
+
+
+class Photographs(Protocol):
+    """Where a worker's photographs come from."""
+
+    def stage(self, number: int) -> Iterator[Tensor]:
+        """Yield this worker's batches of a stage, numbered from 0, from where the run stands: (B, 3, S, S) uint8."""
+
+    def held_out(self, image_size: int) -> Tensor:
+        """Return this worker's share of the held-out photographs, (N, 3, image_size, image_size) uint8."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a stage of the run is."""
+    """How far an epoch of the run is."""
 
     stage: str
     step: int
     steps: int
-    """Steps of the stage."""
+    """Steps of the epoch."""
     losses: Mapping[str, float]
-    """Mean of each term in the stage so far."""
+    """Mean of each term in the epoch so far."""
     photographs_per_second: float
-    """Of all workers, in the stage so far."""
+    """Of all workers, in the epoch so far."""
     seconds_left: float
     """To the end of the run, at this pace, without any retraining to come."""
 
@@ -44,180 +59,228 @@ class Trainer:
     def __init__(
         self,
         duel: Duel,
-        photographs: Iterator[Tensor],
-        held_out: Tensor,
+        photographs: Photographs,
         on_progress: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
         """Prepare a run that has not begun.
 
         Args:
             duel: the two networks; its recipe decides everything here.
-            photographs: batches of this worker, (B, 3, S, S) sRGB uint8 on the duel's device.
-            held_out: this worker's share of the held-out photographs, (N, 3, S, S) sRGB uint8; N may be 0, and differ
-                from that of other workers.
+            photographs: this worker's.
             on_progress: is told every few steps how far the run is.
         """
         self.duel = duel
         self.recipe: Recipe = duel.recipe
         self.epoch = 0
-        self.history: list[dict[str, float]] = []
+        self.history: list[Measured] = []
         self._photographs = photographs
-        self.held_out = held_out
         self._on_progress = on_progress
-        self._duel_steps = 0
+        self._discriminator_share = 1.0
+        self._entered = -1
         self._waited = 0.0
+        self._nearly_gray = torch.zeros((), device=duel.device)
 
-    def warm_up(self) -> None:
-        """Train the discriminator alone, before the first epoch."""
-        self._take(self.duel.warm_up_step, self.recipe.warmup_steps, "warm-up")
+    @property
+    def finished(self) -> bool:
+        """Whether all epochs of all stages are over."""
+        return self.epoch >= self.recipe.epochs
 
-    def run_epoch(self) -> dict[str, float]:
-        """Fight one epoch of the duel, retrain the discriminator if it has fallen behind, and return what was measured.
+    def run_epoch(self) -> Measured:
+        """Train one epoch of the stage that the run is in, judge it, act on that, and return what was measured.
 
         Returns:
-            What is also appended to `history`: epoch (from 1) and steps (of all so far); the epoch's mean
-            generator_loss, adversarial_loss, reconstruction_loss (unweighted, in the networks' scaling) and
-            discriminator_loss; on held-out photographs discriminator_accuracy (in [0, 1], before any retraining),
-            accuracy_after_retraining, and held_out_error (mean distance from the true a*b*, in their units);
-            retraining_steps; seconds and photographs_per_second (of all workers) of the duel, and waiting_for_data (the
-            share of those seconds).
+            What is also appended to `history`: epoch (from 1, of the whole run), stage, steps and photographs (so far),
+            workers; the epoch's mean of each loss of `gan.Duel.step` (unweighted, in the networks' scaling) and of both
+            gradients' norms, and the learning rates at its end; what `HeldOut.compare` returns; where both networks
+            train, discriminator_accuracy (in [0, 1], before any retraining), accuracy_after_retraining and
+            retraining_steps; verdict, verdict_sentence and action of `health`; nearly_gray (photographs left out);
+            seconds, photographs_per_second (of all workers) and waiting_for_data (a share of those seconds) of the
+            steps; finished (Unix time, seconds).
 
         Raises:
-            TrainingError: if a loss is not finite or the photographs run out.
+            NonFiniteLossError: if a loss or a gradient is not finite.
+            TrainingError: if the photographs run out.
         """
+        number, first = self._place(self.epoch)
+        stage = self._enter(number)
         self.epoch += 1
-        recipe, self._waited, started = self.recipe, 0.0, time.monotonic()
-        losses = self._take(self._paced_step, recipe.steps_per_epoch, f"epoch {self.epoch}/{recipe.epochs}")
+        self._waited, self._nearly_gray, started = 0.0, torch.zeros_like(self._nearly_gray), time.monotonic()
+        what = f"{stage.name}, epoch {self.epoch}/{self.recipe.epochs}"
+        losses = self._take(self._paced_step(stage, self.epoch - 1 - first), stage.steps_per_epoch, what)
         seconds = time.monotonic() - started
-        waiting = self._waited / seconds
-        fake = self._colorize_held_out()
-        accuracy = self._accuracy(fake)
-        retraining_steps, accuracy_after = self._retrain(fake, accuracy)
-        measured = {
+        measured: Measured = {
             "epoch": self.epoch,
+            "stage": stage.name,
             "steps": self.duel.steps,
-            **{f"{term}_loss": value for term, value in losses.items()},
-            "discriminator_accuracy": accuracy,
-            "accuracy_after_retraining": accuracy_after,
-            "held_out_error": self._error(fake),
-            "retraining_steps": retraining_steps,
+            "workers": count_workers(),
+            **losses,
+            "generator_learning_rate": _rate(self.duel.generator_optimizer),
+            "discriminator_learning_rate": _rate(self.duel.discriminator_optimizer),
+            "nearly_gray": int(sum_over_workers(self._nearly_gray).item()),
             "seconds": seconds,
-            "photographs_per_second": recipe.steps_per_epoch * recipe.batch_size * _workers() / seconds,
-            "waiting_for_data": waiting,
+            "photographs_per_second": stage.steps_per_epoch * stage.share(count_workers()) * count_workers() / seconds,
+            "waiting_for_data": self._waited / seconds,
         }
+        measured |= self._look_at_held_out(stage)
+        measured |= self._judge(stage, measured)
+        measured |= {"steps": self.duel.steps, "finished": time.time()}  # with those of retraining
         self.history.append(measured)
         return measured
 
-    def colorize(self, photographs: Tensor) -> Tensor:
-        """Predict the scaled a*b* (N, 2, S, S) of photographs (N, 3, S, S), sRGB uint8, from their L*."""
-        batches = [self.duel.colorize(self._split(batch)[0]) for batch in photographs.split(self.recipe.batch_size)]
-        return torch.cat(batches)
+    @property
+    def stopped(self) -> str | None:
+        """Why the last epoch's verdict ends the run, or None."""
+        last = self.history[-1] if self.history else {}
+        return last["verdict_sentence"] if last.get("action") == Action.STOP else None
+
+    def panel(self) -> tuple[Tensor, Tensor]:
+        """Return this worker's first held-out photographs, sRGB uint8, and the finished generator's scaled a*b*."""
+        shown = self.held_out.photographs[: self.recipe.panel_photographs]
+        lightness, ab = color.split_scaled(shown.to(self.duel.device))
+        return shown, self.duel.colorize(lightness) if len(shown) else ab
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state between two epochs, without the random state; plain data and tensors."""
-        return {"duel": self.duel.state_dict(), "epoch": self.epoch, "history": self.history}
+        return {
+            "duel": self.duel.state_dict(),
+            "epoch": self.epoch,
+            "history": self.history,
+            "discriminator_share": self._discriminator_share,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a `state_dict`."""
         self.duel.load_state_dict(state["duel"])
         self.epoch = state["epoch"]
-        self._duel_steps = self.epoch * self.recipe.steps_per_epoch
         self.history = list(state["history"])
+        self._discriminator_share = state["discriminator_share"]
 
-    def _paced_step(self, lightness: Tensor, ab: Tensor) -> Losses:
-        """Take a step of the duel at the learning rate of its time."""
-        recipe = self.recipe
-        left = 1 - self._duel_steps / (recipe.epochs * recipe.steps_per_epoch)
-        self.duel.pace(min(1.0, left / recipe.decay) if recipe.decay else 1.0)
-        self._duel_steps += 1
-        return self.duel.step(lightness, ab)
+    # --- stages and steps ---------------------------------------------------------------------------------------------
 
-    def _take(self, step: Step, steps: int, stage: str) -> dict[str, float]:
+    def _place(self, epoch: int) -> tuple[int, int]:
+        """Return the number of the stage that an epoch, from 0, belongs to, and the stage's first epoch."""
+        first = 0
+        for number, stage in enumerate(self.recipe.stages):
+            if epoch < first + stage.epochs:
+                return number, first
+            first += stage.epochs
+        raise TrainingError(f"the run has {first} epochs, and they are over")
+
+    def _enter(self, number: int) -> Stage:
+        """Go on with a stage: its losses, its photographs."""
+        stage = self.recipe.stages[number]
+        if number != self._entered:
+            self._entered = number
+            self.duel.begin(stage)
+            self._batches = self._photographs.stage(number)
+            self.held_out = HeldOut(
+                self._photographs.held_out(stage.image_size), self.duel, stage.share(count_workers())
+            )
+        return stage
+
+    def _paced_step(self, stage: Stage, epoch: int) -> Step:
+        """Return what takes the steps of an epoch, from 0 in the stage, each at the learning rate of its time."""
+        # Shares of a step are whole photographs: the learning rates follow the batch that comes of them.
+        scale = stage.share(count_workers()) * count_workers() / stage.batch_size
+        steps = iter(range(epoch * stage.steps_per_epoch, stage.steps))
+
+        def step(batch: Batch) -> Losses:
+            pace = scale * stage.pace(next(steps))
+            self.duel.pace(pace, pace * self._discriminator_share)
+            return self.duel.step(batch)
+
+        return step
+
+    def _take(self, step: Step, steps: int, what: str) -> dict[str, float]:
         """Take steps of one kind and return the mean of each loss term."""
         record, started = LossRecord(mean_over_workers), time.monotonic()
         for number in range(1, steps + 1):
-            losses = step(*self._next())
+            losses = step(self._next())
             record.add(self.duel.steps, losses)
             if number % SETTLE_EVERY == 0 or number == steps:
                 record.settle()
-                self._on_progress(self._progress(stage, number, steps, record, time.monotonic() - started))
+                self._on_progress(self._progress(what, number, steps, record, time.monotonic() - started))
         return record.means()
 
-    def _progress(self, stage: str, step: int, steps: int, record: LossRecord, seconds: float) -> Progress:
-        left = self.recipe.epochs * self.recipe.steps_per_epoch - self._duel_steps
-        rate = step * self.recipe.batch_size * _workers() / seconds
-        return Progress(stage, step, steps, record.means(), rate, left * seconds / step)
+    def _progress(self, what: str, step: int, steps: int, record: LossRecord, seconds: float) -> Progress:
+        number, first = self._place(self.epoch - 1)
+        stage = self.recipe.stages[number]
+        # Photographs are what takes the time: later stages may have larger batches.
+        left: float = (stage.epochs - (self.epoch - first)) * stage.steps_per_epoch + steps - step
+        later = sum(each.steps * each.batch_size * each.image_size**2 for each in self.recipe.stages[number + 1 :])
+        left += later / (stage.batch_size * stage.image_size**2)
+        rate = step * stage.share(count_workers()) * count_workers() / seconds
+        return Progress(what, step, steps, record.means(), rate, left * seconds / step)
 
-    def _next(self) -> tuple[Tensor, Tensor]:
-        """Return the next batch as scaled L* and scaled a*b*."""
+    def _next(self) -> Batch:
+        """Return the next batch as the networks see it."""
         started = time.monotonic()
         try:
-            batch = next(self._photographs)
+            photographs = next(self._batches)
         except StopIteration:
-            raise TrainingError(
-                f"the photographs ran out after step {self.duel.steps}: too many of them could not be read"
-            ) from None
+            raise TrainingError(f"the photographs ran out after step {self.duel.steps}") from None
         self._waited += time.monotonic() - started
-        return self._split(batch)
+        photographs = photographs.to(self.duel.device, non_blocking=True)
+        photographs, ab = self._without_nearly_gray(photographs, color.split_scaled(photographs)[1])
+        lightness = color.split_scaled(photographs)[0].contiguous()
+        film = self.recipe.film
+        seen = lightness if film.changes_nothing else take_again(photographs, film, torch.default_generator)
+        return Batch(seen, lightness, ab.contiguous(memory_format=torch.channels_last))
 
-    def _split(self, photographs: Tensor) -> tuple[Tensor, Tensor]:
-        lightness, ab = color.split_scaled(photographs.to(self.duel.device))
-        return lightness.contiguous(), ab.contiguous(memory_format=torch.channels_last)
+    def _without_nearly_gray(self, photographs: Tensor, ab: Tensor) -> tuple[Tensor, Tensor]:
+        """Let others of the batch stand in for photographs that have no colour to learn from, and count those."""
+        gray = is_nearly_gray(color.unscale_ab(ab))
+        self._nearly_gray += gray.sum()
+        # Nothing here waits for the device to count: photographs with colour first, and then those again.
+        order = torch.argsort(gray.int(), stable=True)
+        coloured = (~gray).sum().clamp(min=1)
+        chosen = order[torch.arange(len(order), device=order.device) % coloured]
+        return photographs[chosen], ab[chosen]
 
-    def _retrain(self, fake: Tensor, accuracy: float) -> tuple[int, float]:
+    # --- after the steps of an epoch ----------------------------------------------------------------------------------
+
+    def _look_at_held_out(self, stage: Stage) -> Measured:
+        self.duel.agree()  # all workers look at what is saved
+        finished = self.held_out.colorize(finished=True)
+        measured: Measured = self.held_out.compare(finished)
+        if stage.trains != BOTH:
+            return measured
+        raw = self.held_out.colorize(finished=False) if self.duel.average else finished
+        accuracy = self.held_out.accuracy(raw)
+        steps, after = self._retrain(raw, accuracy)
+        retrained = {"accuracy_after_retraining": after, "retraining_steps": steps}
+        return measured | {"discriminator_accuracy": accuracy} | retrained
+
+    def _retrain(self, fake: list[Tensor], accuracy: float, until: float | None = None) -> tuple[int, float]:
         """Train the discriminator until it is good enough or the steps are used up: steps taken, accuracy then."""
+        until = self.recipe.retrain_below if until is None else until
         taken = 0
-        while accuracy < self.recipe.retrain_below and taken < self.recipe.retrain_steps:
+        while accuracy < until and taken < self.recipe.retrain_steps:
             steps = min(SETTLE_EVERY, self.recipe.retrain_steps - taken)
             self._take(self.duel.retraining_step, steps, "retraining the discriminator")
             taken += steps
-            accuracy = self._accuracy(fake)  # the generator stands still, so its held-out colour does too
+            accuracy = self.held_out.accuracy(fake)  # the generator stands still, so its held-out colour does too
         return taken, accuracy
 
-    def _colorize_held_out(self) -> Tensor:
-        """Predict a*b* of this worker's held-out photographs: (N, 2, S, S), scaled."""
-        return self.colorize(self.held_out) if len(self.held_out) else torch.empty(0, 2, 1, 1)
+    def _judge(self, stage: Stage, measured: Measured) -> Measured:
+        """Judge the duel after an epoch of it, and do what the recipe's policy says."""
+        if stage.trains not in (BOTH, GENERATOR):
+            return {}
+        epochs = [each for each in self.history if each["stage"] == stage.name] + [measured]
+        verdicts = health.judge(epochs, self.recipe.thresholds)
+        action, verdict = health.decide(verdicts, self.recipe.health), verdicts[-1]
+        told = {"verdict": str(verdict.state), "verdict_sentence": verdict.sentence, "action": str(action)}
+        return told | self._act(action, stage, measured)
 
-    def _accuracy(self, fake: Tensor) -> float:
-        """Share of right verdicts on all workers' held-out photographs, as many real as made up."""
-        count = torch.zeros(2, device=self.duel.device, dtype=torch.float64)
-        for photographs, made_up in self._held_out_pairs(fake):
-            right = self.duel.count_correct(self._split(photographs)[1], made_up)
-            count += torch.stack([right, torch.full_like(right, 2 * len(made_up))])
-        return _ratio(count)
-
-    def _error(self, fake: Tensor) -> float:
-        """Mean distance between predicted and true a*b* of all workers' held-out photographs, in units of a*b*."""
-        count = torch.zeros(2, device=self.duel.device, dtype=torch.float64)
-        for photographs, made_up in self._held_out_pairs(fake):
-            distance = (color.unscale_ab(made_up) - color.unscale_ab(self._split(photographs)[1])).norm(dim=1).double()
-            count += torch.stack([distance.sum(), torch.full_like(distance.sum(), distance.numel())])
-        return _ratio(count)
-
-    def _held_out_batches(self) -> tuple[Tensor, ...]:
-        return self.held_out.split(self.recipe.batch_size) if len(self.held_out) else ()
-
-    def _held_out_pairs(self, fake: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        return zip(self._held_out_batches(), fake.split(self.recipe.batch_size), strict=False)
+    def _act(self, action: Action, stage: Stage, measured: Measured) -> Measured:
+        if action is Action.LOWER_LEARNING_RATE:
+            self._discriminator_share *= self.recipe.health.lower_by
+        if action is Action.RETRAIN_DISCRIMINATOR and stage.trains == BOTH:
+            raw = self.held_out.colorize(finished=False)
+            steps, after = self._retrain(raw, measured["accuracy_after_retraining"], until=1.0)
+            return {"retraining_steps": measured["retraining_steps"] + steps, "accuracy_after_retraining": after}
+        return {}
 
 
-def mean_over_workers(values: Tensor) -> Tensor:
-    """Average a tensor over all workers; without a process group there is one worker."""
-    return sum_over_workers(values) / _workers()
-
-
-def sum_over_workers(values: Tensor) -> Tensor:
-    """Add up a tensor over all workers; without a process group there is one worker."""
-    if _workers() > 1:
-        values = values.clone()
-        torch.distributed.all_reduce(values)
-    return values
-
-
-def _ratio(count: Tensor) -> float:
-    part, whole = sum_over_workers(count).tolist()
-    return part / whole if whole else math.nan
-
-
-def _workers() -> int:
-    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
+def _rate(optimizer: torch.optim.Optimizer) -> float:
+    return optimizer.param_groups[0]["lr"]

@@ -1,16 +1,39 @@
 """A training run: its recipe, its data, its places, and how far it has come."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 import ray.train
 
 from colornet import storage
-from colornet.training.photographs import Collection
+from colornet.errors import NotFoundError, SettingsError
+from colornet.training.photographs import GROUP, Collection
 from colornet.training.recipe import Recipe
 
 CHECKPOINT = "training.pt"
 """The file of a checkpoint that holds the trainer's state; `random-RANK.pt` beside it hold those of the workers."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where the workers stand in the stream of a stage.
+
+    Groups of photographs are dealt out to the workers in turn. All workers have used up equally many photographs, so
+    one number says it for all.
+    """
+
+    stage: int = 0
+    """Number of the stage, from 0."""
+    group: int = 0
+    """The group that the first worker goes on with; the next ones go to the workers after it."""
+    row: int = 0
+    """How many photographs of its group each worker has used up."""
+
+    def after(self, photographs: int, workers: int) -> "Position":
+        """Return the position after each of so many workers has used up so many more photographs."""
+        rounds, row = divmod(self.row + photographs, GROUP)
+        return Position(self.stage, self.group + rounds * workers, row)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,23 +46,73 @@ class Run:
     output: str
     """Folder or s3:// prefix of the bundle, the report and the checkpoints."""
     name: str
-    workers: int
-    """How many processes train."""
+    most_workers: int
+    """How many processes train at most."""
 
     @property
     def uri(self) -> str:
         """Where Ray Train keeps the run's checkpoints."""
         return storage.join(self.output, "_training", self.name)
 
-    def report_uri(self, name: str) -> str:
+    def report_uri(self, *names: str) -> str:
         """Where a file of the report lies."""
-        return storage.join(self.output, "report", name)
+        return storage.join(self.output, "report", *names)
+
+    def note_recipe(self) -> None:
+        """Keep the recipe beside the checkpoints; `SettingsError` if the run was begun with another one."""
+        place, now = storage.join(self.uri, "recipe.json"), self.recipe.to_dict()
+        before = _read_json(place)
+        if before is None:
+            storage.write(place, (json.dumps(now, indent=2) + "\n").encode(), "application/json")
+        elif before != now:
+            changed = ", ".join(f"{key} was {value!r}" for key, value in _changes(before, now))
+            raise SettingsError(
+                f"the run {self.name!r} in {self.output} has another recipe ({changed}): "
+                "give another --name or --output"
+            )
+
+    def best_checkpoint(self, measure: str | None) -> ray.train.Checkpoint:
+        """Return the kept checkpoint with the best psnr or held_out_error, or the last one. Needs no Ray."""
+        result = self._result()
+        if measure is None:
+            return result.checkpoint
+        best = max if measure == "psnr" else min
+        checkpoint, _ = best(result.best_checkpoints, key=lambda kept: kept[1][measure])
+        return checkpoint
 
     def last_checkpoint(self) -> tuple[ray.train.Checkpoint | None, dict[str, Any]]:
         """Return the last checkpoint and what was measured at it, or None and nothing. Needs no Ray."""
-        filesystem, path = storage.arrow_filesystem(self.uri)
         try:
-            result = ray.train.Result.from_path(path, storage_filesystem=filesystem)
+            result = self._result()
         except RuntimeError:  # there is no run yet, or nothing that has been reported
             return None, {}
         return result.checkpoint, result.metrics or {}
+
+    def _result(self) -> Any:
+        filesystem, path = storage.arrow_filesystem(self.uri)
+        return ray.train.Result.from_path(path, storage_filesystem=filesystem)
+
+    def position(self) -> Position:
+        """Where the workers stood at the last checkpoint."""
+        _, metrics = self.last_checkpoint()
+        return Position(**metrics["position"]) if metrics else Position()
+
+
+def _read_json(uri: str) -> Any:
+    try:
+        return json.loads(storage.read(uri).data)
+    except NotFoundError:
+        return None
+    except ValueError as error:
+        raise SettingsError(f"{uri} cannot be understood: {error}") from error
+
+
+def _changes(before: Any, now: Any, place: str = "") -> list[tuple[str, Any]]:
+    """List the innermost fields of plain data that have another value now, and the value before."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        pairs = [(f"{place}.{key}".lstrip("."), before.get(key), now.get(key)) for key in {**now, **before}]
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        pairs = [(f"{place}.{number}", *each) for number, each in enumerate(zip(before, now, strict=True))]
+    else:
+        return [] if before == now else [(place, before)]
+    return [change for name, old, new in pairs for change in _changes(old, new, name)]

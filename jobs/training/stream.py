@@ -1,16 +1,23 @@
-"""The photographs of a run as one stream of Ray Data."""
+"""The photographs of a run: each stage is one stream of Ray Data, dealt out to the workers group by group."""
 
+import functools
 import time
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+import numpy as np
 import ray.data
+import ray.train
+import torch
 from ray.data import ExecutionOptions, ExecutionResources
 from ray.data._internal.execution.execution_callback import ExecutionCallback
+from torch import Tensor
 
+from colornet.training import photographs
 from colornet.training.photographs import GROUP, Plan, Reader
 from colornet.training.recipe import Recipe
 from jobs.session import quieten_ray_data
-from jobs.training.run import Run
+from jobs.training.run import Position, Run
 
 if TYPE_CHECKING:
     from ray.data._internal.execution.streaming_executor import StreamingExecutor
@@ -18,39 +25,88 @@ if TYPE_CHECKING:
 READER_CPUS = 0.5
 """CPU that Ray Data counts for one task that reads photographs."""
 READER_TASKS = 1000
-"""At most so many tasks read the photographs of a run; each yields its groups one by one."""
+"""At most so many tasks read the photographs of a stage; each yields its groups one by one."""
 READER_RETRIES = 5
 """How often a task is tried again whose process died; Ray's own choice is for ever."""
 GROUPS_AHEAD = 8
 """Groups of photographs that may be read ahead of the workers, for each of them."""
-SLACK = 1.1
-"""The stream is longer than the run by this, for what cannot be read and what equal shares cut off."""
+BATCHES_AHEAD = 2
+"""Groups that each worker fetches ahead."""
 PAUSE = 0.05
 """Seconds between two looks of Ray Data at its tasks."""
 
 
-def stream(run: Run) -> ray.data.Dataset:
-    """Return the photographs from where the last checkpoint stopped to the end of the run.
-
-    Ray Train calls this, in a process of its own, whenever it starts the workers.
-    """
-    plan = Plan(run.data.train, run.recipe.seed)
-    _, metrics = run.last_checkpoint()
-    first = plan.groups(int(metrics.get("steps", 0)) * run.recipe.batch_size * run.workers)
-    last = plan.groups(int(run.recipe.photographs(run.workers) * SLACK)) + 1 + run.workers
-    quieten_ray_data()
-    context = ray.data.DataContext.get_current()
-    context.target_max_block_size = _group_bytes(run.recipe)
-    context.custom_execution_callback_classes = [Unhurried]
-    groups = ray.data.from_items(list(range(first, last)), override_num_blocks=min(last - first, READER_TASKS))
-    read = Reader(plan, run.recipe.image_size)
-    return groups.map_batches(read, batch_size=None, num_cpus=READER_CPUS, max_retries=READER_RETRIES)
+def streams(run: Run) -> dict[str, ray.data.Dataset | Callable[[], ray.data.Dataset]]:
+    """Return what makes the stream of each stage, by its name for Ray Train."""
+    return {_name(number): functools.partial(_stream, run, number) for number in range(len(run.recipe.stages))}
 
 
 def reading(run: Run) -> ExecutionOptions:
     """Read in the plan's order, and not too far ahead."""
-    ahead = GROUPS_AHEAD * run.workers * _group_bytes(run.recipe)
+    largest = max(_group_bytes(run.recipe, number) for number in range(len(run.recipe.stages)))
+    ahead = GROUPS_AHEAD * run.most_workers * largest
     return ExecutionOptions(preserve_order=True, resource_limits=ExecutionResources(object_store_memory=ahead))
+
+
+class WorkerPhotographs:
+    """The photographs of one worker of a run, which knows where it stands."""
+
+    def __init__(self, run: Run, rank: int, workers: int) -> None:
+        """Take the share of worker number `rank`, from 0, of so many; all of them start from the last checkpoint."""
+        self._run, self._rank, self._workers = run, rank, workers
+        self.position = Position()
+
+    def stage(self, number: int) -> Iterator[Tensor]:
+        """Yield batches of sRGB uint8, (B, 3, S, S), from where the run stands."""
+        if number != self.position.stage:
+            self.position = Position(stage=number)
+        stage = self._run.recipe.stages[number]
+        size = stage.share(self._workers)
+        groups = ray.train.get_dataset_shard(_name(number)).iter_batches(
+            batch_size=None, prefetch_batches=BATCHES_AHEAD
+        )
+        for batch in in_batches((group["image"] for group in groups), size, skip=self.position.row):
+            self.position = self.position.after(size, self._workers)
+            yield torch.from_numpy(batch).permute(0, 3, 1, 2)
+
+    def held_out(self, image_size: int) -> Tensor:
+        """Return this worker's share of the held-out photographs, (N, 3, S, S), sRGB uint8."""
+        limit = self._run.recipe.held_out_photographs
+        rows = photographs.read_held_out(self._run.data.held_out, image_size, limit)
+        return torch.from_numpy(rows[self._rank :: self._workers]).permute(0, 3, 1, 2)
+
+
+def in_batches(groups: Iterator[np.ndarray], size: int, skip: int) -> Iterator[np.ndarray]:
+    """Cut groups of rows into batches of one size, without the first `skip` rows and what is left at the end."""
+    parts: list[np.ndarray] = []
+    have = -skip
+    for group in groups:
+        rows = group[max(0, -have) :]
+        have += len(group)
+        while have >= size:
+            missing = size - sum(map(len, parts))
+            yield np.concatenate([*parts, rows[:missing]])
+            parts, rows, have = [], rows[missing:], have - size
+        parts.append(rows)
+
+
+def _stream(run: Run, number: int) -> ray.data.Dataset:
+    """Return the photographs of a stage, from where the last checkpoint stopped to its end.
+
+    Ray Train calls this, in a process of its own, whenever it starts the workers.
+    """
+    recipe, position = run.recipe, run.position()
+    plan = Plan(run.data.train, recipe.seed + number)
+    first = position.group if position.stage == number else 0
+    # Workers that come and go cut off a group each time; most runs need far fewer than all retraining would.
+    last = first + recipe.photographs(number, run.most_workers) // GROUP + 2 * run.most_workers
+    quieten_ray_data()
+    context = ray.data.DataContext.get_current()
+    context.target_max_block_size = _group_bytes(recipe, number)
+    context.custom_execution_callback_classes = [Unhurried]
+    groups = ray.data.from_items(list(range(first, last)), override_num_blocks=min(last - first, READER_TASKS))
+    read = Reader(plan, recipe.stages[number].image_size)
+    return groups.map_batches(read, batch_size=None, num_cpus=READER_CPUS, max_retries=READER_RETRIES)
 
 
 class Unhurried(ExecutionCallback):
@@ -65,5 +121,9 @@ class Unhurried(ExecutionCallback):
         time.sleep(PAUSE)
 
 
-def _group_bytes(recipe: Recipe) -> int:
-    return GROUP * recipe.image_size**2 * 3
+def _name(number: int) -> str:
+    return f"stage-{number}"
+
+
+def _group_bytes(recipe: Recipe, number: int) -> int:
+    return GROUP * recipe.stages[number].image_size ** 2 * 3

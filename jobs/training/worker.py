@@ -1,27 +1,41 @@
 """What each worker of `jobs.train` does: build the duel, go on from the last checkpoint, train, report."""
 
+import dataclasses
 import os
+import platform
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import ray.train
 import ray.train.torch
 import torch
+from ray.train import CheckpointUploadMode
 from torch import Tensor, nn
 
-from colornet import storage
-from colornet.training import photographs, report
+from colornet import color
+from colornet.networks.ab_bins import count_bins, rebalancing_weights
+from colornet.training import photographs
 from colornet.training.gan import Duel
 from colornet.training.losses import NonFiniteLossError
+from colornet.training.objective import Objective
+from colornet.training.perceptual import PerceptualLoss
+from colornet.training.photographs import Plan
 from colornet.training.recipe import Recipe
-from colornet.training.trainer import Progress, Trainer
-from jobs.training.run import CHECKPOINT, Run
+from colornet.training.trainer import Measured, Progress, Trainer
+from colornet.training.wrapping import bare, for_training
+from jobs.training.reporting import Panel, Reporter
+from jobs.training.run import CHECKPOINT, Position, Run
+from jobs.training.stream import WorkerPhotographs
 
 LINE_EVERY = 10.0
 """Seconds between two lines of progress within an epoch."""
+COUNTED_GROUPS = 2
+"""Groups of photographs whose colours are counted, for how rare each is."""
+COUNTED_SIZE = 64
+"""Side of the crops that they are counted on, pixels."""
 
 Say = Callable[[str], None]
 """Prints a line at the driver, or does nothing on all workers but the first."""
@@ -32,17 +46,27 @@ def work(config: dict[str, Any]) -> str | None:
     run: Run = config["run"]
     say: Say = config["lines"].put if _rank() == 0 else lambda line: None
     torch.set_num_threads(_threads(config["threads"]))
-    trainer = _build(run, _progress(say))
-    _resume(trainer, say)
+    stream = WorkerPhotographs(run, _rank(), _workers())
+    trainer = Trainer(_build(run), stream, _progress(say))
+    _resume(trainer, stream, say)
+    reporter = Reporter(run, _about(run, trainer.duel)) if _rank() == 0 else None
     try:
-        if trainer.epoch == 0:
-            trainer.warm_up()
-        while trainer.epoch < run.recipe.epochs:
+        return _train(run, trainer, stream, reporter, say)
+    finally:
+        if reporter:
+            reporter.close(trainer.history)
+
+
+def _train(run: Run, trainer: Trainer, stream: WorkerPhotographs, reporter: Reporter | None, say: Say) -> str | None:
+    try:
+        while not trainer.finished:
             measured = trainer.run_epoch()
             say(_line(measured, run.recipe))
-            if _rank() == 0:
-                _write_report(run, trainer)
-            _report(run, trainer)
+            if reporter:
+                reporter.note(trainer.history, Panel(*trainer.panel()))
+            if trainer.stopped:
+                return f"epoch {trainer.epoch}: {trainer.stopped}"
+            _report(run, trainer, stream.position)
     except NonFiniteLossError as error:  # starting the workers anew would end the same way
         return str(error)
     return None
@@ -54,77 +78,115 @@ def _threads(wanted: int) -> int:
     return max(1, min(wanted, cores))
 
 
-def _build(run: Run, on_progress: Callable[[Progress], None]) -> Trainer:
-    settings, device = run.recipe, ray.train.torch.get_device()
-    torch.manual_seed(settings.seed)  # the same first weights everywhere
-    generator, discriminator = _distribute(settings.build_generator()), _distribute(settings.build_discriminator())
-    torch.manual_seed(1 + settings.seed + 1_000_003 * _rank())  # but noise and dropout of each worker's own
-    held_out = photographs.read_held_out(run.data.held_out, settings.image_size, settings.held_out_photographs)
-    return Trainer(
-        Duel(generator, discriminator, settings, device),
-        _batches(settings.batch_size),
-        torch.from_numpy(held_out[_rank() :: ray.train.get_context().get_world_size()]).permute(0, 3, 1, 2),
-        on_progress,
+def _build(run: Run) -> Duel:
+    recipe, device = run.recipe, ray.train.torch.get_device()
+    torch.manual_seed(recipe.seed)  # the same first weights everywhere
+    generator = recipe.build_generator()
+    recipe.load_encoder(generator)
+    generator, discriminator = (
+        _distribute(network, recipe) for network in (for_training(generator), recipe.build_discriminator())
     )
+    torch.manual_seed(1 + recipe.seed + 1_000_003 * _rank())  # but noise, films and dropout of each worker's own
+    return Duel(generator, discriminator, recipe, device, _objective(run, generator, device))
 
 
-def _distribute(network: nn.Module) -> nn.Module:
+def _distribute(network: nn.Module, recipe: Recipe) -> nn.Module:
+    if recipe.sync_batchnorm and _workers() > 1:
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    if recipe.compile:
+        network.compile()
     return ray.train.torch.prepare_model(network.to(memory_format=torch.channels_last))
 
 
-def _batches(size: int) -> Iterator[Tensor]:
-    shard = ray.train.get_dataset_shard("train")
-    for batch in shard.iter_torch_batches(batch_size=size, drop_last=True, prefetch_batches=2):
-        yield batch["image"].permute(0, 3, 1, 2)
+def _objective(run: Run, generator: nn.Module, device: torch.device) -> Objective:
+    recipe, perceptual, bin_weights = run.recipe, None, None
+    if any(stage.perceptual_weight for stage in recipe.stages):
+        perceptual = PerceptualLoss(recipe.perceptual_weights).to(device)
+    if any(stage.distribution_weight for stage in recipe.stages):
+        centres: Any = bare(generator).centres
+        bin_weights = _rarity(run, centres.cpu()).to(device)
+    return Objective(generator, perceptual=perceptual, bin_weights=bin_weights)
 
 
-def _resume(trainer: Trainer, say: Say) -> None:
+def _rarity(run: Run, centres: Tensor) -> Tensor:
+    """Weights of the bins by how rare their colour is; every worker counts the same photographs."""
+    plan = Plan(run.data.train, run.recipe.seed)
+    counts = torch.zeros(len(centres))
+    for number in range(COUNTED_GROUPS):
+        rows = torch.from_numpy(photographs.read_group(plan, number, COUNTED_SIZE)).permute(0, 3, 1, 2)
+        counts += count_bins(color.unscale_ab(color.split_scaled(rows)[1]), centres)
+    return rebalancing_weights(counts, centres, uniform_share=run.recipe.rebalancing)
+
+
+def _resume(trainer: Trainer, stream: WorkerPhotographs, say: Say) -> None:
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
         return
     with checkpoint.as_directory() as folder:
         device = trainer.duel.device
-        trainer.load_state_dict(torch.load(Path(folder) / CHECKPOINT, map_location=device, weights_only=True))
+        state = torch.load(Path(folder) / CHECKPOINT, map_location=device, weights_only=True)
+        trainer.load_state_dict(state["trainer"])
+        stream.position = Position(**state["position"])
         mine = Path(folder) / _random_state_file()
         if mine.exists():  # not if there are more workers now
             _set_random_state(torch.load(mine, map_location="cpu", weights_only=True))
-    say(f"going on after epoch {trainer.epoch}")
+    say(f"going on after epoch {trainer.epoch}, with {_workers()} workers")
 
 
-def _report(run: Run, trainer: Trainer) -> None:
-    """Tell Ray Train what was measured, with a checkpoint where one is due. Waits for all workers."""
-    metrics = dict(trainer.history[-1])
-    if trainer.epoch % run.recipe.checkpoint_every and trainer.epoch < run.recipe.epochs:
+def _report(run: Run, trainer: Trainer, position: Position) -> None:
+    """Tell Ray Train what was measured, with a checkpoint where one is due."""
+    place = dataclasses.asdict(position)
+    metrics = trainer.history[-1] | {"position": place}
+    if trainer.epoch % run.recipe.checkpoint_every and not trainer.finished:
         ray.train.report(metrics)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        torch.save(_random_state(), Path(folder) / _random_state_file())
-        if _rank() == 0:
-            torch.save(trainer.state_dict(), Path(folder) / CHECKPOINT)
-        ray.train.report(metrics, checkpoint=ray.train.Checkpoint.from_directory(folder))
-
-
-def _write_report(run: Run, trainer: Trainer) -> None:
-    """Write the metrics so far and the epoch's panel."""
-    storage.write(run.report_uri("metrics.json"), report.table(trainer.history), "application/json")
-    shown = trainer.held_out[: run.recipe.panel_photographs]
-    if len(shown):
-        picture = report.panel(shown, trainer.colorize(shown))
-        storage.write(run.report_uri(f"panel-epoch-{trainer.epoch:04}.png"), picture, "image/png")
-
-
-def _line(measured: dict[str, float], settings: Recipe) -> str:
-    """Say in one line how an epoch went."""
-    steps, after = measured["retraining_steps"], measured["accuracy_after_retraining"]
-    retrained = f" (after {steps} steps of retraining {after:.0%})" if steps else ""
-    rate, waiting = measured["photographs_per_second"], measured["waiting_for_data"]
-    return (
-        f"epoch {measured['epoch']}/{settings.epochs}: generator {measured['generator_loss']:.3f}, "
-        f"discriminator {measured['discriminator_loss']:.3f}, its accuracy {measured['discriminator_accuracy']:.0%}"
-        f"{retrained}, held-out error {measured['held_out_error']:.1f}, "
-        f"{rate:.0f} photographs/s ({waiting:.0%} waiting for them), "
-        f"{_left((settings.epochs - measured['epoch']) * measured['seconds'])}"
+    folder = tempfile.mkdtemp(prefix="colornet-checkpoint-")
+    torch.save(_random_state(), Path(folder) / _random_state_file())
+    if _rank() == 0:
+        torch.save({"trainer": trainer.state_dict(), "position": place}, Path(folder) / CHECKPOINT)
+    ray.train.report(
+        metrics,
+        checkpoint=ray.train.Checkpoint.from_directory(folder),
+        checkpoint_upload_mode=CheckpointUploadMode.ASYNC,  # the next epoch does not wait for object storage
+        delete_local_checkpoint_after_upload=True,
     )
+
+
+def _about(run: Run, duel: Duel) -> dict[str, Any]:
+    """What the report says of the run beside its numbers."""
+    gpu = torch.cuda.get_device_name() if duel.device.type == "cuda" else ""
+    hardware = {
+        "workers": _workers(),
+        "each with": gpu or f"{torch.get_num_threads()} threads of {os.cpu_count()} CPUs, {platform.machine()}",
+        "precision": "bfloat16" if duel.low_precision else "float32",
+        "PyTorch": torch.__version__,
+        "Ray": ray.__version__,
+    }
+    data = {"uri": run.data_uri, **run.data.summary()}
+    return {"name": run.name, "recipe": run.recipe.to_dict(), "data": data, "hardware": hardware}
+
+
+def _line(measured: Measured, recipe: Recipe) -> str:
+    """Say in one line how an epoch went."""
+    told = [
+        f"{name} {measured[f'{name}_loss']:.3f}"
+        for name in ("generator", "discriminator")
+        if f"{name}_loss" in measured
+    ]
+    if "discriminator_accuracy" in measured:
+        steps, after = measured["retraining_steps"], measured["accuracy_after_retraining"]
+        retrained = f" (after {steps} steps of retraining {after:.0%})" if steps else ""
+        told.append(f"its accuracy {measured['discriminator_accuracy']:.0%}{retrained}")
+    rate, waiting = measured["photographs_per_second"], measured["waiting_for_data"]
+    told += [
+        f"held-out error {measured['held_out_error']:.1f}",
+        f"{rate:.0f} photographs/s ({waiting:.0%} waiting for them)",
+    ]
+    if measured["nearly_gray"]:
+        told.append(f"{measured['nearly_gray']} nearly gray ones left out")
+    if measured.get("verdict", "healthy") != "healthy":
+        told.append(f"{measured['verdict_sentence']} -> {measured['action'].replace('_', ' ')}")
+    return f"epoch {measured['epoch']}/{recipe.epochs} ({measured['stage']}): {', '.join(told)}"
 
 
 def _progress(say: Say) -> Callable[[Progress], None]:
@@ -135,7 +197,11 @@ def _progress(say: Say) -> Callable[[Progress], None]:
         nonlocal said
         if time.monotonic() - said >= LINE_EVERY:
             said = time.monotonic()
-            losses = ", ".join(f"{term} {value:.3f}" for term, value in now.losses.items())
+            losses = ", ".join(
+                f"{name.removesuffix('_loss')} {value:.3f}"
+                for name, value in now.losses.items()
+                if name.endswith("_loss")
+            )
             pace = f"{now.photographs_per_second:.0f} photographs/s, {_left(now.seconds_left)}"
             say(f"{now.stage}, step {now.step}/{now.steps}: {losses}, {pace}")
 
@@ -148,6 +214,10 @@ def _left(seconds: float) -> str:
 
 def _rank() -> int:
     return ray.train.get_context().get_world_rank()
+
+
+def _workers() -> int:
+    return ray.train.get_context().get_world_size()
 
 
 def _random_state_file() -> str:

@@ -1,0 +1,77 @@
+"""What the networks make of held-out photographs: accuracy of the one, error and colourfulness of the other."""
+
+import functools
+
+import torch
+from torch import Tensor
+
+from colornet import color
+from colornet.training.gan import Duel
+from colornet.training.workers import ratio, sum_over_workers
+
+
+class HeldOut:
+    """This worker's share of the held-out photographs, prepared for the networks; what is measured is of all workers'.
+
+    All workers must measure the same at the same time.
+    """
+
+    def __init__(self, photographs: Tensor, duel: Duel, batch_size: int) -> None:
+        """Take (N, 3, S, S) sRGB uint8, seen `batch_size` at a time; N may be 0, and differ from other workers'."""
+        self.photographs = photographs
+        self._duel = duel
+        self._batch_size = batch_size
+
+    @functools.cached_property
+    def _pictures(self) -> list[tuple[Tensor, Tensor]]:
+        """Scaled L* and scaled a*b* of each batch; a photograph's gray here is its own, of no old film."""
+        batches = self.photographs.split(self._batch_size) if len(self.photographs) else ()
+        return [color.split_scaled(batch.to(self._duel.device)) for batch in batches]
+
+    def colorize(self, *, finished: bool) -> list[Tensor]:
+        """Predict the scaled a*b* of each batch, as the generator that goes into the bundle or as it trains."""
+        return [self._duel.colorize(lightness, finished=finished) for lightness, _ in self._pictures]
+
+    def accuracy(self, made_up: list[Tensor]) -> float:
+        """Share of the discriminator's right verdicts, on as many real as made-up pictures."""
+        counts = self._counts(2)
+        for (lightness, ab), fake in zip(self._pictures, made_up, strict=True):
+            right = self._duel.count_correct(lightness, ab, fake)
+            counts += torch.stack([right, torch.full_like(right, 2 * len(fake))])
+        return ratio(*sum_over_workers(counts).tolist())
+
+    def compare(self, predicted: list[Tensor]) -> dict[str, float]:
+        """Compare predicted with true colour.
+
+        Returns:
+            held_out_error: the mean distance of predicted from true a*b*, in their units; colourfulness: the mean
+            length of (a*, b*); hue_concentration: the length of the mean (a*, b*), divided by that, in [0, 1]; and the
+            latter two of the true colour, with true_ before their names; psnr: of the pictures in sRGB, dB, the mean
+            over the photographs.
+        """
+        sums = self._counts(10)
+        for (lightness, truth), fake in zip(self._pictures, predicted, strict=True):
+            decibels = _psnr(color.join_scaled(lightness, fake), color.join_scaled(lightness, truth))
+            truth, fake = color.unscale_ab(truth).double(), color.unscale_ab(fake).double()
+            lengths = [pixels.norm(dim=1).sum() for pixels in (fake - truth, fake, truth)]
+            means = [pixels.sum(dim=(0, 2, 3)) for pixels in (fake, truth)]
+            counted = [torch.full_like(lengths[0], count) for count in (truth[:, 0].numel(), len(truth))]
+            sums += torch.stack([*lengths, *means[0], *means[1], decibels.sum(), *counted])
+        error, colour, true_colour, a, b, true_a, true_b, psnr, pixels, count = sum_over_workers(sums).tolist()
+        return {
+            "held_out_error": ratio(error, pixels),
+            "colourfulness": ratio(colour, pixels),
+            "true_colourfulness": ratio(true_colour, pixels),
+            "hue_concentration": ratio(abs(complex(a, b)), colour),
+            "true_hue_concentration": ratio(abs(complex(true_a, true_b)), true_colour),
+            "psnr": ratio(psnr, count),
+        }
+
+    def _counts(self, number: int) -> Tensor:
+        return torch.zeros(number, device=self._duel.device, dtype=torch.float64)
+
+
+def _psnr(predicted: Tensor, truth: Tensor) -> Tensor:
+    """PSNR of each of (B, 3, H, W) sRGB pictures in [0, 1]: (B,) float64, dB. Half an 8-bit step counts as none."""
+    squares = (predicted.double() - truth.double()).square().mean(dim=(1, 2, 3))
+    return -10 * torch.log10(squares.clamp(min=(0.5 / 255) ** 2))

@@ -1,0 +1,63 @@
+"""What the generator is trained for beside the discriminator's verdict: how far its colour is from the true one."""
+
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from colornet.training.losses import distribution_loss, reconstruction_loss
+from colornet.training.perceptual import PerceptualLoss
+from colornet.training.recipe import Stage
+from colornet.training.wrapping import bare
+
+
+class Prediction(NamedTuple):
+    """What a generator makes of a batch."""
+
+    ab: Tensor
+    """(B, 2, H, W), scaled a*b* in [-1, 1], float32."""
+    logits: Tensor | None = None
+    """(B, Q, h, w), of the bins, where the generator has them and trains."""
+
+
+class Objective:
+    """The terms of the generator's loss that compare with true colour."""
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        *,
+        perceptual: PerceptualLoss | None = None,
+        bin_weights: Tensor | None = None,
+    ) -> None:
+        """Prepare the terms, on the device.
+
+        Args:
+            generator: whose bins the distribution is over.
+            perceptual: for stages with a perceptual loss.
+            bin_weights: (Q,), from `ab_bins.rebalancing_weights`; all alike, unless given.
+        """
+        self.perceptual = perceptual
+        self.centres: Any = getattr(bare(generator), "centres", None)
+        self.bin_weights = bin_weights
+        if bin_weights is None and self.centres is not None:
+            self.bin_weights = self.centres.new_ones(len(self.centres))
+
+    def __call__(self, stage: Stage, lightness: Tensor, predicted: Prediction, truth: Tensor) -> dict[str, Tensor]:
+        """Return those terms that the stage weighs, unweighted scalars, by name.
+
+        Args:
+            stage: its weights.
+            lightness: (B, 1, H, W), scaled L* of the photographs themselves.
+            predicted: of these.
+            truth: (B, 2, H, W), their scaled a*b*.
+        """
+        terms = {}
+        if stage.reconstruction_weight:
+            terms["reconstruction"] = reconstruction_loss(stage.reconstruction, predicted.ab, truth, stage.vividness)
+        if stage.distribution_weight:
+            assert predicted.logits is not None and self.bin_weights is not None  # the recipe has been checked
+            terms["distribution"] = distribution_loss(predicted.logits, truth, self.centres, self.bin_weights)
+        if stage.perceptual_weight:
+            assert self.perceptual is not None
+            terms["perceptual"] = self.perceptual(lightness, predicted.ab, truth)
+        return terms

@@ -1,0 +1,131 @@
+"""The recipes that there are by name."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from colornet.errors import SettingsError
+from colornet.training.film import FILMS
+from colornet.training.recipe import (
+    BOTH,
+    DISCRIMINATOR,
+    GENERATOR,
+    DiscriminatorRecipe,
+    GeneratorRecipe,
+    Recipe,
+    Stage,
+)
+
+
+def preset(name: str) -> Recipe:
+    """Return the preset of that name; `SettingsError` names those that there are."""
+    if name not in PRESETS:
+        raise SettingsError(f"no recipe is called {name!r}; there are: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+# What the generator learns from true colour; the duel goes on with it, and adds the discriminator's verdict.
+_COLOUR = Stage(
+    name="colour",
+    trains=GENERATOR,
+    epochs=24,
+    steps_per_epoch=500,
+    image_size=224,
+    batch_size=128,
+    generator_learning_rate=1e-3,
+    ramp=0.02,
+    decay=0.6,
+    reconstruction_weight=10.0,
+    vividness=1.0,
+    adversarial_weight=0.0,
+)
+_STANDARD = Recipe(
+    name="standard",
+    generator=GeneratorRecipe(network="backbone", width=32, encoder_weights="package"),
+    discriminator=DiscriminatorRecipe(network="patch", width=64),
+    stages=(
+        _COLOUR,
+        Stage(
+            name="warm-up",
+            trains=DISCRIMINATOR,
+            epochs=1,
+            steps_per_epoch=500,
+            image_size=224,
+            batch_size=128,
+            adversarial="hinge",
+            decay=0.0,
+        ),
+        dataclasses.replace(
+            _COLOUR,
+            name="duel",
+            trains=BOTH,
+            epochs=6,
+            generator_learning_rate=1e-4,
+            discriminator_learning_rate=4e-4,
+            adversarial="hinge",
+            adversarial_weight=0.02,
+        ),
+    ),
+    film=FILMS["archive"],
+    betas=(0.5, 0.99),
+    weight_decay=0.01,
+    clip_norm=1.0,
+    average_decay=0.999,
+)
+
+_DUEL = Stage()
+_WARM_UP = Stage(name="warm-up", trains=DISCRIMINATOR, epochs=1, steps_per_epoch=200, decay=0.0)
+
+
+def _shapes(stage: Stage, steps: int) -> Stage:
+    return dataclasses.replace(stage, image_size=48, batch_size=32, steps_per_epoch=steps)
+
+
+def _smoke(stage: Stage, steps: int) -> Stage:
+    return dataclasses.replace(stage, image_size=32, batch_size=4, steps_per_epoch=steps)
+
+
+PRESETS: Mapping[str, Recipe] = {
+    # To start on eight GPUs and walk away from: an encoder that can see, true colour first, then a gentle duel.
+    "standard": _STANDARD,
+    # As the original work: the adversarial term alone, on a*b*, the generator ten times faster than the discriminator.
+    # That work shuffles L* and a*b* apart. A discriminator that sees a*b* alone sees a set of them, in whatever order.
+    "reference": Recipe(
+        name="reference",
+        stages=(
+            dataclasses.replace(_WARM_UP, steps_per_epoch=500, discriminator_learning_rate=1e-4),
+            dataclasses.replace(
+                _DUEL,
+                reconstruction_weight=0.0,
+                generator_learning_rate=1e-3,
+                discriminator_learning_rate=1e-4,
+                decay=0.0,
+            ),
+        ),
+        retrain_below=0.8,
+        retrain_steps=200,
+    ),
+    # Simple shapes in the colour of their kind: a minute or so on two processor cores. The generator sees 55 pixels
+    # around each: at 48 these hold a whole shape; at 64 they do not, and squares and triangles take far longer.
+    "shapes": Recipe(
+        name="shapes",
+        generator=GeneratorRecipe(width=16),
+        discriminator=DiscriminatorRecipe(width=16),
+        stages=(
+            _shapes(_WARM_UP, 20),
+            dataclasses.replace(_shapes(_DUEL, 80), epochs=12, generator_learning_rate=1.5e-3),
+        ),
+        held_out_photographs=64,
+        retrain_steps=20,
+        checkpoint_every=4,
+    ),
+    # A few steps of tiny networks: does everything hold together?
+    "smoke": Recipe(
+        name="smoke",
+        generator=GeneratorRecipe(width=4),
+        discriminator=DiscriminatorRecipe(width=4),
+        stages=(_smoke(_WARM_UP, 2), dataclasses.replace(_smoke(_DUEL, 4), epochs=2)),
+        held_out_photographs=8,
+        retrain_steps=2,
+        panel_photographs=3,
+    ),
+}

@@ -1,0 +1,35 @@
+"""What networks are wrapped in while they train, and how to get at them."""
+
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from colornet.networks.backbone import BackboneGenerator
+
+
+class WithDistribution(nn.Module):
+    """A generator whose forward gives the distribution over a*b* too: `DistributedDataParallel` sees `forward` only."""
+
+    def __init__(self, generator: BackboneGenerator) -> None:
+        """Wrap a generator with `head="bins"`."""
+        super().__init__()
+        self.generator = generator
+
+    def forward(self, lightness: Tensor) -> tuple[Tensor, Tensor]:
+        """Do what `BackboneGenerator.forward_with_distribution` does."""
+        return self.generator.forward_with_distribution(lightness)
+
+
+def for_training(generator: nn.Module) -> nn.Module:
+    """Wrap a generator that can tell a distribution, so that it does; any other is returned as it is."""
+    if isinstance(generator, BackboneGenerator) and generator.head == "bins":
+        return WithDistribution(generator)
+    return generator
+
+
+def bare(network: nn.Module) -> nn.Module:
+    """Take off what a network is wrapped in."""
+    if isinstance(network, DistributedDataParallel):
+        network = cast(nn.Module, network.module)
+    return network.generator if isinstance(network, WithDistribution) else network

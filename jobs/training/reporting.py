@@ -1,0 +1,91 @@
+"""The report beside a run's checkpoints, written while the run goes on."""
+
+import re
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from colornet import storage
+from colornet.training import report
+from jobs.training.run import Run
+
+PAGE_EVERY = 60.0
+"""Seconds between two drawings of the page and the plot, which take a second or two."""
+TENSORBOARD_PANELS = 10
+"""Epochs between two panels in TensorBoard's file; the first is there too."""
+
+_PANEL = re.compile(r"panel-epoch-(\d+)\.png")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Held-out photographs, and what the generator makes of them."""
+
+    photographs: Tensor
+    """(N, 3, S, S), sRGB uint8."""
+    predicted: Tensor
+    """(N, 2, S, S), scaled a*b*."""
+
+
+class Reporter:
+    """Writes the report in a thread of its own: the workers wait for the one that writes it at no time."""
+
+    def __init__(self, run: Run, about: dict[str, Any]) -> None:
+        """Report on a run; `about` as `report.page` takes it."""
+        self._run, self._about = run, about
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="report")
+        self._pending: Future[None] | None = None
+        self._drawn = time.monotonic()
+
+    def note(self, history: list[dict[str, Any]], panel: Panel) -> None:
+        """Write what is known after an epoch.
+
+        Raises:
+            StorageError: if the report on the epoch before could not be written.
+        """
+        self._wait()
+        self._pending = self._thread.submit(self._write, list(history), panel)
+
+    def close(self, history: list[dict[str, Any]]) -> None:
+        """Write the page and the plot, and wait for all that is being written; `StorageError` as in `note`."""
+        self._wait()
+        if history:
+            self._draw(history)
+        self._thread.shutdown()
+
+    def _wait(self) -> None:
+        if self._pending:
+            self._pending.result()
+
+    def _write(self, history: list[dict[str, Any]], panel: Panel) -> None:
+        epoch = history[-1]["epoch"]
+        self._put("metrics.json", report.table(history), "application/json")
+        if len(panel.photographs):
+            picture = report.panel(panel.photographs, panel.predicted)
+            self._put(f"panel-epoch-{epoch:04}.png", picture, "image/png")
+        if time.monotonic() - self._drawn >= PAGE_EVERY:
+            self._draw(history)
+
+    def _draw(self, history: list[dict[str, Any]]) -> None:
+        panels = self._panels()
+        for_tensorboard = [each for each in panels if each[0] == 1 or each[0] % TENSORBOARD_PANELS == 0]
+        self._put("training.png", report.plot(history), "image/png")
+        self._put("report.html", report.page(history, panels, self._about), "text/html")
+        events = report.events(history, for_tensorboard)
+        self._put("tensorboard/events.out.tfevents.0.colornet", events, "application/octet-stream")
+        self._drawn = time.monotonic()
+
+    def _panels(self) -> list[tuple[int, bytes]]:
+        """Read the panels of all epochs, also of those before the run was interrupted."""
+        found = []
+        for file in storage.listing(self._run.report_uri()):
+            name = _PANEL.fullmatch(file.key)
+            if name:
+                found.append((int(name[1]), storage.read(file.uri).data))
+        return sorted(found)
+
+    def _put(self, name: str, data: bytes, kind: str) -> None:
+        storage.write(self._run.report_uri(*name.split("/")), data, kind)
