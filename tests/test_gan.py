@@ -1,348 +1,59 @@
-"""The duel: what its steps train and leave alone, its losses against closed forms, and the epochs around it."""
+"""The duel: what its steps train and leave alone, in pieces, in low precision and on several workers."""
 
 import copy
 import dataclasses
 import functools
-import math
 import socket
 
 import pytest
 import torch
 import torch.distributed
 import torch.multiprocessing
-from torch import nn
-from torch.nn import functional
+from torch import Tensor, nn
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
-from colornet.errors import TrainingError
-from colornet.training import losses, recipe, trainer
-from colornet.training.gan import Duel, bare, uses_bfloat16
-from colornet.training.losses import LossRecord, NonFiniteLossError
-from colornet.training.trainer import Trainer
+from colornet.networks import build_generator
+from colornet.training import losses
+from colornet.training.gan import Batch, Duel, uses_bfloat16
+from colornet.training.held_out import HeldOut
+from colornet.training.objective import Objective
+from colornet.training.presets import preset
+from colornet.training.recipe import BOTH, DISCRIMINATOR, GENERATOR, DiscriminatorRecipe, GeneratorRecipe, Recipe
+from colornet.training.workers import mean_over_workers, sum_over_workers
+from colornet.training.wrapping import WithDistribution, bare, for_training
 
-SMOKE = dataclasses.replace(recipe.preset("smoke"), precision="float32")
+SIZE = 32
+TINY = preset("smoke").stages[-1]
+SMALL = "mobilenetv3_small_050"
+PATCH = DiscriminatorRecipe(network="patch", width=4)
+BINS = GeneratorRecipe(network="backbone", encoder=SMALL, width=4, head="bins", norm="group")
+NORMS = {"generator_gradient_norm", "discriminator_gradient_norm"}
 
 
-def make_duel(**changes) -> Duel:
-    made = dataclasses.replace(SMOKE, **changes)
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """Networks this small are faster so, and do not wait for a core that others use."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def make_recipe(recipe: dict | None = None, **stage) -> Recipe:
+    stages = (dataclasses.replace(TINY, **stage), TINY)  # a recipe needs one that trains the generator
+    return dataclasses.replace(preset("smoke"), **{"precision": "float32", "stages": stages} | (recipe or {}))
+
+
+def make_duel(recipe: dict | None = None, *, plain: bool = False, wrap=lambda network: network, **stage) -> Duel:
+    """Build a duel of one stage; a plain one has no BatchNorm and no dropout, which see a batch as a whole."""
+    made = make_recipe(recipe, **stage)
     torch.manual_seed(made.seed)
-    return Duel(made.build_generator(), made.build_discriminator(), made)
-
-
-def batch(count: int = 4, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    random = torch.Generator().manual_seed(seed)
-    size = SMOKE.image_size
-    draw = functools.partial(torch.rand, generator=random)
-    return draw(count, 1, size, size) * 2 - 1, draw(count, 2, size, size) * 2 - 1
-
-
-def photographs(seed: int = 0):
-    random = torch.Generator().manual_seed(seed)
-    while True:
-        shape = (SMOKE.batch_size, 3, SMOKE.image_size, SMOKE.image_size)
-        yield torch.randint(0, 256, shape, dtype=torch.uint8, generator=random)
-
-
-def snapshot(network: nn.Module) -> dict[str, torch.Tensor]:
-    return {name: value.clone() for name, value in network.state_dict().items()}
-
-
-def changed(network: nn.Module, before: dict[str, torch.Tensor]) -> set[str]:
-    return {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
-
-
-# --- losses -----------------------------------------------------------------------------------------------------------
-
-
-def test_discriminator_loss_in_closed_form():
-    real, fake = torch.tensor([2.0, -1.0]), torch.tensor([0.5, 3.0])
-    truth = -(math.log(1 / (1 + math.exp(-2))) + math.log(1 / (1 + math.exp(1)))) / 2
-    lie = -(math.log(1 - 1 / (1 + math.exp(-0.5))) + math.log(1 - 1 / (1 + math.exp(-3)))) / 2
-    assert losses.discriminator_loss(real, fake).item() == pytest.approx((truth + lie) / 2)
-    assert losses.discriminator_loss(torch.zeros(3), torch.zeros(3)).item() == pytest.approx(math.log(2))
-
-
-def test_adversarial_loss_in_closed_form():
-    fake = torch.tensor([0.5, -3.0])
-    expected = functional.binary_cross_entropy(torch.sigmoid(fake), torch.ones(2))
-    torch.testing.assert_close(losses.adversarial_loss(fake), expected)
-    assert losses.adversarial_loss(torch.tensor([-1000.0])).item() == 1000  # far from where a sigmoid would overflow
-
-
-def test_reconstruction_losses_in_closed_form():
-    truth = torch.zeros(1, 2, 1, 1)
-    beta = losses.SMOOTH_L1_BETA
-    predicted = torch.tensor([beta / 2, -3 * beta]).reshape(1, 2, 1, 1)
-    assert losses.reconstruction_loss("l1", predicted, truth).item() == pytest.approx(1.75 * beta)
-    # A square below beta, 0.5 d² / beta; a line above, d - beta / 2.
-    assert losses.reconstruction_loss("smooth_l1", predicted, truth).item() == pytest.approx((1 / 8 + 2.5) * beta / 2)
-
-
-def test_verdicts_are_counted():
-    right = losses.correct_verdicts(torch.tensor([1.0, -1.0, 2.0]), torch.tensor([-1.0, 0.0, 1.0]))
-    assert right.item() == 4
-
-
-def test_a_loss_that_is_not_finite_is_named():
-    record = LossRecord(lambda values: values)
-    for step in range(1, 4):
-        bad = math.inf if step == 3 else 1.0
-        record.add(step, {"generator": torch.tensor(1.0), "discriminator": torch.tensor(bad)})
-    with pytest.raises(NonFiniteLossError, match=r"step 3: the discriminator loss is not finite \(inf\)"):
-        record.settle()
-
-
-def test_a_run_ends_at_the_step_that_is_not_finite():
-    duel = make_duel(warmup_steps=0)
-    with torch.no_grad():
-        duel.bare_generator.out.bias.fill_(math.nan)
-    with pytest.raises(NonFiniteLossError, match="step 1: the discriminator loss is not finite"):
-        Trainer(duel, photographs(), next(photographs())).run_epoch()
-
-
-def test_means_are_over_all_settled_steps():
-    record = LossRecord(lambda values: values)
-    for value in (1.0, 2.0, 6.0):
-        record.add(1, {"generator": torch.tensor(value)})
-        record.settle()
-    assert record.means() == {"generator": 3.0}
-
-
-# --- steps ------------------------------------------------------------------------------------------------------------
-
-
-def test_a_step_trains_both_and_counts():
-    duel = make_duel()
-    generator, discriminator = snapshot(duel.generator), snapshot(duel.discriminator)
-    terms = duel.step(*batch())
-    assert set(terms) == {"generator", "discriminator", "adversarial", "reconstruction"}
-    weights = {name for name, _ in duel.generator.named_parameters() if "norm" in name or name.startswith("out")}
-    assert weights <= changed(duel.generator, generator)
-    assert {"verdict.weight", "verdict.bias"} <= changed(duel.discriminator, discriminator)
-    assert duel.steps == 1
-    expected = SMOKE.adversarial_weight * terms["adversarial"] + SMOKE.reconstruction_weight * terms["reconstruction"]
-    torch.testing.assert_close(terms["generator"], expected)
-
-
-def test_the_discriminators_half_leaves_the_generator_alone():
-    duel = make_duel()
-    lightness, real = batch()
-    before = snapshot(duel.generator)
-    fake = duel._predict(duel.generator, lightness)
-    before |= {name: value.clone() for name, value in duel.generator.named_buffers()}  # its own forward moved these
-    duel._train_discriminator(real, fake.detach())
-    assert not changed(duel.generator, before)
-    assert all(parameter.grad is None for parameter in duel.generator.parameters())
-
-
-def test_the_generators_half_leaves_the_discriminator_alone():
-    duel = make_duel()
-    lightness, real = batch()
-    before = snapshot(duel.discriminator)
-    duel._train_generator(duel._predict(duel.generator, lightness), real)
-    assert not changed(duel.discriminator, before)  # BatchNorm's buffers are among these
-    assert all(parameter.grad is None for parameter in duel.discriminator.parameters())
-    assert all(parameter.requires_grad for parameter in duel.discriminator.parameters())
-    assert duel.discriminator.training
-    assert any(parameter.grad.abs().sum() > 0 for parameter in duel.generator.parameters())
-
-
-def test_the_discriminator_sees_real_and_made_up_in_one_forward():
-    duel = make_duel()
-    sizes = []
-    duel.discriminator.register_forward_hook(lambda _, inputs, __: sizes.append(len(inputs[0])))
-    duel.step(*batch(count=4))
-    assert sizes == [8, 4]  # its own step, then its verdict for the generator
-
-
-@pytest.mark.parametrize("step", ["warm_up_step", "retraining_step"])
-def test_stages_of_the_discriminator_alone(step):
-    duel = make_duel()
-    generator, discriminator = snapshot(duel.generator), snapshot(duel.discriminator)
-    terms = getattr(duel, step)(*batch())
-    assert set(terms) == {"discriminator"}
-    assert not changed(duel.generator, generator)
-    assert changed(duel.discriminator, discriminator)
-    assert duel.generator.training
-
-
-def test_weights_of_zero_switch_terms_off():
-    lightness, real = batch()
-    adversarial_only = make_duel(reconstruction_weight=0.0).step(lightness, real)
-    torch.testing.assert_close(adversarial_only["generator"], adversarial_only["adversarial"])
-    reconstruction_only = make_duel(adversarial_weight=0.0, reconstruction_weight=1.0).step(lightness, real)
-    torch.testing.assert_close(reconstruction_only["generator"], reconstruction_only["reconstruction"])
-
-
-def test_state_goes_round_and_the_next_step_is_identical():
-    duel = make_duel()
-    for seed in range(3):
-        duel.step(*batch(seed=seed))
-    other = make_duel(seed=99)
-    other.load_state_dict(copy.deepcopy(duel.state_dict()))
-    outcomes = []
-    for each in (duel, other):
-        torch.manual_seed(7)  # dropout
-        outcomes.append(each.step(*batch(seed=5)))
-    assert outcomes[0] == outcomes[1]
-    assert not changed(duel.generator, snapshot(other.generator))
-    assert not changed(duel.discriminator, snapshot(other.discriminator))
-    assert duel.steps == other.steps == 4
-
-
-def test_state_is_plain_enough_to_be_loaded_safely(tmp_path):
-    made = Trainer(make_duel(), photographs(), next(photographs()))
-    made.run_epoch()
-    torch.save(made.state_dict(), tmp_path / "state.pt")
-    other = Trainer(make_duel(), photographs(), next(photographs()))
-    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    assert (other.epoch, other.history) == (1, made.history)
-
-
-def test_bfloat16_trains():
-    duel = make_duel(precision="bfloat16")
-    assert duel.low_precision and uses_bfloat16("bfloat16", torch.device("cpu"))
-    assert not uses_bfloat16("float32", torch.device("cpu"))
-    terms = duel.step(*batch())
-    assert all(value.dtype == torch.float32 and value.isfinite() for value in terms.values())
-    assert all(parameter.dtype == torch.float32 for parameter in duel.generator.parameters())
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-def test_a_step_on_a_gpu():
-    duel = Duel(SMOKE.build_generator().cuda(), SMOKE.build_discriminator().cuda(), SMOKE, "cuda")
-    lightness, real = (each.cuda() for each in batch())
-    assert all(value.isfinite() for value in duel.step(lightness, real).values())
-
-
-# --- epochs -----------------------------------------------------------------------------------------------------------
-
-
-def test_an_epoch_measures_what_it_says():
-    made = Trainer(make_duel(retrain_below=0.0), photographs(), next(photographs()))
-    made.warm_up()
-    measured = made.run_epoch()
-    assert measured["epoch"] == 1 and measured["steps"] == SMOKE.warmup_steps + SMOKE.steps_per_epoch
-    assert 0 <= measured["discriminator_accuracy"] == measured["accuracy_after_retraining"] <= 1
-    assert 0 < measured["held_out_error"] < 200 and measured["retraining_steps"] == 0
-    assert measured["photographs_per_second"] > 0 and 0 <= measured["waiting_for_data"] <= 1
-    assert made.history == [measured]
-
-
-@pytest.mark.parametrize(("below", "steps"), [(0.0, 0), (1.0, 25)])
-def test_a_discriminator_that_fell_behind_is_retrained(below, steps):
-    made = Trainer(make_duel(retrain_below=below, retrain_steps=25), photographs(), next(photographs()))
-    generators = []
-
-    def guessing(real, fake):  # whatever it learns
-        generators.append(snapshot(made.duel.generator))
-        return torch.tensor(float(len(real)))
-
-    made.duel.count_correct = guessing
-    measured = made.run_epoch()
-    assert all(not changed(made.duel.generator, before) for before in generators)
-    assert measured["retraining_steps"] == steps
-    assert measured["steps"] == SMOKE.steps_per_epoch + steps
-    assert measured["discriminator_accuracy"] == 0.5
-
-
-def test_retraining_stops_when_it_is_good_enough():
-    made = Trainer(make_duel(retrain_below=0.9, retrain_steps=100), photographs(), next(photographs()))
-    verdicts = iter([0.5, 0.6, 1.0])
-    made.duel.count_correct = lambda real, fake: torch.tensor(2.0 * len(real) * next(verdicts))
-    measured = made.run_epoch()
-    assert measured["discriminator_accuracy"] == 0.5 and measured["accuracy_after_retraining"] == 1.0
-    assert measured["retraining_steps"] == 2 * trainer.SETTLE_EVERY
-
-
-def test_learning_rates_fall_in_the_last_part():
-    made = Trainer(make_duel(epochs=4, decay=0.5, retrain_below=0.0), photographs(), next(photographs()))
-    rates = []
-    for _ in range(4):
-        made.run_epoch()
-        rates.append(made.duel.generator_optimizer.param_groups[0]["lr"] / SMOKE.generator_learning_rate)
-    assert rates == pytest.approx([1.0, 1.0, 0.625, 0.125])  # at the last of the four steps of each epoch
-
-
-def test_progress_is_told_every_few_steps():
-    told = []
-    steps = {"warmup_steps": 2, "epochs": 2, "steps_per_epoch": 25, "retrain_below": 0.0}
-    made = Trainer(make_duel(**steps), photographs(), next(photographs()), told.append)
-    made.warm_up()
-    made.run_epoch()
-    assert [(each.stage, each.step, each.steps) for each in told] == [
-        ("warm-up", 2, 2),
-        ("epoch 1/2", 10, 25),
-        ("epoch 1/2", 20, 25),
-        ("epoch 1/2", 25, 25),
-    ]
-    last = told[-1]
-    assert last.losses["generator"] == made.history[0]["generator_loss"] and last.photographs_per_second > 0
-    one_epoch = 25 * SMOKE.batch_size / last.photographs_per_second
-    assert last.seconds_left == pytest.approx(one_epoch)
-
-
-def test_an_interrupted_run_ends_as_one_that_was_not(tmp_path):
-    def fresh():
-        return Trainer(make_duel(epochs=3), photographs(), next(photographs(seed=1)))
-
-    whole, first = fresh(), fresh()
-    for _ in range(2):
-        whole.run_epoch()
-    torch.manual_seed(0)
-    first.run_epoch()
-    state, random = copy.deepcopy(first.state_dict()), torch.get_rng_state()
-    first.run_epoch()
-    second = fresh()
-    second.load_state_dict(state)
-    for _ in range(state["duel"]["steps"]):  # the stream goes on where it was
-        next(second._photographs)
-    torch.set_rng_state(random)
-    second.run_epoch()
-    assert not changed(first.duel.generator, snapshot(second.duel.generator))
-    timeless = [{k: v for k, v in run.history[-1].items() if k not in TIMES} for run in (first, second)]
-    assert timeless[0] == timeless[1]
-
-
-TIMES = ("seconds", "photographs_per_second", "waiting_for_data")
-
-
-def test_photographs_that_run_out():
-    few = iter([next(photographs())] * 2)
-    with pytest.raises(TrainingError, match="photographs ran out after step 2"):
-        Trainer(make_duel(), few, next(photographs())).run_epoch()
-
-
-# --- several workers --------------------------------------------------------------------------------------------------
-
-
-def test_two_workers_equal_one_with_both_batches(tmp_path):
-    """Two gloo workers end with the parameters that one process computes from both batches.
-
-    BatchNorm and dropout would see each worker's half alone: they are off here.
-    """
-    lightness, real = batch(count=8)
-    duel = plain_duel()
-    expected = [duel.step(lightness, real) for _ in range(2)]
-    port = free_port()
-    torch.multiprocessing.spawn(two_steps, (port, str(tmp_path)), nprocs=2)
-    ranks = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)]
-    for name, value in duel.state_dict()["generator"].items():
-        assert torch.equal(ranks[0]["generator"][name], ranks[1]["generator"][name]), name
-        torch.testing.assert_close(ranks[0]["generator"][name], value, rtol=1e-3, atol=1e-5)
-    for name, value in duel.state_dict()["discriminator"].items():
-        assert torch.equal(ranks[0]["discriminator"][name], ranks[1]["discriminator"][name]), name
-        torch.testing.assert_close(ranks[0]["discriminator"][name], value, rtol=1e-3, atol=1e-5)
-    torch.testing.assert_close(ranks[0]["means"], ranks[1]["means"])
-    torch.testing.assert_close(ranks[0]["means"], torch.stack([terms["generator"] for terms in expected]))
-
-
-def plain_duel(wrap=lambda network: network) -> Duel:
-    torch.manual_seed(0)
-    networks = SMOKE.build_generator(), SMOKE.build_discriminator()
-    for network in networks:
-        strip(network)
-    return Duel(*map(wrap, networks), SMOKE)
+    networks = for_training(made.build_generator()), made.build_discriminator()
+    if plain:
+        for network in networks:
+            strip(network)
+    return Duel(*map(wrap, networks), made)
 
 
 def strip(network: nn.Module) -> None:
@@ -352,20 +63,509 @@ def strip(network: nn.Module) -> None:
         strip(child)
 
 
-def two_steps(rank: int, port: int, folder: str) -> None:
+def batch(count: int = 4, seed: int = 0) -> Batch:
+    draw = functools.partial(torch.rand, generator=torch.Generator().manual_seed(seed))
+    return Batch(*(draw(count, channels, SIZE, SIZE) * 2 - 1 for channels in (1, 1, 2)))
+
+
+def snapshot(network: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in network.state_dict().items()}
+
+
+def changed(network: nn.Module, before: dict[str, Tensor]) -> set[str]:
+    return {name for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
+
+
+def gradients(network: nn.Module) -> dict[str, Tensor]:
+    return {name: parameter.grad.clone() for name, parameter in bare(network).named_parameters()}
+
+
+def norm_of(network: nn.Module) -> Tensor:
+    return torch.cat([parameter.grad.flatten() for parameter in network.parameters()]).norm()
+
+
+# --- a step of the duel -----------------------------------------------------------------------------------------------
+
+
+def test_a_step_trains_both_and_counts():
+    duel = make_duel(reconstruction_weight=3.0, adversarial_weight=0.5)
+    generator, discriminator = snapshot(duel.generator), snapshot(duel.discriminator)
+    terms = duel.step(batch())
+    assert set(terms) == NORMS | {"generator_loss", "discriminator_loss", "adversarial_loss", "reconstruction_loss"}
+    assert all(value.shape == () and not value.requires_grad for value in terms.values())
+    weights = {name for name, _ in duel.generator.named_parameters() if "norm" in name or name.startswith("out")}
+    assert weights <= changed(duel.generator, generator)
+    assert {"verdict.weight", "verdict.bias"} <= changed(duel.discriminator, discriminator)
+    assert duel.steps == 1
+    expected = 0.5 * terms["adversarial_loss"] + 3.0 * terms["reconstruction_loss"]
+    torch.testing.assert_close(terms["generator_loss"], expected)
+    torch.testing.assert_close(terms["generator_gradient_norm"], norm_of(duel.generator))
+    torch.testing.assert_close(terms["discriminator_gradient_norm"], norm_of(duel.discriminator))
+
+
+def test_the_discriminators_half_leaves_the_generator_alone():
+    duel = make_duel()
+    piece = batch()
+    before = snapshot(duel.generator)
+    fake = duel._predict(duel.generator, piece.seen).ab
+    before |= {name: value.clone() for name, value in duel.generator.named_buffers()}  # its own forward moved these
+    duel._train_discriminator([piece], [fake.detach()])
+    assert not changed(duel.generator, before)
+    assert all(parameter.grad is None for parameter in duel.generator.parameters())
+
+
+@pytest.mark.parametrize("network", ["reference", "patch"])
+def test_the_generators_half_leaves_the_discriminator_alone(network):
+    duel = make_duel({"discriminator": DiscriminatorRecipe(network=network, width=4)})
+    before = snapshot(duel.discriminator)
+    duel._train_generator([batch()])
+    assert not changed(duel.discriminator, before)  # BatchNorm's and the power iteration's buffers are among these
+    assert all(parameter.grad is None for parameter in duel.discriminator.parameters())
+    assert all(parameter.requires_grad for parameter in duel.discriminator.parameters())
+    assert duel.discriminator.training
+    assert any(parameter.grad.abs().sum() > 0 for parameter in duel.generator.parameters())
+
+
+def test_one_forward_serves_both_networks():
+    duel = make_duel()
+    judged, coloured = [], []
+    duel.discriminator.register_forward_hook(lambda _, inputs, __: judged.append([len(each) for each in inputs]))
+    duel.generator.register_forward_hook(lambda _, inputs, __: coloured.append(len(inputs[0])))
+    duel.step(batch(count=4))
+    assert judged == [[8, 8], [4, 4]]  # its own step, with real and made-up, then its verdict for the generator
+    assert coloured == [4]
+
+
+def test_the_discriminator_sees_true_lightness_and_the_generator_the_films():
+    duel = make_duel({"discriminator": PATCH})
+    piece = batch(count=3)
+    judged, coloured = [], []
+    duel.discriminator.register_forward_hook(lambda _, inputs, __: judged.append(inputs))
+    duel.generator.register_forward_hook(lambda _, inputs, __: coloured.append(inputs[0]))
+    duel.step(piece)
+    duel.retraining_step(piece)
+    assert all(torch.equal(seen, piece.seen) for seen in coloured) and len(coloured) == 2
+    own, verdict, retrained = judged
+    for lightness, ab in (own, retrained):
+        assert torch.equal(lightness, torch.cat([piece.lightness, piece.lightness]))
+        assert torch.equal(ab[:3], piece.ab)
+    assert torch.equal(verdict[0], piece.lightness)
+
+
+def test_weights_of_zero_switch_terms_off():
+    adversarial_only = make_duel(reconstruction_weight=0.0, adversarial_weight=1.0).step(batch())
+    torch.testing.assert_close(adversarial_only["generator_loss"], adversarial_only["adversarial_loss"])
+    assert "reconstruction_loss" not in adversarial_only
+    alone = make_duel(trains=GENERATOR, adversarial_weight=7.0, reconstruction_weight=1.0).step(batch())
+    torch.testing.assert_close(alone["generator_loss"], alone["reconstruction_loss"])
+
+
+@pytest.mark.parametrize("kind", ["lsgan", "hinge"])
+def test_other_kinds_of_loss_record_the_cross_entropy_that_all_are_judged_by(kind):
+    terms = make_duel(adversarial=kind, reconstruction_weight=0.0).step(batch())
+    assert set(terms) == NORMS | {
+        "generator_loss",
+        "discriminator_loss",
+        "adversarial_loss",
+        "adversarial_entropy_loss",
+    }
+    torch.testing.assert_close(terms["generator_loss"], terms["adversarial_loss"])  # it is no part of the loss
+    # The networks are the same before their first step, and the discriminator's first step hardly moves its verdicts.
+    still = {"discriminator_learning_rate": 1e-12, "reconstruction_weight": 0.0}
+    entropy = make_duel(adversarial="bce", **still).step(batch())["adversarial_loss"]
+    other = make_duel(adversarial=kind, **still).step(batch())
+    torch.testing.assert_close(other["adversarial_entropy_loss"], entropy)
+    assert abs(other["adversarial_loss"] - entropy) > 0.1
+
+
+# --- other kinds of stages --------------------------------------------------------------------------------------------
+
+
+def test_a_stage_of_the_discriminator_alone():
+    duel = make_duel(trains=DISCRIMINATOR)
+    generator, discriminator = snapshot(duel.generator), snapshot(duel.discriminator)
+    judged = []
+    duel.discriminator.register_forward_hook(lambda _, inputs, __: judged.append(inputs[1]))
+    terms = duel.step(batch(count=4))
+    assert set(terms) == {"discriminator_loss", "discriminator_gradient_norm"}
+    assert not changed(duel.generator, generator) and changed(duel.discriminator, discriminator)
+    assert duel.generator.training and duel.steps == 1
+    guesses = duel.colorize(batch(count=4).seen, finished=False)
+    (ab,) = judged
+    torch.testing.assert_close(ab[6:], guesses[2:])  # the other half is noise
+    noise = ab[4:6]
+    assert noise.abs().max() <= 1 and noise.std().item() == pytest.approx(3**-0.5, abs=0.03)
+
+
+def test_a_stage_of_the_generator_alone():
+    duel = make_duel(trains=GENERATOR)
+    generator, discriminator = snapshot(duel.generator), snapshot(duel.discriminator)
+    terms = duel.step(batch())
+    assert set(terms) == {"generator_loss", "reconstruction_loss", "generator_gradient_norm"}
+    assert changed(duel.generator, generator) and not changed(duel.discriminator, discriminator)
+    assert all(parameter.grad is None for parameter in duel.discriminator.parameters())
+
+
+@pytest.mark.parametrize("pieces", [0, 3])
+def test_a_step_of_retraining(pieces):
+    duel = make_duel(micro_batch_size=pieces)
+    generator, discriminator = snapshot(duel.generator), snapshot(duel.discriminator)
+    terms = duel.retraining_step(batch())
+    assert set(terms) == {"discriminator_loss", "discriminator_gradient_norm"}
+    assert not changed(duel.generator, generator) and changed(duel.discriminator, discriminator)
+    assert duel.generator.training and duel.steps == 1
+
+
+def test_the_next_stage_has_its_own_terms_and_rates():
+    duel = make_duel(trains=GENERATOR)
+    duel.begin(dataclasses.replace(TINY, adversarial="hinge", generator_learning_rate=0.5))
+    assert {"adversarial_entropy_loss", "discriminator_loss"} <= set(duel.step(batch()))
+    assert duel.generator_optimizer.param_groups[0]["lr"] == 0.5
+    duel.pace(0.5, 0.1)
+    assert duel.generator_optimizer.param_groups[0]["lr"] == 0.25
+    assert duel.discriminator_optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * TINY.discriminator_learning_rate)
+
+
+# --- batches in pieces ------------------------------------------------------------------------------------------------
+
+
+def test_pieces_are_the_batch():
+    whole = batch(count=7)
+    assert whole.pieces(0) == [whole]
+    pieces = whole.pieces(3)
+    assert [len(piece.ab) for piece in pieces] == [3, 3, 1]
+    for number, part in enumerate(whole):
+        assert torch.equal(torch.cat([piece[number] for piece in pieces]), part)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"trains": BOTH, "gradient_penalty_weight": 2.0},
+        {"trains": BOTH, "adversarial": "hinge", "recipe": {"discriminator": PATCH}},
+        {"trains": GENERATOR, "vividness": 1.0},
+    ],
+    ids=["R1", "hinge", "generator"],
+)
+def test_a_batch_in_pieces_has_the_gradient_of_the_whole(settings):
+    outcomes = []
+    for size in (0, 3):  # pieces of 3, 3 and 1, which do not weigh the same
+        # Adam's first step has the sign of the smallest gradient: the discriminator's must not reach the generator.
+        duel = make_duel(plain=True, micro_batch_size=size, discriminator_learning_rate=1e-9, **settings)
+        if "recipe" in settings:
+            duel.discriminator.eval()  # each forward would turn the power iteration one step further
+        outcomes.append((duel.step(batch(count=7)), gradients(duel.generator), duel))
+    (whole, expected, one), (pieces, added, several) = outcomes
+    torch.testing.assert_close(pieces, whole, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(added, expected, rtol=1e-3, atol=1e-5)
+    if settings["trains"] == BOTH:
+        torch.testing.assert_close(gradients(several.discriminator), gradients(one.discriminator), rtol=1e-3, atol=1e-5)
+
+
+# --- clipping ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pieces", [0, 2])
+def test_gradients_are_clipped_and_their_norm_before_that_is_told(pieces):
+    free = make_duel(plain=True, micro_batch_size=pieces)
+    norms = free.step(batch())
+    for which in ("generator", "discriminator"):
+        limit = norms[f"{which}_gradient_norm"].item() / 10
+        clipped = make_duel({"clip_norm": limit}, plain=True, micro_batch_size=pieces)
+        told = clipped.step(batch())
+        assert norm_of(getattr(clipped, which)).item() == pytest.approx(limit, rel=1e-3)
+        torch.testing.assert_close(told["discriminator_gradient_norm"], norms["discriminator_gradient_norm"])
+    generous = make_duel({"clip_norm": 1e6}, plain=True, micro_batch_size=pieces)
+    generous.step(batch())
+    torch.testing.assert_close(gradients(generous.generator), gradients(free.generator))
+
+
+# --- terms that not every run has -------------------------------------------------------------------------------------
+
+
+def test_r1_is_told_unweighted_and_is_part_of_the_step():
+    piece = batch()
+    free, penalised = (make_duel(plain=True, gradient_penalty_weight=weight) for weight in (0.0, 5.0))
+    ab = piece.ab.clone().requires_grad_()
+    (slope,) = torch.autograd.grad(free.discriminator(piece.lightness, ab).sum(), ab)
+    terms = penalised.step(piece)
+    torch.testing.assert_close(terms["gradient_penalty_loss"], slope.square().sum() / 4 / 2)
+    assert "gradient_penalty_loss" not in free.step(piece)
+    assert terms["discriminator_gradient_norm"] != free.step(piece)["discriminator_gradient_norm"]
+
+
+def test_the_perceptual_loss_is_of_the_photographs_own_lightness():
+    called = []
+
+    def perceptual(lightness, predicted, truth):
+        called.append((lightness, predicted, truth))
+        return (predicted - truth).abs().mean()
+
+    made = make_recipe({"perceptual_weights": "vgg16.safetensors"}, perceptual_weight=2.0, reconstruction_weight=0.0)
+    generator = made.build_generator()
+    duel = Duel(generator, made.build_discriminator(), made, objective=Objective(generator, perceptual=perceptual))
+    piece = batch()
+    terms = duel.step(piece)
+    ((lightness, predicted, truth),) = called
+    assert torch.equal(lightness, piece.lightness) and torch.equal(truth, piece.ab)
+    torch.testing.assert_close(terms["perceptual_loss"], (predicted - truth).abs().mean().detach())
+    expected = 2 * terms["perceptual_loss"] + terms["adversarial_loss"]
+    torch.testing.assert_close(terms["generator_loss"], expected)
+
+
+def test_a_distribution_is_trained_through_its_wrapper():
+    duel = make_duel(
+        {"generator": BINS, "average_decay": 0.5}, trains=GENERATOR, distribution_weight=0.7, reconstruction_weight=0.2
+    )
+    assert isinstance(duel.generator, WithDistribution) and duel.bare_generator is duel.generator.generator
+    reference = copy.deepcopy(duel.bare_generator)
+    piece = batch()
+    terms = duel.step(piece)
+    _, logits = reference.forward_with_distribution(piece.seen)
+    weights = torch.ones(len(reference.centres))
+    expected = losses.distribution_loss(logits, piece.ab, reference.centres, weights)
+    torch.testing.assert_close(terms["distribution_loss"], expected.detach())
+    told = 0.7 * terms["distribution_loss"] + 0.2 * terms["reconstruction_loss"]
+    torch.testing.assert_close(terms["generator_loss"], told)
+    assert duel.colorize(piece.seen).shape == duel.colorize(piece.seen, finished=False).shape == piece.ab.shape
+    reference.load_state_dict(duel.state_dict()["generator"])  # names are those of the bundle's network
+    reference.load_state_dict(duel.finished_generator.state_dict())
+
+
+def test_rare_bins_weigh_what_they_are_given():
+    made = make_recipe({"generator": BINS}, trains=GENERATOR, distribution_weight=1.0, reconstruction_weight=0.0)
+    told = []
+    for weight in (None, 3.0):
+        torch.manual_seed(0)
+        generator = made.build_generator()
+        weights = None if weight is None else torch.full((len(generator.centres),), weight)
+        wrapped = for_training(generator)
+        duel = Duel(wrapped, made.build_discriminator(), made, objective=Objective(wrapped, bin_weights=weights))
+        told.append(duel.step(batch())["distribution_loss"])
+    torch.testing.assert_close(told[1], 3 * told[0])
+
+
+def test_what_has_no_distribution_is_not_wrapped():
+    unet = build_generator("unet", {"width": 4})
+    backbone = build_generator("backbone", {"encoder": SMALL, "width": 4})
+    assert for_training(unet) is unet and for_training(backbone) is backbone
+    assert bare(unet) is unet
+
+
+# --- the average ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("pieces", [0, 2])
+def test_the_average_is_updated_once_a_step_of_the_generator(pieces):
+    duel = make_duel({"average_decay": 0.9}, micro_batch_size=pieces)
+    for _ in range(3):
+        duel.step(batch())
+    assert int(duel.average.n_averaged) == 3
+    duel.retraining_step(batch())
+    duel.begin(dataclasses.replace(TINY, trains=DISCRIMINATOR))
+    duel.step(batch())
+    assert int(duel.average.n_averaged) == 3
+    duel.begin(dataclasses.replace(TINY, trains=GENERATOR))
+    duel.step(batch())
+    assert int(duel.average.n_averaged) == 4
+    assert duel.finished_generator is duel.average.module
+    assert not torch.equal(duel.colorize(batch().seen), duel.colorize(batch().seen, finished=False))
+
+
+def test_without_an_average_the_last_weights_are_the_finished_ones():
+    duel = make_duel()
+    assert duel.average is None and duel.finished_generator is duel.bare_generator is duel.generator
+
+
+# --- judging ----------------------------------------------------------------------------------------------------------
+
+
+def test_colorizing_and_counting_change_nothing():
+    duel = make_duel({"discriminator": PATCH})
+    piece = batch()
+    before = snapshot(duel.generator), snapshot(duel.discriminator)
+    ab = duel.colorize(piece.seen)
+    right = duel.count_correct(piece.lightness, piece.ab, ab)
+    assert not changed(duel.generator, before[0]) and not changed(duel.discriminator, before[1])
+    assert duel.generator.training and duel.discriminator.training
+    assert ab.dtype == torch.float32 and not ab.requires_grad and ab.shape == piece.ab.shape
+    duel.discriminator.eval()
+    verdicts = [duel.discriminator(piece.lightness, each).mean(dim=(1, 2, 3)) for each in (piece.ab, ab)]
+    assert right.item() == (verdicts[0] > 0).sum() + (verdicts[1] <= 0).sum()
+
+
+# --- the state --------------------------------------------------------------------------------------------------------
+
+
+def test_state_goes_round_safely_and_the_next_step_is_identical(tmp_path):
+    settings = {"average_decay": 0.9, "clip_norm": 1.0, "weight_decay": 0.01}
+    duel = make_duel(settings)
+    for seed in range(3):
+        duel.step(batch(seed=seed))
+    torch.save(duel.state_dict(), tmp_path / "state.pt")
+    other = make_duel({**settings, "seed": 99})
+    other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    outcomes = []
+    for each in (duel, other):
+        torch.manual_seed(7)  # dropout
+        outcomes.append(each.step(batch(seed=5)))
+    assert outcomes[0] == outcomes[1]
+    assert not changed(duel.generator, snapshot(other.generator))
+    assert not changed(duel.discriminator, snapshot(other.discriminator))
+    assert not changed(duel.average, snapshot(other.average))
+    assert duel.steps == other.steps == 4
+
+
+# --- precision and devices --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("settings", [{}, {"generator": BINS, "discriminator": PATCH}], ids=["unet", "bins"])
+def test_bfloat16_trains(settings):
+    weights = {"gradient_penalty_weight": 1.0, "distribution_weight": 1.0 if settings else 0.0}
+    duel = make_duel({"precision": "bfloat16", "average_decay": 0.9, **settings}, adversarial="hinge", **weights)
+    assert duel.low_precision and uses_bfloat16("bfloat16", torch.device("cpu"))
+    assert not uses_bfloat16("float32", torch.device("cpu"))
+    seen = []
+    duel.bare_discriminator.register_forward_hook(lambda _, inputs, output: seen.append(output.dtype))
+    terms = duel.step(batch())
+    assert all(value.dtype == torch.float32 and value.isfinite() for value in terms.values())
+    assert all(parameter.dtype == torch.float32 for parameter in duel.generator.parameters())
+    assert seen == [torch.bfloat16, torch.float32, torch.bfloat16]  # R1 is in full precision
+    assert duel.colorize(batch().seen).dtype == torch.float32
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("precision", ["auto", "float32"])
+def test_a_step_on_a_gpu(precision):
+    made = make_recipe({"precision": precision, "average_decay": 0.9, "clip_norm": 1.0}, gradient_penalty_weight=1.0)
+    duel = Duel(made.build_generator().cuda(), made.build_discriminator().cuda(), made, "cuda")
+    piece = Batch(*(each.cuda() for each in batch()))
+    assert all(value.isfinite() and value.is_cuda for value in duel.step(piece).values())
+    assert duel.colorize(piece.seen).isfinite().all()
+
+
+# --- several workers --------------------------------------------------------------------------------------------------
+
+PARALLEL = {
+    "duel": {"plain": True},
+    "pieces": {"plain": True, "micro_batch_size": 3, "recipe": {"clip_norm": 0.5, "average_decay": 0.9}},
+    "R1": {"plain": True, "gradient_penalty_weight": 3.0},
+    "R1 in pieces": {"plain": True, "gradient_penalty_weight": 3.0, "micro_batch_size": 2},
+    "generator": {"plain": True, "trains": GENERATOR},
+}
+"""What two workers compute as one does with both their batches. BatchNorm and dropout would see a half alone."""
+WHOLE = {
+    "reference": {"gradient_penalty_weight": 1.0, "micro_batch_size": 2},
+    "bfloat16": {"recipe": {"precision": "bfloat16"}, "gradient_penalty_weight": 1.0, "adversarial": "hinge"},
+    "bins": {
+        "recipe": {"generator": BINS, "discriminator": PATCH, "average_decay": 0.9},
+        "distribution_weight": 1.0,
+        "adversarial": "hinge",
+        "gradient_penalty_weight": 1.0,
+    },
+    "discriminator": {"trains": DISCRIMINATOR},
+}
+"""Networks with all their parts, whose workers must stay alike."""
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory) -> list[dict]:
+    """What two gloo workers made of all of these: starting them takes seconds."""
+    folder = tmp_path_factory.mktemp("ranks")
+    torch.multiprocessing.spawn(work, (free_port(), str(folder)), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(2)]
+
+
+def work(rank: int, port: int, folder: str) -> None:
     torch.set_num_threads(1)
     torch.distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
-    duel = plain_duel(DistributedDataParallel)
-    assert isinstance(duel.generator, DistributedDataParallel) and bare(duel.generator) is duel.bare_generator
-    lightness, real = batch(count=8)
-    half = slice(4 * rank, 4 * rank + 4)
-    terms = [duel.step(lightness[half], real[half])["generator"] for _ in range(2)]
-    means = trainer.mean_over_workers(torch.stack(terms))
-    state = duel.state_dict()
-    torch.save(
-        {"means": means, **{name: state[name] for name in ("generator", "discriminator")}}, f"{folder}/{rank}.pt"
-    )
+    out = {name: two_steps(rank, **settings) for name, settings in (PARALLEL | WHOLE).items()}
+    out["mean"] = {"of ranks": mean_over_workers(torch.tensor(float(rank)))}
+    mine = torch.ones(2)
+    out["mean"] |= {"sum": sum_over_workers(mine), "left alone": mine}
+    out["held out"] = {first: measure(share(first, rank)) for first in (4, 3)}
+    torch.save(out, f"{folder}/{rank}.pt")
     torch.distributed.destroy_process_group()
+
+
+def share(first: int, rank: int) -> Tensor:
+    """Of four held-out photographs, the first so many, or what is left."""
+    photographs = torch.randint(
+        0, 256, (4, 3, SIZE, SIZE), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    return photographs[first:] if rank else photographs[:first]
+
+
+def measure(photographs: Tensor) -> dict[str, float]:
+    held_out = HeldOut(photographs, make_duel(), batch_size=2)
+    predicted = held_out.colorize(finished=True)
+    return held_out.compare(predicted) | {"accuracy": held_out.accuracy(predicted)}
+
+
+def two_steps(rank: int, **settings) -> dict:
+    duel = make_duel(wrap=DistributedDataParallel, **settings)
+    assert isinstance(duel.generator, DistributedDataParallel) and bare(duel.generator) is duel.bare_generator
+    buckets: dict[str, list[bool]] = {"generator": [], "discriminator": []}
+    for name, seen in buckets.items():
+        getattr(duel, name).register_comm_hook(seen, counted)
+    if "plain" not in settings:
+        torch.manual_seed(rank)  # noise and dropout of their own
+    half = Batch(*(part[4 * rank : 4 * rank + 4] for part in batch(count=8)))
+    terms = [mean_over_workers(torch.stack(list(duel.step(half).values()))) for _ in range(2)]
+    state = copy.deepcopy(duel.state_dict())
+    networks = {name: state[name] or {} for name in ("generator", "discriminator", "average")}
+    reduced = {name: sum(seen) for name, seen in buckets.items()}
+    retrained = len(buckets["discriminator"])
+    duel.retraining_step(half)
+    reduced["retraining"] = sum(buckets["discriminator"][retrained:])
+    return {"means": torch.stack(terms), "reduced": reduced, **networks}
+
+
+def counted(seen: list[bool], bucket):
+    seen.append(bucket.is_last())
+    return allreduce_hook(None, bucket)
+
+
+@pytest.mark.parametrize("name", PARALLEL)
+def test_two_workers_equal_one_with_both_batches(ranks, name):
+    duel = make_duel(**PARALLEL[name] | {"micro_batch_size": 0})
+    expected = torch.stack([torch.stack(list(duel.step(batch(count=8)).values())) for _ in range(2)])
+    torch.testing.assert_close(ranks[0][name]["means"], expected, rtol=1e-3, atol=1e-5)
+    for network in ("generator", "discriminator"):
+        for key, value in duel.state_dict()[network].items():
+            torch.testing.assert_close(ranks[0][name][network][key], value, rtol=1e-3, atol=1e-5, msg=key)
+
+
+@pytest.mark.parametrize("name", [*PARALLEL, *WHOLE])
+def test_workers_stay_alike(ranks, name):
+    first, second = (rank[name] for rank in ranks)
+    assert first["means"].isfinite().all() and torch.equal(first["means"], second["means"])
+    for network in ("generator", "discriminator", "average"):
+        for key, value in first[network].items():
+            if "running_" not in key and "num_batches" not in key:  # those of the first count, from each forward on
+                assert torch.equal(second[network][key], value), (network, key)
+
+
+@pytest.mark.parametrize("name", [*PARALLEL, *WHOLE])
+def test_gradients_are_reduced_once_a_step(ranks, name):
+    trains = (PARALLEL | WHOLE)[name].get("trains", BOTH)
+    reduced = ranks[0][name]["reduced"]
+    assert reduced["generator"] == (0 if trains == DISCRIMINATOR else 2)
+    assert reduced["discriminator"] == (0 if trains == GENERATOR else 2)
+    assert reduced["retraining"] == 1
+
+
+def test_sums_and_means_are_over_all_workers(ranks):
+    for rank in ranks:
+        assert rank["mean"]["of ranks"] == 0.5
+        assert rank["mean"]["sum"].tolist() == [2, 2] and rank["mean"]["left alone"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("first", [3, 4])
+def test_held_out_photographs_are_measured_together_however_they_are_shared(ranks, first):
+    expected = measure(share(4, rank=0))
+    for rank in ranks:
+        assert rank["held out"][first] == pytest.approx(expected, rel=1e-5)
 
 
 def free_port() -> int:
