@@ -8,7 +8,9 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from colornet.errors import SettingsError
+from colornet.networks import build_generator
 from colornet.training.average import AveragedGenerator, warmed_up
+from colornet.training.wrapping import WithDistribution
 
 
 class Scalar(nn.Module):
@@ -129,6 +131,14 @@ def test_a_wrapped_network_is_averaged_bare(tmp_path):
     assert average.state_dict().keys() == bare.state_dict().keys()
     for name, value in bare.state_dict().items():
         assert torch.equal(average.state_dict()[name], value), name
+
+
+def test_a_generator_that_tells_its_distribution_is_averaged_bare():
+    torch.manual_seed(0)
+    generator = build_generator("backbone", {"encoder": "mobilenetv3_small_050", "width": 2, "head": "bins"})
+    average = AveragedGenerator(WithDistribution(generator), 0.9)
+    average.update_parameters(WithDistribution(generator).generator)
+    assert average.module.state_dict().keys() == generator.state_dict().keys()
 
 
 @pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan")])

@@ -1,4 +1,4 @@
-"""Adversarial losses of all kinds, the gradient penalty and the perceptual loss, against closed forms."""
+"""All losses against closed forms, and the record of their values."""
 
 import math
 
@@ -14,6 +14,7 @@ from colornet.errors import SettingsError
 from colornet.networks import build_discriminator
 from colornet.networks.ab_bins import gamut_bins
 from colornet.training import losses
+from colornet.training.losses import LossRecord, NonFiniteLossError
 from colornet.training.perceptual import PerceptualLoss
 
 REAL, FAKE = torch.tensor([2.0, -1.0, 0.5, 0.0]), torch.tensor([0.5, -3.0, 0.0, 1.0])
@@ -31,6 +32,16 @@ def test_hinge_by_hand():
     # 0, 2, 0.5, 1 and 1.5, 0, 1, 2.
     assert losses.discriminator_loss(REAL, FAKE, "hinge").item() == pytest.approx((3.5 / 4 + 4.5 / 4) / 2)
     assert losses.adversarial_loss(FAKE, "hinge").item() == pytest.approx(1.5 / 4)
+
+
+def test_cross_entropy_by_hand():
+    real, fake = torch.tensor([2.0, -1.0]), torch.tensor([0.5, 3.0])
+    truth = -(math.log(1 / (1 + math.exp(-2))) + math.log(1 / (1 + math.exp(1)))) / 2
+    lie = -(math.log(1 - 1 / (1 + math.exp(-0.5))) + math.log(1 - 1 / (1 + math.exp(-3)))) / 2
+    assert losses.discriminator_loss(real, fake).item() == pytest.approx((truth + lie) / 2)
+    expected = functional.binary_cross_entropy(torch.sigmoid(fake), torch.ones(2))
+    torch.testing.assert_close(losses.adversarial_loss(fake), expected)
+    assert losses.adversarial_loss(torch.tensor([-1000.0])).item() == 1000  # far from where a sigmoid would overflow
 
 
 def test_cross_entropy_is_the_default():
@@ -64,6 +75,28 @@ def test_verdicts_of_maps_are_their_means():
     real = torch.tensor([[3.0, -1.0], [-3.0, 1.0]]).reshape(2, 1, 1, 2)
     assert losses.correct_verdicts(real, -real).item() == 2
     assert losses.correct_verdicts(REAL, FAKE).item() == 4  # as before
+
+
+# --- reconstruction ---------------------------------------------------------------------------------------------------
+
+
+def test_reconstruction_losses_in_closed_form():
+    truth = torch.zeros(1, 2, 1, 1)
+    beta = losses.SMOOTH_L1_BETA
+    predicted = torch.tensor([beta / 2, -3 * beta]).reshape(1, 2, 1, 1)
+    assert losses.reconstruction_loss("l1", predicted, truth).item() == pytest.approx(1.75 * beta)
+    # A square below beta, 0.5 d² / beta; a line above, d - beta / 2.
+    assert losses.reconstruction_loss("smooth_l1", predicted, truth).item() == pytest.approx((1 / 8 + 2.5) * beta / 2)
+
+
+@pytest.mark.parametrize("kind", ["l1", "smooth_l1"])
+def test_saturated_pixels_weigh_more(kind):
+    # A gray pixel, one of chroma 50 and one of chroma 100, all predicted as far off.
+    truth = color.scale_ab(torch.tensor([[0.0, 0.0], [30.0, 40.0], [-60.0, 80.0]]).T.reshape(1, 2, 1, 3))
+    predicted = truth + 0.1
+    distance = losses.reconstruction_loss(kind, predicted, truth)
+    vivid = losses.reconstruction_loss(kind, predicted, truth, 0.5)
+    torch.testing.assert_close(vivid, distance * (1.0 + 1.5 + 2.0) / 3)
 
 
 # --- the gradient penalty ---------------------------------------------------------------------------------------------
@@ -174,3 +207,33 @@ def test_weights_that_are_not_vgg16s_are_named(tmp_path, vgg):
     torch.save({**state, "features.0.bias": torch.zeros(63)}, tmp_path / "other.pth")
     with pytest.raises(SettingsError, match=r"other\.pth does not fit VGG16: its features\.0\.bias .* \(63,\)"):
         PerceptualLoss(tmp_path / "other.pth")
+
+
+# --- the record -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["discriminator_loss", "generator_gradient_norm"])
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
+def test_what_is_not_finite_is_named_with_its_step(name, bad):
+    record = LossRecord(lambda values: values)
+    for step in range(1, 5):
+        record.add(step, {"generator_loss": torch.tensor(1.0), name: torch.tensor(bad if step == 3 else 1.0)})
+    with pytest.raises(NonFiniteLossError, match=rf"step 3: the {name.replace('_', ' ')} is not finite \({bad}\)"):
+        record.settle()
+
+
+def test_what_is_not_finite_on_another_worker_is_seen_here():
+    record = LossRecord(lambda values: (values + math.nan) / 2)
+    record.add(7, {"generator_loss": torch.tensor(1.0)})
+    with pytest.raises(NonFiniteLossError, match="step 7: the generator loss is not finite"):
+        record.settle()
+
+
+def test_means_are_over_all_settled_steps():
+    record = LossRecord(lambda values: values)
+    for values in ([1.0, 2.0], [6.0]):
+        for value in values:
+            record.add(1, {"generator_loss": torch.tensor(value)})
+        record.settle()
+    record.settle()
+    assert record.means() == {"generator_loss": 3.0}

@@ -31,7 +31,7 @@ def test_gan_parameter_counts():
     """The GAN is the generator followed by a frozen discriminator."""
     generator = build_generator("unet", {})
     discriminator = build_discriminator("reference", {}).requires_grad_(False)
-    gan = nn.Sequential(generator, discriminator)
+    gan = nn.ModuleList([generator, discriminator])
     total = trainable(gan) + moving_statistics(gan)
     learned = sum(parameter.numel() for parameter in gan.parameters() if parameter.requires_grad)
     assert (total, learned, total - learned) == (5_185_379, 4_726_082, 459_297)
@@ -81,11 +81,19 @@ def test_folding_keeps_the_output():
 
 def test_discriminator_judges_its_own_size_only():
     discriminator = build_discriminator("reference", {"image_size": 32})
-    assert discriminator(torch.zeros(3, 2, 32, 32)).shape == (3,)
+    assert discriminator(torch.zeros(3, 1, 32, 32), torch.zeros(3, 2, 32, 32)).shape == (3,)
     with pytest.raises(ValueError, match="32×32"):
-        discriminator(torch.zeros(3, 2, 64, 64))
+        discriminator(torch.zeros(3, 1, 64, 64), torch.zeros(3, 2, 64, 64))
     with pytest.raises(ValueError, match="multiple of 16"):
         build_discriminator("reference", {"image_size": 40})
+
+
+def test_the_reference_discriminator_does_not_look_at_lightness():
+    discriminator = build_discriminator("reference", {"image_size": 32, "width": 4}).eval()
+    ab = torch.rand(2, 2, 32, 32) * 2 - 1
+    bright, dark = (discriminator(torch.full((2, 1, 32, 32), value), ab) for value in (1.0, -1.0))
+    assert torch.equal(bright, dark)
+    assert not torch.allclose(bright, discriminator(torch.zeros(2, 1, 32, 32), -ab))
 
 
 def test_unknown_networks_and_settings_are_named():
