@@ -44,7 +44,9 @@ def colorize_all(arguments: Arguments) -> int:
         try:
             rendered = colorizer.render(storage.read(source).data, name=source)
             storage.write(target + rendered.extension, rendered.data)
-            print(f"{source} -> {target}{rendered.extension}{f' ({rendered.note})' if rendered.note else ''}")
+            sure = None if rendered.confidence is None else f"confidence {rendered.confidence:.2f}"
+            words = "; ".join(filter(None, (rendered.note, sure)))
+            print(f"{source} -> {target}{rendered.extension}{f' ({words})' if words else ''}")
         except InColourError as error:
             print(f"{source}: skipped, {error}")
         except ColornetError as error:

@@ -5,14 +5,11 @@ data = Path("photo.jpg").read_bytes()
 Path("photo.colour.jpg").write_bytes(colorizer(data))
 """
 
-import numpy as np
-from numpy.typing import NDArray
-
 from colornet import bundle as bundles
 from colornet.bundle import Bundle
 from colornet.content_credentials import Credentials
-from colornet.frame import prepare
-from colornet.predict import Precision, Predictor
+from colornet.frame import Frame, prepare
+from colornet.predict import Precision, Prediction, Predictor
 from colornet.render import Rendered, RenderSettings, render
 from colornet.scans import Scan
 
@@ -62,7 +59,7 @@ class Colorizer:
         """
         source = self.settings.open(data)
         origin = self.settings.origin(name, data, self.bundle_digest)
-        return render(source, self._colour, self.settings, origin, credentials)
+        return render(source, self._predict, self.settings, origin, credentials)
 
-    def _colour(self, _: int, scan: Scan) -> NDArray[np.float16]:
-        return self.predictor(prepare(scan, self.size)[None])[0]
+    def _predict(self, _: int, scan: Scan) -> Prediction:
+        return self.predictor.predict(prepare(scan, self.size)[None], [Frame.fit(scan, self.size)])[0]

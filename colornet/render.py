@@ -1,6 +1,7 @@
 """The finished scan: its own luminance, with colour, in the format and depth that it came in."""
 
 import hashlib
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Literal
@@ -15,6 +16,7 @@ from colornet.errors import InColourError
 from colornet.frame import Frame, shrink
 from colornet.guide import follow_lightness
 from colornet.join import join
+from colornet.predict import Prediction
 from colornet.provenance import DEFAULT_SOURCE_TYPE, DigitalSourceType, Origin
 from colornet.scans import DEEP, EXTENSIONS, MAX_PIXELS, Scan, Source, encode, jpeg_luma, metadata, open_source
 from colornet.scans.encode import is_lossless_webp
@@ -24,7 +26,7 @@ from colornet.tone import COLOURFUL, colour_beyond_tone
 
 OutputFormat = Literal["same", "jpeg", "png", "tiff", "jp2", "webp", "bmp"]
 Colour = NDArray[np.float16]
-ColourOf = Callable[[int, Scan], Colour]
+PredictionOf = Callable[[int, Scan], Prediction]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,13 +101,15 @@ class Rendered:
     """Of all pages."""
     mean_chroma: float | None = None
     """Mean of sqrt(a*² + b*²) over all pages, as it was predicted; None if the source's own colour was kept."""
+    confidence: float | None = None
+    """How sure the generator was of the page of which it was least sure, in [0, 1]; None if it does not know."""
     note: str | None = None
     """What an archivist should know of it."""
 
 
 def render(
     source: Source,
-    colour_of: ColourOf,
+    prediction_of: PredictionOf,
     settings: RenderSettings,
     origin: Origin,
     credentials: Credentials | None = None,
@@ -114,8 +118,7 @@ def render(
 
     Args:
         source: the opened scan.
-        colour_of: gives, for a page's number and the page, (2, S, S) float16: a* and b* in [-128, 127] for
-            `frame.prepare(page, S)`.
+        prediction_of: gives, for a page's number and the page, what is predicted for `frame.prepare(page, S)`.
         settings: how it is rendered.
         origin: what the output says of itself.
         credentials: with which a C2PA manifest is signed, for the formats that C2PA knows.
@@ -128,7 +131,7 @@ def render(
     if settings.in_colour != "recolor" and is_in_colour(first):
         return _unchanged(source, first, settings)
     form = settings.form_of(source.form)
-    output = _picture(source, first, colour_of, settings, form, origin)
+    output = _picture(source, first, prediction_of, settings, form, origin)
     if credentials is not None:
         data = sign(output.data, form, source.data, source.form, credentials, origin)
         return Rendered(**{**vars(output), "data": data})
@@ -149,22 +152,24 @@ def colour_planes(scan: Scan, ab: Colour, settings: RenderSettings) -> NDArray[n
     return follow_lightness(small, shrink(scan, *frame.stored_size))
 
 
-class _MeanChroma:
-    """Asks for each page's colour, and keeps the mean of its chroma."""
+class _Predicted:
+    """Asks for each page's colour, and keeps the mean of its chroma and the least confidence."""
 
-    def __init__(self, colour_of: ColourOf) -> None:
-        self.colour_of = colour_of
+    def __init__(self, prediction_of: PredictionOf) -> None:
+        self.prediction_of = prediction_of
         self.total, self.pixels = 0.0, 0
+        self.confidence: float | None = None
 
     def __call__(self, index: int, scan: Scan) -> Colour:
-        ab = self.colour_of(index, scan)
+        ab, confidence = self.prediction_of(index, scan)
         a, b = Frame.fit(scan, ab.shape[-1]).crop(ab.astype(np.float32))
         self.total += float(np.hypot(a, b).mean()) * scan.pixels
         self.pixels += scan.pixels
+        self.confidence = min((each for each in (self.confidence, confidence) if each is not None), default=None)
         return ab
 
     @property
-    def mean(self) -> float:
+    def mean_chroma(self) -> float:
         return self.total / self.pixels
 
 
@@ -184,15 +189,21 @@ def _unchanged(source: Source, first: Scan, settings: RenderSettings) -> Rendere
 
 
 def _picture(
-    source: Source, first: Scan, colour_of: ColourOf, settings: RenderSettings, form: str, origin: Origin
+    source: Source, first: Scan, prediction_of: PredictionOf, settings: RenderSettings, form: str, origin: Origin
 ) -> Rendered:
-    words = [metadata.for_output(provenance.describe(page, origin), form) for page in source.metadata()]
-    chroma = _MeanChroma(colour_of)
+    predicted = _Predicted(prediction_of)
+
+    def words() -> list[metadata.Metadata]:
+        described = [provenance.describe(page, origin, predicted.confidence) for page in source.metadata()]
+        return [metadata.for_output(each, form) for each in described]
+
     if form == "tiff":
-        data, pages, pixels = _render_tiff(source, first, chroma, settings, words)
+        file, pixels = _render_tiff(source, first, predicted, settings)
+        metadata.embed_pages(file, words())
+        data, pages = file.getvalue(), source.page_count
     else:
-        data = metadata.embed(_render_one(source, first, chroma(0, first), settings, form), form, words[0])
-        pages, pixels = 1, first.pixels
+        bare = _render_one(source, first, predicted(0, first), settings, form)
+        data, pages, pixels = metadata.embed(bare, form, words()[0]), 1, first.pixels
     return Rendered(
         data=data,
         form=form,
@@ -201,7 +212,8 @@ def _picture(
         height=first.height,
         pages=pages,
         pixels=pixels,
-        mean_chroma=chroma.mean,
+        mean_chroma=predicted.mean_chroma,
+        confidence=predicted.confidence,
         note=_note(first, source.page_count - pages, form),
     )
 
@@ -228,18 +240,16 @@ def _render_one(source: Source, scan: Scan, ab: Colour, settings: RenderSettings
 
 
 def _render_tiff(
-    source: Source, first: Scan, colour_of: ColourOf, settings: RenderSettings, words: list[metadata.Metadata]
-) -> tuple[bytes, int, int]:
+    source: Source, first: Scan, predicted: _Predicted, settings: RenderSettings
+) -> tuple[io.BytesIO, int]:
     output, pixels = TiffOutput(source.layout(0)), 0
     for index in range(source.page_count):
         scan = first if index == 0 else source.page(index)
         layout = source.layout(index)
-        planes = colour_planes(scan, colour_of(index, scan), settings)
+        planes = colour_planes(scan, predicted(index, scan), settings)
         output.add(_bands(scan, planes, layout), scan, layout)
         pixels += scan.pixels
-    file = output.finish()
-    metadata.embed_pages(file, words)
-    return file.getvalue(), source.page_count, pixels
+    return output.finish(), pixels
 
 
 def _bands(scan: Scan, planes: NDArray[np.float32], layout: Layout) -> Iterator[NDArray[np.generic]]:

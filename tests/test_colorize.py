@@ -25,7 +25,7 @@ from colornet.networks import build_generator
 from colornet.predict import Predictor
 from colornet.render import RenderSettings
 from colornet.scans import Scan, decode, metadata, open_source, tiff
-from tests import pictures
+from tests import exiftool, pictures
 
 
 def bundle(seed: int = 0) -> Bundle:
@@ -310,3 +310,27 @@ def test_the_same_bytes_every_time():
 def test_wrong_settings_are_named(field, value):
     with pytest.raises(ValueError, match=field.replace("_", "-")):
         RenderSettings(**{field: value})
+
+
+# --- how sure the generator was ---------------------------------------------------------------------------------------
+
+
+@exiftool.needed
+def test_an_output_says_how_sure_the_generator_was_of_its_least_certain_page(tmp_path):
+    torch.manual_seed(0)
+    settings = {"encoder": "mobilenetv3_small_050", "width": 2, "head": "bins"}
+    generator = build_generator("backbone", settings)
+    nn.init.normal_(generator.out.weight)
+    colorizer = Colorizer(Bundle(generator=generator, network="backbone", settings=settings, image_size=32))
+    pages = [pictures.gray(40, 60, seed) for seed in range(3)]
+    singly = [colorizer.render(pictures.encoded(page, "TIFF")) for page in pages]
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, np.stack(pages), photometric="minisblack")
+    together = colorizer.render(buffer.getvalue())
+    assert together.confidence == min(each.confidence for each in singly) < max(each.confidence for each in singly)
+    for rendered, name in ((together, "a.tif"), (colorizer.render(pictures.encoded(pages[0], "JPEG")), "a.jpg")):
+        found = exiftool.read(rendered.data, tmp_path / name)
+        assert found["XMP-colornet:Confidence"] == pytest.approx(rendered.confidence, abs=1e-4)
+    silent = Colorizer(bundle()).render(pictures.encoded(pages[0], "JPEG"))
+    assert silent.confidence is None
+    assert "XMP-colornet:Confidence" not in exiftool.read(silent.data, tmp_path / "b.jpg")

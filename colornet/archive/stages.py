@@ -118,7 +118,7 @@ def store(work: Work, row: Row, rendered: Rendered) -> str:
     return output_uri
 
 
-def success(rendered: Rendered, confidence: float | None) -> Row:
+def success(rendered: Rendered) -> Row:
     """What the ledger says of a finished picture, but for its place."""
     return {
         "output_size": len(rendered.data),
@@ -130,7 +130,7 @@ def success(rendered: Rendered, confidence: float | None) -> Row:
         "pixels": rendered.pixels,
         "pages": rendered.pages,
         "mean_chroma": rendered.mean_chroma,
-        "confidence": confidence,
+        "confidence": rendered.confidence,
     }
 
 
@@ -276,27 +276,18 @@ class Colorize:
         """
         with self.cpus:
             with watch.during("render"):
-                rendered, confidence = self._render(row, data, known, watch)
-                outcome = success(rendered, confidence)
+                rendered = self._render(row, data, known, watch)
+                outcome = success(rendered)
             self.storing.take(len(rendered.data))
         return rendered, outcome
 
-    def _render(self, row: Row, data: bytes, known: Row, watch: Stopwatch) -> tuple[Rendered, float | None]:
-        """Give a scan its colour, and say how sure the generator is of the page that it is least sure of."""
+    def _render(self, row: Row, data: bytes, known: Row, watch: Stopwatch) -> Rendered:
         settings, credentials = self.work.render, self.work.credentials
         origin = settings.origin(row["key"], data, self.work.bundle_digest)
         known["source_sha256"] = origin.source_sha256
         source = settings.open(data)
         known["format"] = source.form
-        confidences: list[float | None] = []
-
-        def colour_of(page: int, scan: Scan) -> NDArray[np.float16]:
-            prediction = self._predict(page, scan, watch)
-            confidences.append(prediction.confidence)
-            return prediction.ab
-
-        rendered = render(source, colour_of, settings, origin, credentials)
-        return rendered, min((each for each in confidences if each is not None), default=None)
+        return render(source, lambda page, scan: self._predict(page, scan, watch), settings, origin, credentials)
 
     def _predict(self, page: int, scan: Scan, watch: Stopwatch) -> Prediction:
         with watch.during("prepare"):

@@ -26,6 +26,7 @@ from rich.console import Console
 from rich.table import Table
 
 from colornet.frame import prepare
+from colornet.predict import Prediction
 from colornet.render import RenderSettings, render
 from colornet.scans import Scan, encode, metadata, open_source
 from colornet.scans.metadata import Metadata
@@ -64,11 +65,11 @@ def _measure(data: bytes, repeat: int) -> list[float]:
 
     def chain(settings: RenderSettings) -> Callable[[], object]:
         # Preparing belongs to the chain, though its result is not used: the network is left out.
-        def colour_of(_: int, page: Scan) -> NDArray[np.float16]:
+        def prediction_of(_: int, page: Scan) -> Prediction:
             prepare(page, SIZE)
-            return ab
+            return Prediction(ab, None)
 
-        return lambda: render(open_source(data), colour_of, settings, origin)
+        return lambda: render(open_source(data), prediction_of, settings, origin)
 
     guided, plain = chain(rendering), chain(replace(rendering, upsampling="plain"))
     steps = [lambda: open_source(data).page(0), lambda: prepare(scan, SIZE), guided, plain]
