@@ -192,9 +192,23 @@ def test_a_stage_of_the_discriminator_alone():
     assert duel.generator.training and duel.steps == 1
     guesses = duel.colorize(batch(count=4).seen, finished=False)
     (ab,) = judged
-    torch.testing.assert_close(ab[6:], guesses[2:])  # the other half is noise
-    noise = ab[4:6]
+    fakes = ab[4:]
+    torch.testing.assert_close(fakes[::2], guesses[::2])  # the other half is noise
+    noise = fakes[1::2]
     assert noise.abs().max() <= 1 and noise.std().item() == pytest.approx(3**-0.5, abs=0.03)
+
+
+@pytest.mark.parametrize(("count", "size"), [(1, 0), (4, 1), (6, 3)])
+def test_half_of_what_is_made_up_is_noise_whatever_the_pieces(count, size):
+    duel = make_duel(trains=DISCRIMINATOR, micro_batch_size=size)
+    judged = []
+    duel.discriminator.register_forward_hook(lambda _, inputs, __: judged.append(inputs[1][len(inputs[1]) // 2 :]))
+    for _ in range(2):
+        duel.step(batch(count=count))
+    guesses = duel.colorize(batch(count=count).seen, finished=False)
+    fakes = torch.cat(judged)
+    as_guessed = [torch.allclose(fake, guesses[place % count], atol=1e-5) for place, fake in enumerate(fakes)]
+    assert as_guessed.count(True) == count
 
 
 def test_a_stage_of_the_generator_alone():

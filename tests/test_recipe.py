@@ -64,7 +64,7 @@ def test_reference_is_the_pure_adversarial_game():
 
 
 def test_unknown_presets_are_named():
-    with pytest.raises(SettingsError, match="no recipe is called 'best'; there are: standard, reference"):
+    with pytest.raises(SettingsError, match="no recipe is called 'best'; there are: standard, laptop, reference"):
         preset("best")
 
 
@@ -139,19 +139,19 @@ def test_missing_fields_take_their_defaults():
         ({"stages": [{"pace": 1}]}, r"stages\.0 has no field 'pace'"),
         ({"stages": [{}, {"batches": 1}]}, r"stages\.1 has no field 'batches'; there are: name, trains"),
         ({"stages": [{}, 3]}, r"stages\.1 must be a mapping, not 3"),
-        ({"stages": [{"epochs": "3"}]}, "epochs must be of type int, not '3'"),
+        ({"stages": [{"epochs": "3"}]}, r"stages\.0\.epochs must be of type int, not '3'"),
         ({"stages": {"epochs": 3}}, "stages must be a tuple of stages"),
         ({"stages": []}, "stages must have one that trains the generator"),
         ({"film": {"snow": 1.0}}, "film has no field 'snow'"),
-        ({"film": {"grain": "much"}}, "film.*'str'"),
+        ({"film": {"grain": "much"}}, r"film\.grain must be of type float, not 'much'"),
         ({"film": {"grain": True}}, r"film\.grain must be of type float, not True"),
         ({"film": {"grain": 2}}, r"grain must be in \[0, 1\], not 2"),
         ({"health": {"gray_collapse": "panic"}}, "gray_collapse must be one of .*, not 'panic'"),
-        ({"health": {"gray_collapse": 3}}, "gray_collapse must be one of .*, not 3"),
+        ({"health": {"gray_collapse": 3}}, r"health\.gray_collapse must be of type str, not 3"),
         ({"health": {"repeat_every": 1.5}}, r"health\.repeat_every must be of type int, not 1\.5"),
-        ({"health": {"lower_by": None}}, "health.*NoneType"),
+        ({"health": {"lower_by": None}}, r"health\.lower_by must be of type float, not None"),
         ({"thresholds": {"window": 2.5}}, r"thresholds\.window must be of type int, not 2\.5"),
-        ({"thresholds": {"window": "5"}}, "thresholds.*'str'"),
+        ({"thresholds": {"window": "5"}}, r"thresholds\.window must be of type int, not '5'"),
         ({"thresholds": {"gray": -1}}, r"gray must be in \[0, 1\], not -1"),
         ({"betas": [0.5]}, "betas must be 2 numbers"),
         ({"betas": 0.5}, "betas must be 2 numbers"),

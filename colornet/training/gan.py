@@ -98,11 +98,14 @@ class Duel:
         self.steps += 1
         pieces = batch.pieces(self.stage.micro_batch_size)
         if self.stage.trains == DISCRIMINATOR:
-            return self._train_discriminator(pieces, [self._guess(piece, noise=True) for piece in pieces])
+            return self._train_discriminator(
+                pieces, [self._noise(number, piece) for number, piece in enumerate(pieces)]
+            )
         if self.stage.trains != BOTH:
             return self._train_generator(pieces)
         if len(pieces) > 1:  # what serves both networks would have to be kept for all pieces
-            fakes = [self._guess(piece) for piece in pieces]
+            with torch.no_grad():
+                fakes = [self._predict(self.bare_generator, piece.seen).ab for piece in pieces]
             return self._train_discriminator(pieces, fakes) | self._train_generator(pieces)
         predicted = self._predict(self.generator, batch.seen)  # one forward serves both
         return self._train_discriminator(pieces, [predicted.ab.detach()]) | self._train_generator(pieces, [predicted])
@@ -111,7 +114,7 @@ class Duel:
         """Train the discriminator alone against the generator as it is, which learns nothing from it."""
         self.steps += 1
         pieces = batch.pieces(self.stage.micro_batch_size)
-        return self._train_discriminator(pieces, [self._guess(piece) for piece in pieces])
+        return self._train_discriminator(pieces, [self.colorize(piece.seen, finished=False) for piece in pieces])
 
     def agree(self) -> None:
         """Make the networks of all workers the same to the last buffer, as they are in a checkpoint."""
@@ -213,11 +216,10 @@ class Duel:
         optimizer.step()
         return norm
 
-    def _guess(self, piece: Batch, *, noise: bool = False) -> Tensor:
-        """What the generator, as it is, makes of a batch; half of it noise on request."""
+    def _noise(self, number: int, piece: Batch) -> Tensor:
+        """Noise and what the generator makes of a piece, in turn, also over pieces and steps of one photograph."""
         fake = self.colorize(piece.seen, finished=False)
-        if noise:
-            fake[: len(fake) // 2].uniform_(-1, 1)
+        fake[(self.steps + number) % 2 :: 2].uniform_(-1, 1)
         return fake
 
     def _predict(self, generator: nn.Module, seen: Tensor) -> Prediction:

@@ -34,43 +34,45 @@ _COLOUR = Stage(
     generator_learning_rate=1e-3,
     ramp=0.02,
     decay=0.6,
-    reconstruction_weight=10.0,
-    vividness=1.0,
-    adversarial_weight=0.0,
+    reconstruction_weight=3.0,
+    distribution_weight=1.0,
+)
+_FIRST_LOOK = Stage(
+    name="warm-up",
+    trains=DISCRIMINATOR,
+    epochs=1,
+    steps_per_epoch=500,
+    image_size=224,
+    batch_size=128,
+    decay=0.0,
+    adversarial="hinge",
+)
+_GENTLE_DUEL = dataclasses.replace(
+    _COLOUR,
+    name="duel",
+    trains=BOTH,
+    epochs=6,
+    generator_learning_rate=1e-4,
+    discriminator_learning_rate=4e-4,
+    adversarial="hinge",
+    adversarial_weight=0.05,
 )
 _STANDARD = Recipe(
     name="standard",
-    generator=GeneratorRecipe(network="backbone", width=32, encoder_weights="package"),
+    generator=GeneratorRecipe(network="backbone", width=32, encoder_weights="package", head="bins"),
     discriminator=DiscriminatorRecipe(network="patch", width=64),
-    stages=(
-        _COLOUR,
-        Stage(
-            name="warm-up",
-            trains=DISCRIMINATOR,
-            epochs=1,
-            steps_per_epoch=500,
-            image_size=224,
-            batch_size=128,
-            adversarial="hinge",
-            decay=0.0,
-        ),
-        dataclasses.replace(
-            _COLOUR,
-            name="duel",
-            trains=BOTH,
-            epochs=6,
-            generator_learning_rate=1e-4,
-            discriminator_learning_rate=4e-4,
-            adversarial="hinge",
-            adversarial_weight=0.02,
-        ),
-    ),
+    stages=(_COLOUR, _FIRST_LOOK, _GENTLE_DUEL),
     film=FILMS["archive"],
     betas=(0.5, 0.99),
     weight_decay=0.01,
-    clip_norm=1.0,
+    clip_norm=10.0,
     average_decay=0.999,
 )
+
+
+def _laptop(stage: Stage, epochs: int, steps: int) -> Stage:
+    return dataclasses.replace(stage, epochs=epochs, steps_per_epoch=steps, image_size=128, batch_size=16)
+
 
 _DUEL = Stage()
 _WARM_UP = Stage(name="warm-up", trains=DISCRIMINATOR, epochs=1, steps_per_epoch=200, decay=0.0)
@@ -87,6 +89,14 @@ def _smoke(stage: Stage, steps: int) -> Stage:
 PRESETS: Mapping[str, Recipe] = {
     # To start on eight GPUs and walk away from: an encoder that can see, true colour first, then a gentle duel.
     "standard": _STANDARD,
+    # The same for two processor cores: smaller crops and batches, and half an hour or so.
+    "laptop": dataclasses.replace(
+        _STANDARD,
+        name="laptop",
+        discriminator=DiscriminatorRecipe(network="patch", width=32),
+        stages=(_laptop(_COLOUR, 14, 100), _laptop(_FIRST_LOOK, 1, 60), _laptop(_GENTLE_DUEL, 4, 100)),
+        average_decay=0.99,
+    ),
     # As the original work: the adversarial term alone, on a*b*, the generator ten times faster than the discriminator.
     # That work shuffles L* and a*b* apart. A discriminator that sees a*b* alone sees a set of them, in whatever order.
     "reference": Recipe(

@@ -166,7 +166,7 @@ class Recipe:
     """
 
     name: Annotated[str, tyro.conf.arg(name="recipe")] = "standard"
-    """The preset to start from: standard, reference, shapes or smoke. All flags below override one field of it."""
+    """The preset to start from: standard, laptop, reference, shapes or smoke. All flags below override its fields."""
     generator: GeneratorRecipe = field(default_factory=GeneratorRecipe)
     """The network that colorizes."""
     discriminator: DiscriminatorRecipe = field(default_factory=DiscriminatorRecipe)
@@ -280,8 +280,10 @@ class Recipe:
     def check_networks(self) -> None:
         """Try what the networks are built of, so that a wrong setting is known before a cluster starts."""
         with torch.device("meta"):
-            generator = self.build_generator()
-            self.build_discriminator()
+            generator, discriminator = self.build_generator(), self.build_discriminator()
+            for stage in self.stages:
+                if stage.trains != GENERATOR:
+                    _try_size(discriminator, stage.image_size)
         if self.generator.encoder_weights not in ("none", HUB):
             self.load_encoder(generator.to_empty(device="cpu"))
 
@@ -309,46 +311,57 @@ def _from_dict(kind: type, data: object, place: str) -> Any:
         raise SettingsError(f"{place} has no field {unknown[0]!r}; there are: {', '.join(hints)}")
     values: dict[str, Any] = {}
     for name, value in data.items():
-        if dataclasses.is_dataclass(hints[name]):
-            value = _from_dict(hints[name], value, name)
-        elif name == "stages" and isinstance(value, list):
-            value = tuple(_from_dict(Stage, each, f"stages.{number}") for number, each in enumerate(value))
-        elif get_origin(hints[name]) is tuple and isinstance(value, list):
+        hint, inner = hints[name], name if kind is Recipe else f"{place}.{name}"
+        if dataclasses.is_dataclass(hint):
+            value = _from_dict(hint, value, inner)  # type: ignore[arg-type]
+        elif hint == tuple[Stage, ...] and isinstance(value, list):
+            value = tuple(_from_dict(Stage, each, f"{inner}.{number}") for number, each in enumerate(value))
+        elif get_origin(hint) is tuple and isinstance(value, list):
             value = tuple(value)
+        _check_type(inner, hint, value)
         values[name] = value
-    try:
-        return kind(**values)
-    except TypeError as error:  # a text where a number should be
-        raise SettingsError(f"{place}: {error}") from error
+    return kind(**values)
 
 
 def _check(recipe: object, name: str, fine: bool, what: str) -> None:
     if not fine:
-        raise SettingsError(f"{name} must be {what}, not {getattr(recipe, name)!r}")
+        place = f"stage {recipe.name!r}: " if isinstance(recipe, Stage) else ""
+        raise SettingsError(f"{place}{name} must be {what}, not {getattr(recipe, name)!r}")
 
 
-def _check_types(recipe: object, prefix: str = "") -> None:
+def _check_types(recipe: object) -> None:
     for name, hint in get_type_hints(type(recipe)).items():
-        value = getattr(recipe, name)
-        if dataclasses.is_dataclass(hint):
-            if not isinstance(value, hint):  # type: ignore[arg-type]
-                raise SettingsError(f"{prefix}{name} must be a {hint}, not {value!r}")
-            _check_types(value, f"{name}.")
-        elif name == "stages":
-            if not isinstance(value, tuple) or not all(isinstance(stage, Stage) for stage in value):
-                raise SettingsError(f"stages must be a tuple of stages, not {value!r}")
-        elif get_origin(hint) is tuple:
-            kinds = get_args(hint)
-            if not isinstance(value, tuple) or len(value) != len(kinds) or not all(map(_is_a, value, kinds)):
-                raise SettingsError(f"{prefix}{name} must be {len(kinds)} numbers, not {value!r}")
-        elif not _is_a(value, hint):
-            raise SettingsError(f"{prefix}{name} must be of type {hint.__name__}, not {value!r}")
+        _check_type(name, hint, getattr(recipe, name))
+
+
+def _check_type(name: str, hint: Any, value: Any) -> None:
+    if dataclasses.is_dataclass(hint):
+        if not isinstance(value, hint):  # type: ignore[arg-type]
+            raise SettingsError(f"{name} must be a {hint}, not {value!r}")
+        for inner, kind in get_type_hints(hint).items():
+            _check_type(f"{name}.{inner}", kind, getattr(value, inner))
+    elif hint == tuple[Stage, ...]:
+        if not isinstance(value, tuple) or not all(isinstance(stage, Stage) for stage in value):
+            raise SettingsError(f"{name} must be a tuple of stages, not {value!r}")
+    elif get_origin(hint) is tuple:
+        kinds = get_args(hint)
+        if not isinstance(value, tuple) or len(value) != len(kinds) or not all(map(_is_a, value, kinds)):
+            raise SettingsError(f"{name} must be {len(kinds)} numbers, not {value!r}")
+    elif not _is_a(value, hint):
+        raise SettingsError(f"{name} must be of type {hint.__name__}, not {value!r}")
 
 
 def _is_a(value: object, kind: type) -> bool:
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, (int, float) if kind is float else kind)
+
+
+def _try_size(discriminator: nn.Module, size: int) -> None:
+    try:
+        discriminator(torch.empty(2, 1, size, size), torch.empty(2, 2, size, size))
+    except ValueError as error:
+        raise SettingsError(f"discriminator: {error}") from error
 
 
 def _build(kind: str, build: Any, network: str, settings: Mapping[str, Any]) -> nn.Module:

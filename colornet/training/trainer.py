@@ -93,9 +93,9 @@ class Trainer:
             workers; the epoch's mean of each loss of `gan.Duel.step` (unweighted, in the networks' scaling) and of both
             gradients' norms, and the learning rates at its end; what `HeldOut.compare` returns; where both networks
             train, discriminator_accuracy (in [0, 1], before any retraining), accuracy_after_retraining and
-            retraining_steps; verdict, verdict_sentence and action of `health`; nearly_gray (photographs left out);
-            seconds, photographs_per_second (of all workers) and waiting_for_data (a share of those seconds) of the
-            steps; finished (Unix time, seconds).
+            retraining_steps; verdict, verdict_sentence and action of `health`; finished (Unix time, seconds); and, all
+            without retraining, nearly_gray (photographs left out), seconds, photographs_per_second (of all workers) and
+            waiting_for_data (a share of those seconds).
 
         Raises:
             NonFiniteLossError: if a loss or a gradient is not finite.
@@ -266,16 +266,18 @@ class Trainer:
         """Judge the duel after an epoch of it, and do what the recipe's policy says."""
         if stage.trains not in (BOTH, GENERATOR):
             return {}
-        epochs = [each for each in self.history if each["stage"] == stage.name] + [measured]
-        verdicts = health.judge(epochs, self.recipe.thresholds)
+        _, first = self._place(self.epoch - 1)
+        verdicts = health.judge([*self.history[first:], measured], self.recipe.thresholds)
         action, verdict = health.decide(verdicts, self.recipe.health), verdicts[-1]
+        if stage.trains != BOTH and action in (Action.RETRAIN_DISCRIMINATOR, Action.LOWER_LEARNING_RATE):
+            action = Action.WARN  # there is no discriminator to do it to
         told = {"verdict": str(verdict.state), "verdict_sentence": verdict.sentence, "action": str(action)}
-        return told | self._act(action, stage, measured)
+        return told | self._act(action, measured)
 
-    def _act(self, action: Action, stage: Stage, measured: Measured) -> Measured:
+    def _act(self, action: Action, measured: Measured) -> Measured:
         if action is Action.LOWER_LEARNING_RATE:
             self._discriminator_share *= self.recipe.health.lower_by
-        if action is Action.RETRAIN_DISCRIMINATOR and stage.trains == BOTH:
+        if action is Action.RETRAIN_DISCRIMINATOR:
             raw = self.held_out.colorize(finished=False)
             steps, after = self._retrain(raw, measured["accuracy_after_retraining"], until=1.0)
             return {"retraining_steps": measured["retraining_steps"] + steps, "accuracy_after_retraining": after}
