@@ -207,7 +207,7 @@ def test_bad_rows_are_left_out_and_logged(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         rows = photographs.read_group(Plan(found.train, seed=0), 0, SIZE)
     assert len(rows) == photographs.GROUP and set(rows[:, 0, 0, 0].tolist()) == set(range(5))
-    assert f"{tmp_path}/a.parquet: 5 photographs are left out, the first: of no known format" in caplog.messages
+    assert f"{tmp_path}/a.parquet: 5 photographs are left out, the first: empty" in caplog.messages
     assert photographs.read_held_out(found.held_out, SIZE, limit=3)[:, 0, 0, 0].tolist() == [0, 1, 2]
 
 

@@ -5,7 +5,6 @@ are taken for photographs, and screened as jobs.prepare does by default, so that
 the same pictures.
 """
 
-import io
 import itertools
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from colornet import storage
 from colornet.errors import ColornetError, NotFoundError, SettingsError, StorageError
 from colornet.training.intake import Screening, examine
+from colornet.training.photographs import crop, open_shard
 from colornet.training.shards import HELD_OUT, TRAIN
 
 ITEMS = pa.schema(
@@ -126,7 +125,7 @@ def _name(file: storage.ObjectInfo) -> str:
 
 def _row_groups(uris: Iterable[str]) -> Iterator[RowGroup]:
     for uri in uris:
-        with _open(uri) as file:
+        with open_shard(uri) as file:
             if "image" not in file.schema_arrow.names:
                 raise SettingsError(f"{uri}: no column `image`; its columns are {', '.join(file.schema_arrow.names)}")
             for number in range(file.num_row_groups):
@@ -150,7 +149,7 @@ def _file(uri: str) -> bytes:
 
 
 def _rows(uri: str, group: int, places: list[int]) -> list[bytes | None]:
-    with _open(uri) as file:
+    with open_shard(uri) as file:
         try:
             table = file.read_row_group(group, columns=["image"])
         except (OSError, pa.ArrowInvalid) as error:
@@ -158,26 +157,10 @@ def _rows(uri: str, group: int, places: list[int]) -> list[bytes | None]:
     return table["image"].take(pa.array(places)).to_pylist()
 
 
-def _open(uri: str) -> pq.ParquetFile:
-    filesystem, path = storage.arrow_filesystem(uri)
-    try:
-        return pq.ParquetFile(path, filesystem=filesystem)
-    except (OSError, pa.ArrowInvalid) as error:
-        raise StorageError(f"{uri}: {' '.join(str(error).split())}") from error
-
-
 def _decode(data: bytes | None, size: int) -> Photograph | str:
     """Cut the central square out, as training does with held-out photographs, or say why that cannot be."""
-    if not data:
-        return "unreadable: empty"
     try:
-        with Image.open(io.BytesIO(data)) as encoded:
-            encoded.draft("RGB", (size, size))  # JPEG can be decoded at a fraction of its size
-            picture = ImageOps.exif_transpose(encoded).convert("RGB")
-        side = min(picture.size)
-        left, top = (picture.width - side) // 2, (picture.height - side) // 2
-        box = (left, top, left + side, top + side)
-        return np.asarray(picture.resize((size, size), Image.Resampling.BICUBIC, box=box, reducing_gap=2.0))
+        return crop(data, size)
     except UnidentifiedImageError:  # its message has but an address
         return "unreadable: of no known format"
     except Exception as error:  # Pillow's decoders raise all kinds of exceptions for damaged files

@@ -18,7 +18,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from colornet import storage
 from colornet.errors import NotFoundError, SettingsError, StorageError
+from colornet.storage import S3Options
 
 GROUP = 256
 """So many photographs are read together and shuffled among themselves."""
@@ -161,9 +162,12 @@ class Reader:
     plan: Plan
     image_size: int
     """Side of the crops, pixels."""
+    s3: S3Options = field(default_factory=S3Options)
+    """How the process that reads speaks to S3."""
 
     def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, Rows]]:
         """Yield for each number in the column `item` a batch with the group's photographs in the column `image`."""
+        storage.use(self.s3)
         for number in batch["item"]:
             yield {"image": read_group(self.plan, int(number), self.image_size)}
 
@@ -208,6 +212,17 @@ def read_held_out(shards: tuple[Shard, ...], image_size: int, limit: int) -> Row
     return np.stack(rows)
 
 
+def open_shard(uri: str) -> pq.ParquetFile:
+    """Open a Parquet file, local or on S3; `StorageError` if it cannot be read."""
+    filesystem, path = storage.arrow_filesystem(uri)
+    try:
+        return pq.ParquetFile(path, filesystem=filesystem)
+    except pa.ArrowInvalid as error:
+        raise StorageError(f"{uri}: not a Parquet file: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise StorageError(f"{uri}: {' '.join(str(error).split())}") from error
+
+
 # --- finding ----------------------------------------------------------------------------------------------------------
 
 
@@ -228,7 +243,7 @@ def _name(uri: str) -> str:
 
 
 def _inspect(uri: str) -> Shard:
-    with _open(uri) as file:
+    with open_shard(uri) as file:
         names = file.schema_arrow.names
         if "image" not in names:
             raise SettingsError(f"{uri}: no column `image`; its columns are {', '.join(names)}")
@@ -249,16 +264,6 @@ def _total(tallies: Iterator[tuple[tuple[str, int], ...]]) -> dict[str, int]:
     for tally in tallies:
         total.update(dict(tally))
     return dict(total.most_common())
-
-
-def _open(uri: str) -> pq.ParquetFile:
-    filesystem, path = storage.arrow_filesystem(uri)
-    try:
-        return pq.ParquetFile(path, filesystem=filesystem)
-    except pa.ArrowInvalid as error:
-        raise StorageError(f"{uri}: not a Parquet file: {error}") from error
-    except OSError as error:
-        raise StorageError(f"{uri}: {error}") from error
 
 
 # --- planning ---------------------------------------------------------------------------------------------------------
@@ -288,7 +293,7 @@ def _decode(
     reasons = []
     for data in images:
         try:
-            yield _crop(data, image_size, random)
+            yield crop(data, image_size, random)
         except Exception as error:  # Pillow's decoders raise all kinds of exceptions for damaged files
             unknown = isinstance(error, UnidentifiedImageError)  # whose message has but an address
             reasons.append("of no known format" if unknown else str(error) or type(error).__name__)
@@ -300,7 +305,7 @@ def _images(uri: str, row_group: int, start: int, stop: int) -> Iterator[bytes |
     """Yield the encoded photographs of some rows of a row group."""
     position = 0
     try:
-        with _open(uri) as file:
+        with open_shard(uri) as file:
             # Batches end with the slice, so that nothing behind it is decoded.
             for batch in file.iter_batches(batch_size=max(1, stop - start), row_groups=[row_group], columns=["image"]):
                 column = batch.column(0)
@@ -312,9 +317,21 @@ def _images(uri: str, row_group: int, start: int, stop: int) -> Iterator[bytes |
         raise StorageError(f"{uri}: row group {row_group}: {error}") from error
 
 
-def _crop(data: bytes | None, image_size: int, random: np.random.Generator | None) -> np.ndarray:
-    """Decode a photograph and make its short side fit: (S, S, 3) uint8, a random or the central square of it."""
-    if data is None:
+def crop(data: bytes | None, image_size: int, random: np.random.Generator | None = None) -> np.ndarray:
+    """Decode a photograph, make its short side fit, and cut out a square at random, perhaps mirrored, or its middle.
+
+    Args:
+        data: of a picture that Pillow can read.
+        image_size: S, pixels.
+        random: decides; without it the square is the middle one.
+
+    Returns:
+        (S, S, 3), sRGB uint8.
+
+    Raises:
+        Exception: of any kind, as Pillow's decoders do for damaged files.
+    """
+    if not data:
         raise ValueError("empty")
     with Image.open(io.BytesIO(data)) as encoded:
         encoded.draft("RGB", (image_size, image_size))  # JPEG can be decoded at a fraction of its size
