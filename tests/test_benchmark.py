@@ -1,21 +1,34 @@
-"""The benchmark of the archive job: its archive, its figures, and, as a long test, a small run of it."""
+"""The benchmarks of the archive job and of training: what they are made of, and, as a long test, a small run."""
 
+import dataclasses
+import io
+import json
 import math
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import simplejpeg
+import torch
+from rich.console import Console
 
-from colornet import storage
+from colornet import color, storage
 from colornet.archive import inventory, stages
 from colornet.render import RenderSettings
+from colornet.training import photographs, presets
+from colornet.training.film import FILMS, is_nearly_gray
+from colornet.training.gan import Duel
+from colornet.training.recipe import BOTH
+from jobs.benchmarks import training
 from jobs.benchmarks.archive import DISTINCT, IMAGE_SIZE, write_archive, write_bundle
-from jobs.benchmarks.job import Run, Sample
+from jobs.benchmarks.job import Run
 from jobs.benchmarks.observed import CALLS, LATENCY, Call, Observed, read_calls
+from jobs.benchmarks.processes import Sample
 
 
 def test_an_archive_of_sizes_that_take_turns(tmp_path):
@@ -79,3 +92,102 @@ def test_a_small_run_of_the_benchmark(options):
     )
     assert done.returncode == 0, done.stderr
     assert ("job / pool" if "--mixed" not in options else "object store peak") in done.stdout
+
+
+# --- of training ------------------------------------------------------------------------------------------------------
+
+
+def tiny_recipe(**changes):
+    (stage,) = (stage for stage in presets.preset("smoke").stages if stage.trains == BOTH)
+    changes = {"precision": "float32", "stages": (dataclasses.replace(stage, epochs=2, steps_per_epoch=3),)} | changes
+    return dataclasses.replace(presets.preset("smoke"), **changes)
+
+
+def test_made_up_photographs_have_colour_to_learn_from_and_are_read_as_any_shards(tmp_path):
+    training.write_photographs(tmp_path / "shards", 9, 2)
+    found = photographs.find(str(tmp_path / "shards"))
+    assert (sum(shard.rows for shard in found.train), sum(shard.rows for shard in found.held_out)) == (9, 2)
+    training.decode_photographs(tmp_path / "shards", tmp_path / "memory.npy", 32)
+    rows = np.load(tmp_path / "memory.npy")
+    assert rows.shape == (training.IN_MEMORY * photographs.GROUP, 32, 32, 3) and rows.dtype == np.uint8
+    pixels = torch.from_numpy(rows[:50]).permute(0, 3, 1, 2)
+    assert not is_nearly_gray(color.unscale_ab(color.split_scaled(pixels)[1])).any()
+    sizes = [len(image) for image in pq.read_table(tmp_path / "shards" / "val-0.parquet")["image"].to_pylist()]
+    assert min(sizes) > 10_000  # noise-free pictures of this size have far less, and cost less to decode
+
+
+def test_figures_of_a_training_run_leave_out_the_first_epoch():
+    """Epochs of 100 photographs: two after the first, of 4 and 6 seconds of steps, within 12.5 seconds."""
+    epochs = [
+        {"seconds": 50.0, "waiting_for_data": 0.9, "finished": 100.0},
+        {"seconds": 4.0, "waiting_for_data": 0.25, "finished": 106.0},
+        {"seconds": 6.0, "waiting_for_data": 0.0, "finished": 112.5},
+    ]
+    samples = [Sample(moment, {1: moment, 2: 7 + moment / 4}, 0) for moment in range(95, 116)]
+    run = training.Run(epochs, 100, samples)
+    assert run.step_rate == pytest.approx(20) and run.whole_rate == pytest.approx(16)
+    assert run.outside == pytest.approx(0.2) and run.waiting == pytest.approx(0.1)
+    assert run.cpu == pytest.approx(1.25 / 16)
+    assert math.isnan(training.Run(epochs, 100, samples[:6]).cpu)
+
+
+def test_the_plain_loop_notes_its_epochs_as_the_job_does(tmp_path):
+    recipe = tiny_recipe(film=FILMS["archive"])
+    np.save(tmp_path / "memory.npy", np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3), dtype=np.uint8))
+    threads = torch.get_num_threads()
+    try:
+        place = training.Place(recipe, tmp_path, tmp_path / "memory.npy", tmp_path, workers=1, cpus=1.4, gpu=False)
+        training.plain_worker(0, place)
+        assert torch.get_num_threads() == place.threads == 1
+    finally:
+        torch.set_num_threads(threads)
+    first, second = json.loads((tmp_path / "report" / "metrics.json").read_text())
+    assert (first["epoch"], second["epoch"]) == (1, 2)
+    assert 0 < second["seconds"] <= second["finished"] - first["finished"] + 0.1
+
+
+def test_the_steps_that_are_compared_differ_in_precision_and_layout_only(monkeypatch):
+    duels = []
+
+    class Noted(Duel):
+        def __init__(self, *arguments) -> None:
+            super().__init__(*arguments)
+            duels.append(self)
+
+    monkeypatch.setattr(training, "Duel", Noted)
+    steps = [training.step_on_one_core(tiny_recipe(precision="bfloat16"), fast=fast) for fast in (True, False)]
+    fast, naive = duels
+    assert fast.low_precision and not naive.low_precision
+    layouts = [torch.channels_last, torch.contiguous_format]
+    for duel, layout in zip(duels, layouts, strict=True):
+        weights = [weight for weight in duel.generator.parameters() if weight.ndim == 4]
+        assert all(weight.is_contiguous(memory_format=layout) for weight in weights)
+    assert all(map(torch.equal, fast.generator.parameters(), naive.generator.parameters()))
+    assert {training._seconds(step) > 0 for step in steps} == {True}
+    assert fast.steps == naive.steps == 1
+
+
+def test_what_is_measured_on_one_core_are_duels_of_presets():
+    for recipe in training.one_core_recipes().values():
+        (stage,) = recipe.stages
+        assert stage.trains == BOTH and recipe.generator.encoder_weights == "none"
+        assert (stage.image_size, stage.batch_size) == (training.ONE_CORE_SIZE, training.ONE_CORE_BATCH)
+
+
+def test_ratios_are_of_neighbours(tmp_path, monkeypatch):
+    """The machine is twice as slow in the second round; the job takes 5/4 and 10/9 of the loop's time."""
+    turns = iter([8.0, 10.0, 18.0, 20.0])
+
+    def run(main, place):
+        took = next(turns)
+        assert main is (training._plain if took in (8.0, 18.0) else training._job)
+        epochs = [{"seconds": took, "finished": took * number} for number in (1, 2)]
+        return training.Run(epochs, 10, [Sample(float(second), {1: second / 2}, 0) for second in range(41)])
+
+    monkeypatch.setattr(training, "_run", run)
+    settings = training.TrainingBenchmarkSettings(rounds=2, photographs=5, workers=2, repeat=0)
+    console = Console(file=io.StringIO(), width=120)
+    training._compare_runs(settings, tmp_path, console)
+    told = console.file.getvalue()
+    assert "jobs.train / plain loop, in the steps: 0.850 (0.800, 0.900)" in told
+    assert "jobs.train / plain loop, with all between them: 0.850 (0.800, 0.900)" in told

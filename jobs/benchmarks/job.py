@@ -27,7 +27,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil  # type: ignore[import-untyped]
 import pyarrow as pa
 import tyro
 from rich.console import Console
@@ -40,6 +39,7 @@ from colornet.archive.stages import Work
 from colornet.render import RenderSettings
 from jobs.benchmarks.archive import write_archive, write_bundle
 from jobs.benchmarks.observed import CALLS, LATENCY, Call, Observed, read_calls
+from jobs.benchmarks.processes import Sample, watch
 
 BLOCK_ROWS = 16
 CALIBRATION = 32
@@ -89,7 +89,7 @@ class Run:
     calls: list[Call]
     finished_at: list[float]
     """When each scan was finished, from the ledger."""
-    samples: "list[Sample]" = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
 
     @property
     def window(self) -> tuple[float, float]:
@@ -142,17 +142,6 @@ class Run:
     def store_peak(self) -> int:
         """Bytes of shared memory that Ray's object store has touched."""
         return max((sample.store for sample in self.samples), default=0)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """All processes of a run at one moment."""
-
-    moment: float
-    cpu: dict[int, float]
-    """CPU seconds of each so far."""
-    store: int
-    """Bytes of the object store."""
 
 
 def benchmark(settings: JobBenchmarkSettings) -> int:
@@ -239,33 +228,13 @@ def _run(main: Callable[[Place], None], place: Place, latency_ms: float = 0.0) -
     calls = place.output / "calls"
     calls.mkdir(parents=True)
     os.environ |= {CALLS: str(calls), LATENCY: str(latency_ms / 1000), "OMP_NUM_THREADS": "1"}
-    started, samples = time.time(), list[Sample]()
-    process = _SPAWN.Process(target=main, args=(place,))
-    process.start()
-    while process.is_alive():
-        samples.append(_sample(process.pid))
-        process.join(SAMPLE_SECONDS)
-    if process.exitcode:
-        raise SystemExit(f"the {main.__name__.strip('_')} ended with exit code {process.exitcode}")
+    started = time.time()
+    samples = watch(main, place, SAMPLE_SECONDS)
     rows = ledger.read(str(place.output / "colour"))
     if set(rows["status"].to_pylist()) != {"done"}:
         raise SystemExit(f"scans failed: {set(rows['reason'].to_pylist())}")
     finished_at = [moment.timestamp() for moment in rows["finished_at"].to_pylist()]
     return Run(started, time.time(), read_calls(calls), finished_at, samples)
-
-
-def _sample(process: int | None) -> Sample:
-    cpu, store = {}, 0
-    root = psutil.Process(process)
-    for each in [root, *root.children(recursive=True)]:
-        try:
-            with each.oneshot():
-                times = each.cpu_times()
-                cpu[each.pid] = times.user + times.system
-                store += each.memory_info().shared if each.name() == "raylet" else 0
-        except psutil.NoSuchProcess:
-            continue
-    return Sample(time.time(), cpu, store)
 
 
 def _job(place: Place) -> None:
