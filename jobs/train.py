@@ -18,7 +18,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import ray.data
@@ -33,12 +32,13 @@ from colornet import bundle as bundles
 from colornet import storage
 from colornet.bundle import Bundle
 from colornet.errors import SettingsError, TrainingError
+from colornet.storage import S3Options
 from colornet.training import photographs, presets
 from colornet.training.gan import finished_generator
 from colornet.training.recipe import Recipe
 from jobs.command import run_job
-from jobs.session import start_ray
-from jobs.training.run import CHECKPOINT, Run
+from jobs.session import on_cluster, start_ray
+from jobs.training.run import CHECKPOINT, Run, load
 from jobs.training.stream import READER_CPUS, reading, streams
 from jobs.training.worker import work
 
@@ -65,7 +65,8 @@ class TrainSettings:
     use_gpu: bool = False
     """Give each worker a GPU."""
     cpus_per_worker: float | None = None
-    """CPUs of each worker. Unless given: 1 beside a GPU or on several nodes, else an equal share of the machine's."""
+    """CPUs of each worker. Unless given: 1 beside a GPU, or on a cluster that has or may get more nodes; else an equal
+    share of the machine's."""
     max_failures: int = 3
     """How often the workers are started anew, from the last checkpoint, after one of them has died."""
     keep_checkpoints: int = 2
@@ -75,6 +76,8 @@ class TrainSettings:
     one, unless given."""
     recipe: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=Recipe)
     """How it is trained."""
+    s3: S3Options = field(default_factory=S3Options)
+    """How S3 is spoken to."""
 
     def __post_init__(self) -> None:
         """Check every field; raises `SettingsError`."""
@@ -112,7 +115,7 @@ def train(settings: TrainSettings) -> int:
         )
         with _printed_lines() as lines:
             _fit(run, settings, lines)
-    state = _load(run.best_checkpoint(settings.best_by))
+    state = load(run.read_checkpoint(run.best_checkpoint(settings.best_by), CHECKPOINT), torch.device("cpu"))
     _save_bundle(run, state["trainer"])
     print(f"the model bundle is in {run.output}, what came of the training in {run.report_uri('report.html')}")
     return 0
@@ -124,6 +127,7 @@ def train(settings: TrainSettings) -> int:
 def _prepare(settings: TrainSettings) -> Run:
     """Check all that can be checked without Ray, and note the recipe beside the run."""
     settings.recipe.check_networks()
+    storage.use(settings.s3)
     validation = None if settings.validation is None else storage.normalize(settings.validation)
     data, output = storage.normalize(settings.data), storage.normalize(settings.output)
     run = Run(
@@ -133,6 +137,7 @@ def _prepare(settings: TrainSettings) -> Run:
         output=output,
         name=settings.name or settings.recipe.name,
         most_workers=settings.num_workers,
+        s3=settings.s3,
     )
     storage.check_writable(output)
     run.note_recipe()
@@ -146,7 +151,10 @@ def _fit(run: Run, settings: TrainSettings, lines: Queue) -> None:
     """Train on the workers."""
     cpus = settings.cpus_per_worker or _cpu_share(settings)
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # 2 s unless told: at every start, epoch and end
-    filesystem, path = storage.arrow_filesystem(storage.join(run.output, "_training"))
+    if settings.min_workers is not None:
+        # For up to 20 s Ray counts on a lost node; it would wait for that one's workers for 60 s before it counts anew.
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "5")
+    filesystem, path = run.place()
     trainer = TorchTrainer(
         cast(Any, work),  # Ray's own type forbids the return value that its Result hands on
         train_loop_config={"run": run, "threads": max(1, round(cpus)), "lines": lines},
@@ -163,13 +171,15 @@ def _fit(run: Run, settings: TrainSettings, lines: Queue) -> None:
             ),
             failure_config=ray.train.FailureConfig(max_failures=settings.max_failures),
         ),
-        datasets=streams(run),
+        datasets=streams(run, cpus),
         dataset_config=ray.train.DataConfig(execution_options=reading(run)),
     )
     try:
         result: Any = trainer.fit()
     except SystemExit:  # what Ray Train makes of an interrupt, with exit code 0
         raise KeyboardInterrupt from None
+    except SystemError as error:  # what Ray's own code makes of what the handler of a signal raises
+        raise error.__cause__ or error from None
     except ray.train.TrainingFailedError as error:
         raise TrainingError(f"the run {run.name!r} failed: {_cause(error)}") from error
     if result.return_value is not None:
@@ -207,15 +217,11 @@ def _printed_lines() -> Iterator[Queue]:
 
 
 def _cpu_share(settings: TrainSettings) -> float:
-    """CPUs of a worker, so that the readers of photographs find some as well."""
-    if settings.use_gpu or len(ray.nodes()) > 1:
+    """CPUs of a worker, so that on one machine the readers of photographs find some as well."""
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    if settings.use_gpu or nodes > 1 or (on_cluster() and settings.min_workers is not None):
         return 1.0
     return max(0.1, (ray.cluster_resources().get("CPU", 1.0) - READER_CPUS) / settings.num_workers)
-
-
-def _load(checkpoint: ray.train.Checkpoint) -> dict[str, Any]:
-    with checkpoint.as_directory() as folder:
-        return torch.load(Path(folder) / CHECKPOINT, map_location="cpu", weights_only=True)
 
 
 def _save_bundle(run: Run, state: dict[str, Any]) -> str:

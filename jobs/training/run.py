@@ -1,13 +1,19 @@
 """A training run: its recipe, its data, its places, and how far it has come."""
 
+import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
+import pyarrow.fs
 import ray.train
+import torch
+from ray.train.v2._internal.exceptions import CheckpointManagerInitializationError
 
 from colornet import storage
-from colornet.errors import NotFoundError, SettingsError
+from colornet.errors import NotFoundError, SettingsError, TrainingError
+from colornet.storage import S3Options
 from colornet.training.photographs import GROUP, Collection
 from colornet.training.recipe import Recipe
 
@@ -48,6 +54,8 @@ class Run:
     name: str
     most_workers: int
     """How many processes train at most."""
+    s3: S3Options = field(default_factory=S3Options)
+    """How every process speaks to S3."""
 
     @property
     def uri(self) -> str:
@@ -71,6 +79,25 @@ class Run:
                 "give another --name or --output"
             )
 
+    def check_place(self) -> None:
+        """On a worker: raise `TrainingError` if this machine does not see the driver's place for checkpoints."""
+        if not storage.exists(storage.join(self.uri, "recipe.json")):
+            raise TrainingError(f"{self.uri} is not the same on all machines: use s3:// or a shared folder as --output")
+
+    def upload_checkpoint(self, checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
+        """Upload a worker's files of a checkpoint, for `ray.train.report`; `StorageError` if that fails.
+
+        Ray's own way goes through Arrow, which sends no checksums, and knows nothing of what a bucket's owner wants.
+        """
+        for file in Path(checkpoint.path).iterdir():
+            storage.write(storage.join(self.uri, name, file.name), file.read_bytes())
+        place = ray.train.get_context().get_storage()
+        return ray.train.Checkpoint(place.build_checkpoint_path_from_name(name), place.storage_filesystem)
+
+    def read_checkpoint(self, checkpoint: ray.train.Checkpoint, file: str) -> bytes:
+        """Read a file of a checkpoint; `StorageError`, `NotFoundError` if there is no such file."""
+        return storage.read(storage.join(self.uri, PurePosixPath(checkpoint.path).name, file)).data
+
     def best_checkpoint(self, measure: str | None) -> ray.train.Checkpoint:
         """Return the kept checkpoint with the best psnr or held_out_error, or the last one. Needs no Ray."""
         result = self._result()
@@ -79,6 +106,11 @@ class Run:
         best = max if measure == "psnr" else min
         checkpoint, _ = best(result.best_checkpoints, key=lambda kept: kept[1][measure])
         return checkpoint
+
+    def place(self) -> tuple[pyarrow.fs.FileSystem, str]:
+        """Return the file system and the folder in it where Ray Train keeps all runs of this output."""
+        filesystem, path = storage.arrow_filesystem(storage.join(self.output, "_training"))
+        return filesystem if storage.is_s3(self.output) else WholeFiles(), path
 
     def last_checkpoint(self) -> tuple[ray.train.Checkpoint | None, dict[str, Any]]:
         """Return the last checkpoint and what was measured at it, or None and nothing. Needs no Ray."""
@@ -90,12 +122,49 @@ class Run:
 
     def _result(self) -> Any:
         filesystem, path = storage.arrow_filesystem(self.uri)
-        return ray.train.Result.from_path(path, storage_filesystem=filesystem)
+        try:
+            with storage.storage_errors(self.uri):
+                return ray.train.Result.from_path(path, storage_filesystem=filesystem)
+        except CheckpointManagerInitializationError as error:
+            reason = " ".join(str(error).split())
+            raise TrainingError(f"{self.uri}: its checkpoints cannot be read: {reason}") from error
 
     def position(self) -> Position:
         """Where the workers stood at the last checkpoint."""
         _, metrics = self.last_checkpoint()
         return Position(**metrics["position"]) if metrics else Position()
+
+
+class WholeFiles(pyarrow.fs.LocalFileSystem):
+    """Arrow's file system of this machine, whose new files take the place of old ones when they are whole.
+
+    Ray Train writes its list of checkpoints anew after each. As it is, one that was killed meanwhile would leave half a
+    list, and the run could not go on.
+    """
+
+    def open_output_stream(self, path: str, *_arguments: Any, **_options: Any) -> io.BytesIO:
+        """Return what writes the file when it is closed; it must fit into memory."""
+        return _WholeFile(path)
+
+    def __reduce__(self) -> Any:
+        """Arrow's own would restore one of Arrow's."""
+        return WholeFiles, ()
+
+
+class _WholeFile(io.BytesIO):
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._path = path
+
+    def close(self) -> None:
+        if not self.closed:
+            storage.write(self._path, self.getvalue())
+        super().close()
+
+
+def load(data: bytes, device: torch.device) -> Any:
+    """Load what `torch.save` has written; plain data and tensors only."""
+    return torch.load(io.BytesIO(data), map_location=device, weights_only=True)
 
 
 def _read_json(uri: str) -> Any:

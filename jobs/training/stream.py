@@ -3,7 +3,7 @@
 import functools
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray.data
@@ -13,6 +13,7 @@ from ray.data import ExecutionOptions, ExecutionResources
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from torch import Tensor
 
+from colornet import storage
 from colornet.training import photographs
 from colornet.training.photographs import GROUP, Plan, Reader
 from colornet.training.recipe import Recipe
@@ -36,9 +37,10 @@ PAUSE = 0.05
 """Seconds between two looks of Ray Data at its tasks."""
 
 
-def streams(run: Run) -> dict[str, ray.data.Dataset | Callable[[], ray.data.Dataset]]:
-    """Return what makes the stream of each stage, by its name for Ray Train."""
-    return {_name(number): functools.partial(_stream, run, number) for number in range(len(run.recipe.stages))}
+def streams(run: Run, worker_cpus: float) -> dict[str, ray.data.Dataset | Callable[[], ray.data.Dataset]]:
+    """Return what makes the stream of each stage, by its name for Ray Train. Each worker has so many CPUs."""
+    stages = range(len(run.recipe.stages))
+    return {_name(number): functools.partial(_stream, run, worker_cpus, number) for number in stages}
 
 
 def reading(run: Run) -> ExecutionOptions:
@@ -90,11 +92,12 @@ def in_batches(groups: Iterator[np.ndarray], size: int, skip: int) -> Iterator[n
         parts.append(rows)
 
 
-def _stream(run: Run, number: int) -> ray.data.Dataset:
+def _stream(run: Run, worker_cpus: float, number: int) -> ray.data.Dataset:
     """Return the photographs of a stage, from where the last checkpoint stopped to its end.
 
     Ray Train calls this, in a process of its own, whenever it starts the workers.
     """
+    storage.use(run.s3)
     recipe, position = run.recipe, run.position()
     plan = Plan(run.data.train, recipe.seed + number)
     first = position.group if position.stage == number else 0
@@ -105,8 +108,20 @@ def _stream(run: Run, number: int) -> ray.data.Dataset:
     context.target_max_block_size = _group_bytes(recipe, number)
     context.custom_execution_callback_classes = [Unhurried]
     groups = ray.data.from_items(list(range(first, last)), override_num_blocks=min(last - first, READER_TASKS))
-    read = Reader(plan, recipe.stages[number].image_size)
-    return groups.map_batches(read, batch_size=None, num_cpus=READER_CPUS, max_retries=READER_RETRIES)
+    read = Reader(plan, recipe.stages[number].image_size, run.s3)
+    return groups.map_batches(read, batch_size=None, max_retries=READER_RETRIES, **_readers(run, worker_cpus))
+
+
+def _readers(run: Run, worker_cpus: float) -> dict[str, Any]:
+    """Return how many tasks may read at once, as Ray Data takes it.
+
+    Workers may take all CPUs of a small cluster, and a task that waited for its own would wait for ever. Then a few
+    read that count none.
+    """
+    left = ray.cluster_resources().get("CPU", 0.0) - run.most_workers * worker_cpus
+    if left < READER_CPUS - 0.01:  # Ray counts in steps of 0.0001
+        return {"num_cpus": 0, "concurrency": run.most_workers}
+    return {"num_cpus": READER_CPUS}
 
 
 class Unhurried(ExecutionCallback):

@@ -1,5 +1,6 @@
 """What each worker of `jobs.train` does: build the duel, go on from the last checkpoint, train, report."""
 
+import contextlib
 import dataclasses
 import os
 import platform
@@ -15,7 +16,8 @@ import torch
 from ray.train import CheckpointUploadMode
 from torch import Tensor, nn
 
-from colornet import color
+from colornet import color, storage
+from colornet.errors import NotFoundError
 from colornet.networks.ab_bins import count_bins, rebalancing_weights
 from colornet.training import photographs
 from colornet.training.gan import Duel
@@ -27,7 +29,7 @@ from colornet.training.recipe import Recipe
 from colornet.training.trainer import Measured, Progress, Trainer
 from colornet.training.wrapping import bare, for_training
 from jobs.training.reporting import Panel, Reporter
-from jobs.training.run import CHECKPOINT, Position, Run
+from jobs.training.run import CHECKPOINT, Position, Run, load
 from jobs.training.stream import WorkerPhotographs
 
 LINE_EVERY = 10.0
@@ -44,11 +46,13 @@ Say = Callable[[str], None]
 def work(config: dict[str, Any]) -> str | None:
     """Train on one worker; all run the same. Returns why the run cannot go on, or None when it has ended well."""
     run: Run = config["run"]
+    storage.use(run.s3)
+    run.check_place()
     say: Say = config["lines"].put if _rank() == 0 else lambda line: None
     torch.set_num_threads(_threads(config["threads"]))
     stream = WorkerPhotographs(run, _rank(), _workers())
     trainer = Trainer(_build(run), stream, _progress(say))
-    _resume(trainer, stream, say)
+    _resume(run, trainer, stream, say)
     reporter = Reporter(run, _about(run, trainer.duel)) if _rank() == 0 else None
     try:
         return _train(run, trainer, stream, reporter, say)
@@ -118,18 +122,15 @@ def _rarity(run: Run, centres: Tensor) -> Tensor:
     return rebalancing_weights(counts, centres, uniform_share=run.recipe.rebalancing)
 
 
-def _resume(trainer: Trainer, stream: WorkerPhotographs, say: Say) -> None:
+def _resume(run: Run, trainer: Trainer, stream: WorkerPhotographs, say: Say) -> None:
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
         return
-    with checkpoint.as_directory() as folder:
-        device = trainer.duel.device
-        state = torch.load(Path(folder) / CHECKPOINT, map_location=device, weights_only=True)
-        trainer.load_state_dict(state["trainer"])
-        stream.position = Position(**state["position"])
-        mine = Path(folder) / _random_state_file()
-        if mine.exists():  # not if there are more workers now
-            _set_random_state(torch.load(mine, map_location="cpu", weights_only=True))
+    state = load(run.read_checkpoint(checkpoint, CHECKPOINT), trainer.duel.device)
+    trainer.load_state_dict(state["trainer"])
+    stream.position = Position(**state["position"])
+    with contextlib.suppress(NotFoundError):  # if there are more workers now
+        _set_random_state(load(run.read_checkpoint(checkpoint, _random_state_file()), torch.device("cpu")))
     say(f"going on after epoch {trainer.epoch}, with {_workers()} workers")
 
 
@@ -148,6 +149,7 @@ def _report(run: Run, trainer: Trainer, position: Position) -> None:
         metrics,
         checkpoint=ray.train.Checkpoint.from_directory(folder),
         checkpoint_upload_mode=CheckpointUploadMode.ASYNC,  # the next epoch does not wait for object storage
+        checkpoint_upload_fn=run.upload_checkpoint,
         delete_local_checkpoint_after_upload=True,
     )
 
