@@ -16,7 +16,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, cast
 
@@ -175,15 +176,25 @@ def _fit(run: Run, settings: TrainSettings, lines: Queue) -> None:
         dataset_config=ray.train.DataConfig(execution_options=reading(run)),
     )
     try:
-        result: Any = trainer.fit()
-    except SystemExit:  # what Ray Train makes of an interrupt, with exit code 0
-        raise KeyboardInterrupt from None
-    except SystemError as error:  # what Ray's own code makes of what the handler of a signal raises
-        raise error.__cause__ or error from None
+        result: Any = _in_thread(trainer.fit)
     except ray.train.TrainingFailedError as error:
         raise TrainingError(f"the run {run.name!r} failed: {_cause(error)}") from error
     if result.return_value is not None:
         raise TrainingError(f"the run {run.name!r} ended: {result.return_value}")
+
+
+def _in_thread(function: Callable[[], Any]) -> Any:
+    """Call a function while this thread heeds signals: as long as Ray waits, no handler of theirs can end it."""
+    done: Future[Any] = Future()
+
+    def call() -> None:
+        try:
+            done.set_result(function())
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=call, daemon=True).start()
+    return done.result()
 
 
 def _scaling(settings: TrainSettings, cpus: float) -> ray.train.ScalingConfig:
