@@ -21,6 +21,7 @@ from colornet.errors import NotFoundError
 from colornet.networks.ab_bins import count_bins, rebalancing_weights
 from colornet.training import photographs
 from colornet.training.gan import Duel
+from colornet.training.health import Action
 from colornet.training.losses import NonFiniteLossError
 from colornet.training.objective import Objective
 from colornet.training.perceptual import PerceptualLoss
@@ -186,8 +187,9 @@ def _line(measured: Measured, recipe: Recipe) -> str:
     ]
     if measured["nearly_gray"]:
         told.append(f"{measured['nearly_gray']} nearly gray ones left out")
-    if measured.get("verdict", "healthy") != "healthy":
-        told.append(f"{measured['verdict_sentence']} -> {measured['action'].replace('_', ' ')}")
+    if "verdict" in measured:
+        done = "" if measured["action"] == Action.GO_ON else f" ({measured['action'].replace('_', ' ')})"
+        told.append(measured["verdict_sentence"] + done)
     return f"epoch {measured['epoch']}/{recipe.epochs} ({measured['stage']}): {', '.join(told)}"
 
 
