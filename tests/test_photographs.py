@@ -141,9 +141,7 @@ def test_all_groups_have_one_size(groups, number):
 
 def test_passes_have_orders_of_their_own():
     plan = Plan((Shard("a", (64,) * 40),), 0)  # ten groups of four slices a pass
-    orders = [
-        [piece.row_group for number in range(10) for piece in plan.group(start + number)] for start in (0, 10)
-    ]
+    orders = [[piece.row_group for number in range(10) for piece in plan.group(start + number)] for start in (0, 10)]
     assert orders[0] != orders[1] and orders[0] != sorted(orders[0])
     assert sorted(orders[0]) == sorted(orders[1]) == list(range(40))
 
