@@ -7,8 +7,8 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make demo         train on shapes, then colorize a small archive (about 5 minutes after the install)"
-	@echo "make test         run the tests (about 10 minutes on 2 cores)"
-	@echo "make test-faults  kill processes and break storage under whole jobs (about 8 minutes)"
+	@echo "make test         run the tests (about 12 minutes on 2 cores)"
+	@echo "make test-faults  kill processes and break storage under whole jobs (about 10 minutes)"
 	@echo "make test-long    run the long forms of all tests too (an hour)"
 	@echo "make lint         ruff and mypy"
 

@@ -151,7 +151,9 @@ def undisturbed(shards, tmp_path_factory) -> Path:
     return folder / "model"
 
 
-@pytest.mark.parametrize(("ending", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("ending", "code"), [(signal.SIGKILL, -9), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.long)]
+)
 def test_a_run_goes_on_as_if_its_driver_had_not_ended(undisturbed, shards, tmp_path, ending, code):
     output = tmp_path / "model"
     job = Job(str(shards), str(output), tmp_path, (*LONGER, *RANDOM))
@@ -178,6 +180,7 @@ def s3_job(s3, shards, tmp_path) -> Job:
     return Job(f"{s3}/shards", f"{s3}/model", tmp_path, options)
 
 
+@pytest.mark.long
 def test_s3_with_faults_in_a_tenth_of_all_requests(s3_job, s3_server: S3Server):
     with running_proxy(s3_server.endpoint, rate=0.1, seed=5) as proxy:
         for _ in range(4):
