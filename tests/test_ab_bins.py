@@ -99,16 +99,16 @@ def test_annealed_mean_keeps_its_precision_in_autocast():
     assert torch.equal(low, annealed_mean(logits, CENTRES))
 
 
-def test_confidence_in_closed_form():
+def test_certainty_in_closed_form():
     uniform = torch.zeros(1, len(CENTRES), 2, 2)
     sure = torch.nn.functional.one_hot(torch.tensor([[[3, 3], [3, 3]]]), len(CENTRES)).movedim(-1, 1) * 1000.0
     half = sure.clone()
     half[:, 7] = half[:, 3]
     pictures = torch.cat([uniform, sure, half])
     expected = [0, 1, 1 - math.log(2) / math.log(len(CENTRES))]
-    assert ab_bins.confidence(pictures).tolist() == pytest.approx(expected, abs=1e-5)
-    mixed = torch.cat([uniform[..., :1], sure[..., 1:]], dim=-1)
-    assert ab_bins.confidence(mixed).item() == pytest.approx(0.5, abs=1e-5)
+    known = ab_bins.certainty(pictures)
+    assert known.shape == (3, 2, 2)
+    torch.testing.assert_close(known, torch.tensor(expected).reshape(3, 1, 1).expand(3, 2, 2), atol=1e-5, rtol=0)
 
 
 # --- rare colours -----------------------------------------------------------------------------------------------------

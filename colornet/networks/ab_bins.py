@@ -99,11 +99,6 @@ def certainty(logits: Tensor) -> Tensor:
     return (1 - entropy / math.log(logits.shape[1])).clamp(0, 1)
 
 
-def confidence(logits: Tensor) -> Tensor:
-    """Tell how sure the prediction of a picture is: the mean `certainty` of (B, Q, H, W) logits, (B,) in [0, 1]."""
-    return certainty(logits).mean(dim=(1, 2))
-
-
 def count_bins(ab: Tensor, centres: Tensor) -> Tensor:
     """Count the pixels of (B, 2, H, W) true a*b*, in [-128, 127], by their nearest bin: (Q,) int64."""
     return torch.bincount(_distances(ab, centres).argmin(dim=-1).flatten(), minlength=len(centres))
