@@ -39,6 +39,7 @@ def for_training(generator: nn.Module) -> nn.Module:
     Depthwise convolutions stay in float32 on CPUs: backwards, oneDNN's bfloat16 ones are several times slower.
     """
     for module in generator.modules():
+        # Another class, not a wrapper around it: the weights keep their names, and copies are like the original.
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
             module.__class__ = type(type(module).__name__, (_InFloat32, type(module)), {})
     if isinstance(generator, BackboneGenerator) and generator.head == "bins":
