@@ -50,8 +50,7 @@ def main() -> int:
     say(f"Done in {time.monotonic() - started:.0f} seconds. Look at")
     print(f"  {SHEET}                  the archive before and after")
     print(f"  {COLOUR}/                            the colour photographs, {COLOUR}/_colornet/ what became of each")
-    print(f"  {SHAPES_BUNDLE}/report/training.png  the duel: generator loss and discriminator accuracy")
-    print(f"  {SHAPES_BUNDLE}/report/              shapes it was tried on after each epoch: true, gray, colorized")
+    print(f"  {SHAPES_BUNDLE}/report/report.html  the training: curves, verdicts, shapes it was tried on")
     return 0 if learned else 1
 
 
