@@ -1,6 +1,6 @@
 """Colorize a photograph or a few, without Ray.
 
-    python -m colornet photo.jpg more/*.tif --model bundle/ -o out/
+    python -m colornet photo.jpg more/*.tif -o out/
 
 Exit codes: 0 all done; 1 some could not be read; 2 the command line, a path or the model is wrong.
 """
@@ -13,6 +13,7 @@ import tyro
 from rich.progress import track
 
 from colornet import storage
+from colornet.bundle import SHIPPED
 from colornet.colorize import Colorizer
 from colornet.errors import ColornetError, InColourError, SettingsError
 from colornet.render import RenderSettings
@@ -26,8 +27,8 @@ class Arguments:
     """Files, or s3:// uris of objects."""
     output: Annotated[str, tyro.conf.arg(aliases=["-o"])]
     """Folder or s3:// prefix for the colour photographs; they keep their names."""
-    model: str
-    """The model bundle: a folder or s3:// prefix, as jobs.train writes it."""
+    model: str = SHIPPED
+    """The model bundle: a folder or s3:// prefix, as jobs.train writes it. The default comes with Colornet."""
     device: str = "cpu"
     """Where the generator runs: cpu, or cuda."""
     render: RenderSettings = field(default_factory=RenderSettings)

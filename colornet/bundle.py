@@ -1,10 +1,15 @@
-"""A trained model on disk: a folder or s3:// prefix with `generator.safetensors` and `bundle.json`, never pickle."""
+"""A trained model on disk: a folder or s3:// prefix with `generator.safetensors` and `bundle.json`, never pickle.
+
+One comes with Colornet, in the package itself. Its uri, `SHIPPED`, names no path, so that it means the same on every
+node of a cluster.
+"""
 
 import hashlib
 import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import safetensors
@@ -13,12 +18,17 @@ import torch
 from torch import nn
 
 from colornet import __version__, networks, storage
-from colornet.errors import BundleError, NotFoundError
+from colornet.errors import BundleError, NotFoundError, SettingsError
 
 WEIGHTS = "generator.safetensors"
 DESCRIPTION = "bundle.json"
 FORMAT = 1
 SCALING = {"lightness": "L* / 50 - 1", "ab": "(ab + 128) / 255 * 2 - 1", "white": "D65"}
+
+SHIPPED = "shipped://default"
+"""The bundle that comes with Colornet."""
+_SCHEME = "shipped://"
+_FOLDERS = {SHIPPED: Path(__file__).parent / "shipped"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +53,20 @@ class Bundle:
     """SHA-256, hexadecimal, over the weights and all that decides how they are used; empty until saved."""
 
 
+def normalize(uri: str) -> str:
+    """Return the one spelling of a bundle's place: `SHIPPED`, or what `storage.normalize` returns.
+
+    Raises:
+        SettingsError: if it is no place, or names a bundle that does not come with Colornet.
+    """
+    if not _is_shipped(uri):
+        return storage.normalize(uri)
+    found = _SCHEME + uri[len(_SCHEME) :].rstrip("/")
+    if found not in _FOLDERS:
+        raise SettingsError(f"no bundle called {uri} comes with Colornet; there are: {', '.join(_FOLDERS)}")
+    return found
+
+
 def save(bundle: Bundle, uri: str, *, dtype: torch.dtype = torch.float32) -> str:
     """Write a bundle to a folder or s3:// prefix, weights first, and return its digest.
 
@@ -52,8 +76,11 @@ def save(bundle: Bundle, uri: str, *, dtype: torch.dtype = torch.float32) -> str
         dtype: of the weights as stored; `torch.float16` halves the file.
 
     Raises:
+        SettingsError: if the place is Colornet's own.
         StorageError: if the place cannot be written to.
     """
+    if _is_shipped(uri):
+        raise SettingsError(f"{uri}: what comes with Colornet cannot be written; give a folder or an s3:// prefix")
     state = {
         name: (value.to(dtype) if value.is_floating_point() else value).contiguous()
         for name, value in bundle.generator.state_dict().items()
@@ -77,16 +104,19 @@ def save(bundle: Bundle, uri: str, *, dtype: torch.dtype = torch.float32) -> str
 
 
 def load(uri: str) -> Bundle:
-    """Read a bundle from a folder or s3:// prefix, and check it.
+    """Read a bundle from a folder or s3:// prefix, or the one that comes with Colornet, and check it.
 
     Raises:
+        SettingsError: if the uri names no place, or a bundle that does not come with Colornet.
         BundleError: if there is none, if the weights are not those that `bundle.json` speaks of, or if they do not fit
             the network; the message names the place.
         StorageError: if the place cannot be read.
     """
+    place = normalize(uri)
+    folder = str(_FOLDERS.get(place, place))
     try:
-        text = storage.read(storage.join(uri, DESCRIPTION)).data
-        weights = storage.read(storage.join(uri, WEIGHTS)).data
+        text = storage.read(storage.join(folder, DESCRIPTION)).data
+        weights = storage.read(storage.join(folder, WEIGHTS)).data
     except NotFoundError as error:
         raise BundleError(f"{uri} is not a model bundle: {error}") from error
     description = _parse(text, uri)
@@ -105,6 +135,10 @@ def load(uri: str) -> Bundle:
         metrics=description.get("metrics", {}),
         digest=_digest(description),
     )
+
+
+def _is_shipped(uri: str) -> bool:
+    return uri[: len(_SCHEME)].lower() == _SCHEME
 
 
 def _parse(text: bytes, uri: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """One photograph at a time: encoded bytes in, encoded bytes out.
 
-colorizer = Colorizer.from_bundle("bundle/")
+colorizer = Colorizer.from_bundle()
 data = Path("photo.jpg").read_bytes()
 Path("photo.colour.jpg").write_bytes(colorizer(data))
 """
@@ -32,10 +32,13 @@ class Colorizer:
         self.predictor = Predictor(bundle, device=device, precision=precision)
 
     @classmethod
-    def from_bundle(cls, uri: str, settings: RenderSettings | None = None, *, device: str = "cpu") -> "Colorizer":
-        """Load the bundle at a folder or s3:// prefix.
+    def from_bundle(
+        cls, uri: str = bundles.SHIPPED, settings: RenderSettings | None = None, *, device: str = "cpu"
+    ) -> "Colorizer":
+        """Load the bundle at a folder or s3:// prefix; unless given, the one that comes with Colornet.
 
         Raises:
+            SettingsError: if the uri names no place, or a bundle that does not come with Colornet.
             BundleError: if there is no sound bundle.
         """
         return cls(bundles.load(uri), settings, device=device)

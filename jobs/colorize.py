@@ -1,7 +1,7 @@
 """Colorize an archive: scans in, the same scans in colour out, under the same keys.
 
-    python -m jobs.colorize --input scans/ --output colour/ --model bundle/ --plan
-    python -m jobs.colorize --input scans/ --output colour/ --model bundle/ --sample 500
+    python -m jobs.colorize --input scans/ --output colour/ --plan
+    python -m jobs.colorize --input scans/ --output colour/ --sample 500
     python -m jobs.colorize --input s3://archive/scans --output s3://archive/colour --model s3://models/bundle
 
 The job's own files lie under OUTPUT/_colornet/: `ledger/*.parquet` has one row a scan, `summary.json` the totals;
@@ -88,7 +88,7 @@ def _conclude(
 
 
 def _work(output: str, settings: ColorizeSettings) -> Work:
-    model = storage.normalize(settings.model)
+    model = bundles.normalize(settings.model)
     bundle = bundles.load(model)
     work = Work(
         output=output,

@@ -29,6 +29,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from colornet import bundle as bundles
 from colornet import storage
 from colornet.errors import ColornetError, SettingsError
 from colornet.evaluation import photographs
@@ -61,8 +62,9 @@ warnings.filterwarnings("ignore", message=".*ray_remote_args.*deprecated")
 class EvaluateSettings:
     """The settings of jobs.evaluate."""
 
-    model: str
-    """The model bundle: a folder or s3:// prefix, as jobs.train writes it. Pictures are measured at its size."""
+    model: str = bundles.SHIPPED
+    """The model bundle: a folder or s3:// prefix, as jobs.train writes it; the default comes with Colornet. Pictures
+    are measured at its size."""
     data: str
     """Folder or s3:// prefix of training shards with held-out photographs, or of colour photographs."""
     output: str
@@ -97,7 +99,7 @@ def evaluate(settings: EvaluateSettings) -> int:
         raise SettingsError(f"the output {output} must lie outside of the data {data}")
     if settings.gpu_share and not on_cluster() and not torch.cuda.is_available():
         raise SettingsError("gpu-share needs a GPU that PyTorch can use, and this machine has none")
-    models, size = find_models([storage.normalize(uri) for uri in (settings.model, *settings.compare)])
+    models, size = find_models([bundles.normalize(uri) for uri in (settings.model, *settings.compare)])
     judges = load_judges(settings.lpips_weights, settings.fid_weights, size)
     found = photographs.find(data)
     items = found.items() if settings.sample is None else photographs.sample(found.items(), settings.sample)

@@ -65,7 +65,7 @@ class Work:
     output: str
     """Folder or prefix of the output archive."""
     model: str
-    """Folder or prefix of the bundle."""
+    """Folder or prefix of the bundle, or `bundle.SHIPPED`."""
     bundle_digest: str
     """Of the bundle that the run was planned with."""
     render: RenderSettings
@@ -193,7 +193,7 @@ def load_predictor(work: Work) -> Predictor:
     """Make the run's generator ready; raises BundleError, also if it is no longer the one that was planned with."""
     bundle = bundles.load(work.model)
     if bundle.digest != work.bundle_digest:
-        raise BundleError(f"the bundle at {work.model} was exchanged while the job ran")
+        raise BundleError(f"the bundle at {work.model} was exchanged while the job ran, or is another on this node")
     return Predictor(bundle, device=work.device, precision=work.precision)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from colornet.archive.selection import Selection
+from colornet.bundle import SHIPPED
 from colornet.content_credentials import Credentials
 from colornet.predict import Precision
 from colornet.render import RenderSettings
@@ -42,8 +43,8 @@ class ColorizeSettings:
     manifest.json of an S3 Inventory report."""
     output: str
     """Folder or s3:// prefix for the colour archive. Must not be the input's place, nor inside it, nor around it."""
-    model: str
-    """The model bundle: a folder or s3:// prefix, as jobs.train writes it."""
+    model: str = SHIPPED
+    """The model bundle: a folder or s3:// prefix, as jobs.train writes it. The default comes with Colornet."""
     select: Selection = field(default_factory=Selection)
     """Which of the scans are meant."""
     reckoning: PlanSettings = field(default_factory=PlanSettings)
