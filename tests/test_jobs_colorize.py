@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,20 +124,26 @@ def test_failures_change_the_exit_code_if_asked(ray_local, tmp_path, model):
     assert colorize(settings(source, str(tmp_path / "out"), model, fail_on_errors=True)) == 3
 
 
-def test_a_part_of_the_archive_is_planned_done_and_gone_on_with(ray_local, tmp_path, model, capsys):
+def test_a_part_of_the_archive_is_planned_done_and_gone_on_with(ray_local, tmp_path, capsys):
+    """With the bundle that comes with Colornet, as a user begins who has none; and a copy of it is no other."""
     source, output = str(tmp_path / "in"), str(tmp_path / "out")
     write_scans(source, 12)
     part = {"select": Selection(include=("*.png", "*.tiff"), limit=5)}
-    assert colorize(settings(source, output, model, reckoning=PlanSettings(plan=True, nodes=3), **part)) == 0
+    places = {"input": source, "output": output, "max_workers": 1}
+    assert colorize(ColorizeSettings(**places, reckoning=PlanSettings(plan=True, nodes=3), **part)) == 0
     said = capsys.readouterr().out
     assert "5 scans" in said and "to do: 5 scans" in said and "3 nodes" in said
     assert not Path(output).exists()
-    assert colorize(settings(source, output, model, **part)) == 0
+    assert colorize(ColorizeSettings(**places, **part)) == 0
     assert set(pictures_in(output)) < {f"box {i % 4}/{i:03}.{('jpeg', 'png', 'tiff')[i % 3]}" for i in range(12)}
     assert len(pictures_in(output)) == 5
-    assert colorize(settings(source, output, model)) == 0
+    summary = json.loads((Path(output) / "_colornet" / "summary.json").read_text())
+    assert summary["model"] == "shipped://default"
+    copy = shutil.copytree(Path(bundles.__file__).parent / "shipped", tmp_path / "copy")
+    assert colorize(settings(source, output, str(copy))) == 0
     assert len(pictures_in(output)) == 12
     assert rows_of(output).num_rows == 12  # the five were not done again
+    assert {*rows_of(output)["bundle_digest"].to_pylist(), summary["bundle_digest"]} == {bundles.load(str(copy)).digest}
 
 
 def test_predictors_that_cannot_start_end_the_job_and_not_every_scan(ray_local, tmp_path, model):
