@@ -8,7 +8,6 @@ import sys
 import time
 from pathlib import Path
 
-import colornet
 from demo import archive, measure, sheet
 
 FOLDER = Path(".demo")
@@ -18,9 +17,6 @@ GRAY = FOLDER / "archive"
 COLOUR = FOLDER / "colour"
 ORIGINS = FOLDER / "ORIGINS.txt"
 SHEET = FOLDER / "contact-sheet.png"
-
-SHIPPED_BUNDLE = Path(colornet.__file__).parent / "bundles" / "default"
-"""Where the bundle lies that comes with the project, once there is one."""
 
 
 def main() -> int:
@@ -42,9 +38,8 @@ def main() -> int:
     count = archive.write(GRAY, ORIGINS)
     print(f"{count} photographs in {GRAY}, where they come from in {ORIGINS}")
 
-    model = SHIPPED_BUNDLE if SHIPPED_BUNDLE.exists() else SHAPES_BUNDLE
-    say("5. Colorize the archive" + ("" if model == SHIPPED_BUNDLE else " (with a model that has seen shapes alone!)"))
-    run("jobs.colorize", "--input", str(GRAY), "--output", str(COLOUR), "--model", shown(model))
+    say("5. Colorize the archive, with the model that comes with Colornet")
+    run("jobs.colorize", "--input", str(GRAY), "--output", str(COLOUR))
     sheet.write(GRAY, COLOUR, SHEET)
 
     say(f"Done in {time.monotonic() - started:.0f} seconds. Look at")
@@ -66,11 +61,6 @@ def run(module: str, *arguments: str) -> None:
 def say(line: str) -> None:
     """Print a headline."""
     print(f"\n{line}", flush=True)
-
-
-def shown(path: Path) -> str:
-    """Return the path as a user would type it: relative where it lies below the current folder."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 if __name__ == "__main__":
