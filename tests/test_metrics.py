@@ -241,10 +241,11 @@ def bundle(size: int = 32) -> Bundle:
 def test_a_bundle_predicts_at_its_own_size():
     lightness = torch.rand(2, 1, 32, 32) * 100
     learned = Learned(bundle())
-    found = learned.at_sizes(lightness)
+    found, confidence = learned.at_sizes(lightness)
     assert found.shape == (3, 2, 2, 32, 32)
     torch.testing.assert_close(found[-1], learned(lightness))
     assert not torch.equal(found[0], found[-1])
+    assert confidence.shape == (2,) and confidence.isnan().all()  # it predicts no distribution
     even = torch.full((1, 1, 32, 32), 50.0)
     other = Learned(bundle(64))(even)
     assert other.shape == (1, 2, 32, 32)
@@ -256,14 +257,14 @@ def test_input_sizes_are_fractions_of_the_bundles_own(network):
     settings = {"width": 2} if network == "unet" else {"width": 2, "encoder": "mobilenetv3_small_050"}
     generator = build_generator(network, settings).eval()
     learned = Learned(Bundle(generator=generator, network=network, settings=settings, image_size=48))
-    seen, predict = [], learned.predictor
-    learned.predictor = lambda pictures: seen.append(pictures.shape[-2:]) or predict(pictures)
-    assert learned.at_sizes(torch.rand(1, 1, 40, 40) * 100).shape == (3, 1, 2, 40, 40)
+    seen, predict = [], learned.predictor.predict
+    learned.predictor.predict = lambda pictures, frames: seen.append(pictures.shape[-2:]) or predict(pictures, frames)
+    assert learned.at_sizes(torch.rand(1, 1, 40, 40) * 100)[0].shape == (3, 1, 2, 40, 40)
     assert seen == [(24, 24), (36, 36), (48, 48)]
 
 
 def measured(truth: Truth, colorizer: Constant) -> dict[str, torch.Tensor]:
-    predictions = colorizer.at_sizes(truth.lightness)
+    predictions, _ = colorizer.at_sizes(truth.lightness)
     return truth.measure(predictions, channels_first(truth.render(predictions[-1])))
 
 

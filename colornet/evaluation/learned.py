@@ -7,6 +7,7 @@ from torch.nn import functional
 
 from colornet import color
 from colornet.bundle import Bundle
+from colornet.frame import Frame
 from colornet.predict import Predictor
 
 FRACTIONS = (0.5, 0.75, 1.0)
@@ -26,16 +27,28 @@ class Learned:
 
     def __call__(self, lightness: Tensor) -> Tensor:
         """Colour pictures: L* (N, 1, S, S) in [0, 100] to a*b* (N, 2, S, S) float32."""
-        return self._at_size(lightness, self.size)
+        return self._at_size(lightness, self.size)[0]
 
-    def at_sizes(self, lightness: Tensor) -> Tensor:
-        """Colour pictures from inputs of three sizes: (N, 1, S, S) to (3, N, 2, S, S), the bundle's own size last."""
-        return torch.stack([self._at_size(lightness, max(1, round(self.size * fraction))) for fraction in FRACTIONS])
+    def at_sizes(self, lightness: Tensor) -> tuple[Tensor, Tensor]:
+        """Colour pictures from inputs of three sizes, and say how sure each is.
 
-    def _at_size(self, lightness: Tensor, size: int) -> Tensor:
+        Args:
+            lightness: (N, 1, S, S), L* in [0, 100].
+
+        Returns:
+            (3, N, 2, S, S) float32, a*b*, that of the bundle's own size last; and (N,) float64, the confidence of that
+            one in [0, 1], as the archive job writes it, NaN of generators that predict no distribution.
+        """
+        sizes = [max(1, round(self.size * fraction)) for fraction in FRACTIONS]
+        colours, confidences = zip(*(self._at_size(lightness, size) for size in sizes), strict=True)
+        return torch.stack(colours), confidences[-1]
+
+    def _at_size(self, lightness: Tensor, size: int) -> tuple[Tensor, Tensor]:
         scaled = color.scale_lightness(_resize(lightness, size)).squeeze(1).clamp(-1, 1)
-        ab = self.predictor(scaled.numpy().astype(np.float16))
-        return _resize(torch.from_numpy(ab).float(), lightness.shape[-1])
+        whole = [Frame(0, 0, size, size)] * len(scaled)
+        ab, confidences = zip(*self.predictor.predict(scaled.numpy().astype(np.float16), whole), strict=True)
+        known = [torch.nan if confidence is None else confidence for confidence in confidences]
+        return _resize(torch.from_numpy(np.stack(ab)).float(), lightness.shape[-1]), torch.tensor(known).double()
 
 
 def _resize(planes: Tensor, size: int) -> Tensor:

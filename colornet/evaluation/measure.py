@@ -40,6 +40,7 @@ ROWS = pa.schema(
         pa.field("reason", pa.string()),  # why it cannot be read; then nothing below is there
         pa.field("colorizer", pa.string()),
         *(pa.field(name, pa.float64()) for name in METRICS),  # null where it is not defined
+        pa.field("confidence", pa.float64()),  # as the archive job writes it; null of colorizers that have none
         pa.field("balance", pa.float64()),  # how much the photograph's auc_balanced counts
         pa.field("features", pa.list_(pa.float32(), FEATURES)),  # for FID, if that is asked for; see `FeatureSets`
     ]
@@ -53,8 +54,11 @@ class Colorizer(Protocol):
     def __call__(self, lightness: Tensor) -> Tensor:
         """Colour pictures: L* (N, 1, S, S) in [0, 100] to a*b* (N, 2, S, S)."""
 
-    def at_sizes(self, lightness: Tensor) -> Tensor:
-        """Colour pictures from inputs of K sizes, the usual one last: (N, 1, S, S) to (K, N, 2, S, S)."""
+    def at_sizes(self, lightness: Tensor) -> tuple[Tensor, Tensor]:
+        """Colour pictures from inputs of K sizes, the usual one last: (N, 1, S, S) to (K, N, 2, S, S).
+
+        And say how sure the usual one is: (N,) in [0, 1], or NaN.
+        """
 
 
 @dataclass(frozen=True)
@@ -108,9 +112,9 @@ class Measure:
         if self.judges.inception is not None:
             yield from _rows(items, PHOTOGRAPHS, {}, self._features(truth.rgb))
         for name, colorizer in self.colorizers.items():
-            ab = colorizer.at_sizes(truth.lightness)
+            ab, confidence = colorizer.at_sizes(truth.lightness)
             rgb = channels_first(truth.render(ab[-1]))
-            found = truth.measure(ab, rgb)
+            found = {**truth.measure(ab, rgb), "confidence": confidence}
             if self.judges.lpips is not None:
                 device = self.work.device
                 found["lpips"] = self.judges.lpips(rgb.to(device), truth.rgb.to(device)).cpu()

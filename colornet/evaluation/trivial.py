@@ -20,6 +20,9 @@ class Constant:
         colour = torch.tensor([self.a, self.b], dtype=lightness.dtype)
         return colour.reshape(1, 2, 1, 1).expand(len(lightness), 2, *lightness.shape[-2:])
 
-    def at_sizes(self, lightness: Tensor) -> Tensor:
-        """Colour pictures as from inputs of several sizes: (N, 1, H, W) to (1, N, 2, H, W), for all sizes the same."""
-        return self(lightness).unsqueeze(0)
+    def at_sizes(self, lightness: Tensor) -> tuple[Tensor, Tensor]:
+        """Colour pictures as from inputs of several sizes, for all the same, with no confidence.
+
+        From (N, 1, H, W) to (1, N, 2, H, W), and (N,) NaN.
+        """
+        return self(lightness).unsqueeze(0), torch.full((len(lightness),), torch.nan)
