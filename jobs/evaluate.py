@@ -8,8 +8,10 @@ and the mean colour of the training set are measured too: who does not beat them
 means over photographs with 95 % confidence intervals. LPIPS and FID are measured where files of weights are given;
 nothing is downloaded. FID is one number of all photographs: without an interval, and too large below a few thousand.
 
-OUTPUT gets evaluation.json with the results, evaluation.parquet with a row for each photograph and colorizer, and
-comparison.html with pictures. Photographs that cannot be read are named in evaluation.json.
+OUTPUT gets evaluation.json with the results, evaluation.parquet with a row for each photograph and colorizer,
+comparison.html with pictures, and worst.jpg with those of which the first bundle errs most. Bundles that say how sure
+they are also get confidence.png: how their confidence goes with their error, and what keeping the surest gains.
+Photographs that cannot be read are named in evaluation.json.
 
 Exit codes: 0 measured; 1 the job failed; 2 the command line, a path or a setting is wrong, and nothing was started.
 """

@@ -1,20 +1,22 @@
-"""Confidence intervals of means over photographs, by the bootstrap.
+"""Confidence intervals of means over photographs and of other statistics, by the bootstrap.
 
 Photographs are drawn with replacement, and all columns are measured on the same draws: an interval of a difference
-between colorizers is a paired one. The interval lies between percentiles of the means of the draws.
+between colorizers is a paired one. The interval lies between percentiles of the draws' means, or other statistics.
 
 Source: B. Efron, R. J. Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-CONFIDENCE = 0.95
+LEVEL = 0.95
+"""How often an interval should hold the true value."""
 RESAMPLES = 2000
 _AT_ONCE = 50
+_SHARES = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
 
 
 @dataclass(frozen=True)
@@ -45,18 +47,39 @@ def estimate(values: NDArray[np.float64], weights: NDArray[np.float64], seed: in
     means = _ratio(products.sum(0), weights.sum(0))
     draws = np.concatenate([_ratio(counts @ products, counts @ weights) for counts in _counts(len(values), seed)])
     present = known.sum(0)
-    low, high = (_percentile(draws, present, share) for share in ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2))
+    low, high = (_percentile(draws, present, share) for share in _SHARES)
     return [
         Estimate(float(mean), float(least), float(most), int(count))
         for mean, least, most, count in zip(means, low, high, present, strict=True)
     ]
 
 
-def _counts(photographs: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Yield, for some draws at a time, how often each photograph was drawn: (draws, N) float64."""
+def interval(
+    statistic: Callable[[NDArray[np.int64]], NDArray[np.float64]], photographs: int, seed: int = 0
+) -> tuple[float, float]:
+    """Estimate the 95 % confidence interval of any statistic of photographs.
+
+    Args:
+        statistic: takes the positions of the photographs of some draws, (draws, N), and returns its value of each draw,
+            (draws,), NaN where it is not defined: such draws do not count, and not all may be such.
+        photographs: N, at least 1.
+        seed: of the draws, which are those of `estimate`.
+    """
+    values = np.concatenate([statistic(drawn) for drawn in _draws(photographs, seed)])
+    low, high = np.nanpercentile(values, [100 * share for share in _SHARES])
+    return float(low), float(high)
+
+
+def _draws(photographs: int, seed: int) -> Iterator[NDArray[np.int64]]:
+    """Yield, for some draws at a time, the positions of the photographs that were drawn: (draws, N)."""
     random = np.random.default_rng(seed)
     for start in range(0, RESAMPLES, _AT_ONCE):
-        drawn = random.integers(0, photographs, (min(_AT_ONCE, RESAMPLES - start), photographs))
+        yield random.integers(0, photographs, (min(_AT_ONCE, RESAMPLES - start), photographs))
+
+
+def _counts(photographs: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Yield, for some draws at a time, how often each photograph was drawn: (draws, N) float64."""
+    for drawn in _draws(photographs, seed):
         yield np.stack([np.bincount(each, minlength=photographs) for each in drawn]).astype(np.float64)
 
 

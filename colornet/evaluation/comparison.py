@@ -1,4 +1,4 @@
-"""A page that people look at: the table, and photographs beside what the colorizers make of them."""
+"""A page that people look at: the table, a plot, and photographs beside what the colorizers make of them."""
 
 import base64
 import html
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 CHOSEN = 8
-"""Photographs of each kind: chosen blindly, and those with the largest difference."""
+"""Photographs of each kind: chosen blindly, those with the largest difference, and so on."""
 _QUALITY = 88
 
 
@@ -40,7 +40,12 @@ def choose(differences: Sequence[float], seed: int = 0) -> tuple[list[int], list
 
 
 def page(
-    title: str, notes: Sequence[str], head: Sequence[str], lines: Sequence[Sequence[str]], examples: Sequence[Example]
+    title: str,
+    notes: Sequence[str],
+    head: Sequence[str],
+    lines: Sequence[Sequence[str]],
+    examples: Sequence[Example],
+    plot: bytes = b"",
 ) -> bytes:
     """Write a page of HTML that needs no other file and runs no script.
 
@@ -50,12 +55,14 @@ def page(
         head: heads of the table's columns.
         lines: the table's cells, line by line.
         examples: the photographs, in their order.
+        plot: a PNG that stands before them; empty if there is none.
     """
     parts = [
         f"<h1>{html.escape(title)}</h1>",
         *(f"<p>{html.escape(note)}</p>" for note in notes),
         "<table><thead>" + _line("th", head) + "</thead><tbody>" + "".join(_line("td", line) for line in lines),
         "</tbody></table>",
+        *([f'<p><img class="plot" alt="confidence against error" src="{_uri(plot, "png")}"></p>'] if plot else []),
         *map(_example, examples),
     ]
     body = "\n".join(parts)
@@ -73,6 +80,7 @@ h2 { font-size: 1rem; font-weight: normal; margin: 0; }
 div { display: flex; flex-wrap: wrap; gap: .5rem; }
 figure { margin: 0; }
 img { display: block; width: 256px; }
+.plot { width: 100%; max-width: 1000px; }
 """
 
 
@@ -92,4 +100,8 @@ def _example(example: Example) -> str:
 def _embedded(picture: NDArray[np.uint8]) -> str:
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "JPEG", quality=_QUALITY, subsampling=0)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return _uri(buffer.getvalue(), "jpeg")
+
+
+def _uri(encoded: bytes, form: str) -> str:
+    return f"data:image/{form};base64," + base64.b64encode(encoded).decode()

@@ -3,30 +3,28 @@
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import torch
-from numpy.typing import NDArray
 
 from colornet import __version__, storage
 from colornet.errors import ColornetError
-from colornet.evaluation import comparison, summary
-from colornet.evaluation.bootstrap import CONFIDENCE, RESAMPLES
-from colornet.evaluation.comparison import Example
+from colornet.evaluation import comparison, confidence, summary
+from colornet.evaluation.bootstrap import LEVEL, RESAMPLES
+from colornet.evaluation.confidence import CORRELATED, ERROR, Worth
+from colornet.evaluation.confidence_plot import plot
 from colornet.evaluation.fid import FEW
-from colornet.evaluation.measure import GRAY, MEAN_COLOUR, Truth, Work, load_colorizers
+from colornet.evaluation.gallery import Gallery
+from colornet.evaluation.measure import GRAY, MEAN_COLOUR, Work
 from colornet.evaluation.metrics import METRICS
-from colornet.evaluation.photographs import ITEMS, read
-from colornet.evaluation.summary import Results
+from colornet.evaluation.summary import Results, column
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -69,6 +67,18 @@ class Evaluation:
         """The results of all colorizers, and the differences between models."""
         return summary.summarize(self.measured, [*self.names, GRAY, MEAN_COLOUR], self.names)
 
+    @cached_property
+    def worth(self) -> dict[str, Worth]:
+        """What their confidence is worth, of those models that have one."""
+        found = {
+            name: confidence.worth(
+                column(self.measured, name, "confidence"),
+                {metric: column(self.measured, name, metric) for metric in CORRELATED},
+            )
+            for name in self.names
+        }
+        return {name: each for name, each in found.items() if each is not None}
+
     def check(self) -> None:
         """Raise ColornetError if nothing was measured."""
         if not self.photographs:
@@ -92,6 +102,7 @@ class Evaluation:
             notes.append("FID is one number of all photographs together: it has no interval.")
             if self.photographs < FEW:
                 notes.append(f"With fewer than {FEW} photographs FID is biased: too large, and not for all by as much.")
+        notes += [confidence.sentence(name, found) for name, found in self.worth.items()]
         if self.unreadable:
             first = self.unreadable[0]
             count = len(self.unreadable)
@@ -106,10 +117,15 @@ class Evaluation:
             first, *others = self.names
             values = [self.fid[name] for name in results] + [self.fid[name] - self.fid[first] for name in others]
             lines.append(["FID ↓", *("–" if math.isnan(value) else f"{value:.2f}" for value in values)])
+        if self.worth:
+            lines += confidence.table(self.worth, head[1:])
         return head, lines
 
     def write(self, output: str) -> None:
-        """Store evaluation.parquet, evaluation.json and comparison.html at a folder or prefix.
+        """Store evaluation.parquet, evaluation.json, comparison.html and pictures at a folder or prefix.
+
+        The pictures are worst.jpg, with the photographs of which the first model errs most, and confidence.png, if a
+        model has a confidence.
 
         Raises:
             StorageError: if that cannot be written.
@@ -117,35 +133,21 @@ class Evaluation:
         parquet = io.BytesIO()
         pq.write_table(self.measured, parquet)
         text = json.dumps(self._description(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        page = comparison.page("Colorizers compared", self.notes(), *self.table(), list(self.examples()))
+        drawn, gallery = self._plot(), Gallery(self.work, self.measured)
+        page = comparison.page("Colorizers compared", self.notes(), *self.table(), list(gallery.examples()), drawn)
         storage.write(storage.join(output, "evaluation.parquet"), parquet.getvalue(), "application/vnd.apache.parquet")
         storage.write(storage.join(output, "comparison.html"), page, "text/html; charset=utf-8")
+        storage.write(storage.join(output, "worst.jpg"), gallery.worst(), "image/jpeg")
+        if drawn:
+            storage.write(storage.join(output, "confidence.png"), drawn, "image/png")
         storage.write(storage.join(output, "evaluation.json"), text.encode(), "application/json")
 
-    def examples(self) -> Iterator[Example]:
-        """Colorize again the photographs that are shown: they are few."""
-        colorizers = load_colorizers(replace(self.work, device="cpu"))  # workers may have GPUs where this has none
-        shown = [GRAY, *self.names]
-        errors = {name: self._column(name, "ciede2000") for name in shown}
-        first, *others = (errors[name] for name in self.names)
-        differences = np.max([np.abs(other - first) for other in others], axis=0) if others else first
-        why = "largest difference" if others else "largest error"
-        items = self.measured.filter(pc.equal(self.measured["colorizer"], GRAY)).select(ITEMS.names)
-        blind, largest = comparison.choose(differences.tolist())
-        for position, reason in [(each, "chosen blindly") for each in blind] + [(each, why) for each in largest]:
-            item, photograph = next(read(items.slice(position, 1), self.work.size))
-            if isinstance(photograph, str):
-                continue  # it could be read before
-            truth = Truth(np.stack([photograph]), torch.tensor(self.work.reference.weights))
-            pictures = {
-                f"{name}: {errors[name][position]:.1f}": truth.render(colorizers[name](truth.lightness))[0]
-                for name in shown
-            }
-            title = f"{item['photograph']} ({reason}; below each picture its mean CIEDE2000)"
-            yield Example(title, {"photograph": photograph, **pictures})
-
-    def _column(self, colorizer: str, metric: str) -> NDArray[np.float64]:
-        return self.measured.filter(pc.equal(self.measured["colorizer"], colorizer))[metric].to_numpy()
+    def _plot(self) -> bytes:
+        """Draw confidence against error of the models that have one; empty if none has."""
+        if not self.worth:
+            return b""
+        columns = ([column(self.measured, name, title) for name in self.worth] for title in ("confidence", ERROR))
+        return plot(self.worth, *columns)
 
     def _description(self) -> dict[str, Any]:
         results, differences = self.results
@@ -160,11 +162,12 @@ class Evaluation:
             "photographs": self.photographs,
             "unreadable": self.unreadable,
             "reference": reference,
-            "confidence": CONFIDENCE,
+            "confidence_level": LEVEL,
             "resamples": RESAMPLES,
             "metrics": {name: asdict(metric) for name, metric in METRICS.items()},
             "results": summary.to_json(results),
             "differences": summary.to_json(differences),
+            "confidence": {name: asdict(found) for name, found in self.worth.items()},
             "lpips_network": self.lpips or None,
             "fid": {name: value if math.isfinite(value) else None for name, value in self.fid.items()},
         }

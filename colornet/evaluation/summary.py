@@ -43,6 +43,11 @@ def summarize(rows: pa.Table, colorizers: Sequence[str], models: Sequence[str]) 
     return {name: found[name] for name in colorizers}, {title: found[title] for title, _ in pairs}
 
 
+def column(rows: pa.Table, colorizer: str, name: str) -> NDArray[np.float64]:
+    """Take a column of one colorizer, in the order of the photographs: (N,), NaN where it is null."""
+    return _sorted(rows, colorizer)[name].to_numpy().astype(np.float64)
+
+
 def to_json(results: Results) -> dict[str, Any]:
     """Turn results into plain data; what is not a number becomes None."""
     return {
@@ -78,8 +83,7 @@ def _sorted(rows: pa.Table, colorizer: str) -> pa.Table:
 
 
 def _columns(rows: pa.Table, colorizer: str) -> NDArray[np.float64]:
-    chosen = _sorted(rows, colorizer)
-    return np.stack([chosen[name].to_numpy().astype(np.float64) for name in METRICS], axis=1)
+    return np.stack([column(rows, colorizer, name) for name in METRICS], axis=1)
 
 
 def _finite(value: float) -> float | None:
