@@ -240,6 +240,17 @@ def test_the_next_stage_has_its_own_terms_and_rates():
     assert duel.discriminator_optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * TINY.discriminator_learning_rate)
 
 
+def test_the_encoder_takes_steps_of_its_own_size():
+    duel = make_duel({"generator": BINS, "discriminator": PATCH}, trains=GENERATOR, encoder_share=0.0)
+    network = bare(duel.generator)
+    before, names = snapshot(network), {name for name, _ in network.named_parameters()}
+    duel.step(batch())
+    assert names & changed(network, before) == {name for name in names if not name.startswith("encoder.")}
+    duel.begin(dataclasses.replace(TINY, encoder_share=0.25, generator_learning_rate=0.5))
+    duel.pace(0.5, 1.0)
+    assert [group["lr"] for group in duel.generator_optimizer.param_groups] == [0.25, 0.0625]
+
+
 # --- batches in pieces ------------------------------------------------------------------------------------------------
 
 

@@ -184,6 +184,18 @@ def test_crops_take_the_short_side_and_differ_between_passes(tmp_path):
     assert centre.shape == (1, 40, 40, 3) and centre[0, 0, 0, 0] == 60 and centre[0, 0, -1, 0] == 138
 
 
+def test_crops_may_be_smaller_than_the_short_side(tmp_path):
+    slope = np.zeros((100, 100, 3), np.uint8)
+    slope[:, :, 0] = np.arange(100) * 2  # each column tells where it is, and two of them how much is shown
+    write_shard(tmp_path / "a.parquet", [encode(slope)])
+    write_shard(tmp_path / "val.parquet", [encode(slope)])
+    plan = Plan(photographs.find(str(tmp_path)).train, seed=0)
+    rows = next(photographs.Reader(plan, 50, least_crop=0.5)({"item": np.array([0])}))["image"].astype(int)
+    shown = np.abs(rows[:, 25, 45, 0] - rows[:, 25, 5, 0]) / 80  # of 40 pixels out of 50: 1 column each for the smallest
+    assert rows.shape[1:] == (50, 50, 3)
+    assert 0.97 < shown.min() < 1.15 and 1.85 < shown.max() < 2.03
+
+
 @pytest.mark.parametrize("form", ["JPEG", "PNG"])
 def test_other_sizes_and_modes_become_rgb(tmp_path, form):
     gray = io.BytesIO()

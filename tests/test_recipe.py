@@ -180,6 +180,8 @@ WRONG_IN_STAGE = {
     "micro_batch_size": [-1, 2.0],
     "generator_learning_rate": [0, -1e-4, math.inf],
     "discriminator_learning_rate": [math.nan, "fast"],
+    "least_crop": [0, 1.1, math.nan],
+    "encoder_share": [-0.1, 1.1],
     "ramp": [-0.1, 1.1],
     "decay": [-0.1, math.nan],
     "reconstruction": ["l2"],

@@ -86,12 +86,9 @@ class Duel:
 
     def pace(self, generator_share: float, discriminator_share: float) -> None:
         """Set the optimisers' step sizes to shares of the stage's."""
-        for optimizer, rate in (
-            (self.generator_optimizer, generator_share * self.stage.generator_learning_rate),
-            (self.discriminator_optimizer, discriminator_share * self.stage.discriminator_learning_rate),
-        ):
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+        rate = generator_share * self.stage.generator_learning_rate
+        _set_rates(self.generator_optimizer, rate, self.stage.encoder_share * rate)
+        _set_rates(self.discriminator_optimizer, discriminator_share * self.stage.discriminator_learning_rate)
 
     def step(self, batch: Batch) -> Losses:
         """Train once what the stage trains: both networks, the generator on true colour alone, or the discriminator."""
@@ -268,7 +265,18 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
 
 
 def _adam(network: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    return torch.optim.AdamW(network.parameters(), betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True)
+    """Make an optimiser, with a second group of parameters for the encoder where there is one."""
+    encoder = list(getattr(bare(network), "encoder", nn.Identity()).parameters())
+    known = set(map(id, encoder))
+    others = [parameter for parameter in network.parameters() if id(parameter) not in known]
+    groups = [{"params": others}, {"params": encoder}] if encoder else [{"params": others}]
+    return torch.optim.AdamW(groups, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True)
+
+
+def _set_rates(optimizer: torch.optim.Optimizer, *rates: float) -> None:
+    """Set the step size of each group of parameters; there may be fewer groups than rates."""
+    for group, rate in zip(optimizer.param_groups, rates, strict=False):
+        group["lr"] = rate
 
 
 def _reducing(network: nn.Module, last: bool) -> contextlib.AbstractContextManager[None]:

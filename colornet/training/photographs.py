@@ -15,6 +15,7 @@ import functools
 import io
 import itertools
 import logging
+import math
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -162,6 +163,8 @@ class Reader:
     plan: Plan
     image_size: int
     """Side of the crops, pixels."""
+    least_crop: float = 1.0
+    """Smallest crop, as a share of a photograph's shorter side."""
     s3: S3Options = field(default_factory=S3Options)
     """How the process that reads speaks to S3."""
 
@@ -169,10 +172,10 @@ class Reader:
         """Yield for each number in the column `item` a batch with the group's photographs in the column `image`."""
         storage.use(self.s3)
         for number in batch["item"]:
-            yield {"image": read_group(self.plan, int(number), self.image_size)}
+            yield {"image": read_group(self.plan, int(number), self.image_size, self.least_crop)}
 
 
-def read_group(plan: Plan, number: int, image_size: int) -> Rows:
+def read_group(plan: Plan, number: int, image_size: int, least_crop: float = 1.0) -> Rows:
     """Read one group of a plan: decoded, cropped at random, flipped at random, shuffled; the same at every call.
 
     Photographs that cannot be decoded are counted in the log, and others of the group stand in for them.
@@ -187,7 +190,8 @@ def read_group(plan: Plan, number: int, image_size: int) -> Rows:
     rows: list[np.ndarray] = []
     for place, piece in enumerate(pieces):
         images = _images(piece.uri, piece.row_group, piece.start, piece.stop)
-        rows += _decode(images, image_size, piece.uri, np.random.default_rng((plan.seed, 2, number, place)))
+        random = np.random.default_rng((plan.seed, 2, number, place))
+        rows += _decode(images, image_size, piece.uri, random, least_crop)
     if not rows:
         raise StorageError(f"{pieces[0].uri}: none of {GROUP} photographs, here and in other files, can be decoded")
     np.random.default_rng((plan.seed, 1, number)).shuffle(rows)
@@ -287,13 +291,17 @@ def _order(sizes: tuple[int, ...], seed: int, pass_number: int) -> tuple[np.ndar
 
 
 def _decode(
-    images: Iterator[bytes | None], image_size: int, uri: str, random: np.random.Generator | None
+    images: Iterator[bytes | None],
+    image_size: int,
+    uri: str,
+    random: np.random.Generator | None,
+    least_crop: float = 1.0,
 ) -> Iterator[np.ndarray]:
     """Yield the crops of those photographs that can be decoded, and log how many cannot."""
     reasons = []
     for data in images:
         try:
-            yield crop(data, image_size, random)
+            yield crop(data, image_size, random, least_crop)
         except Exception as error:  # Pillow's decoders raise all kinds of exceptions for damaged files
             unknown = isinstance(error, UnidentifiedImageError)  # whose message has but an address
             reasons.append("of no known format" if unknown else str(error) or type(error).__name__)
@@ -317,13 +325,16 @@ def _images(uri: str, row_group: int, start: int, stop: int) -> Iterator[bytes |
         raise StorageError(f"{uri}: row group {row_group}: {error}") from error
 
 
-def crop(data: bytes | None, image_size: int, random: np.random.Generator | None = None) -> np.ndarray:
-    """Decode a photograph, make its short side fit, and cut out a square at random, perhaps mirrored, or its middle.
+def crop(
+    data: bytes | None, image_size: int, random: np.random.Generator | None = None, least: float = 1.0
+) -> np.ndarray:
+    """Decode a photograph, cut out a square at random, perhaps mirrored, or the largest in its middle, and make it fit.
 
     Args:
         data: of a picture that Pillow can read.
         image_size: S, pixels.
-        random: decides; without it the square is the middle one.
+        random: decides; without it the square is the largest in the middle.
+        least: the smallest square that may be drawn, as a share of the shorter side; 1 for the whole side.
 
     Returns:
         (S, S, 3), sRGB uint8.
@@ -334,9 +345,12 @@ def crop(data: bytes | None, image_size: int, random: np.random.Generator | None
     if not data:
         raise ValueError("empty")
     with Image.open(io.BytesIO(data)) as encoded:
-        encoded.draft("RGB", (image_size, image_size))  # JPEG can be decoded at a fraction of its size
+        enough = math.ceil(image_size / least)
+        encoded.draft("RGB", (enough, enough))  # JPEG can be decoded at a fraction of its size
         picture = ImageOps.exif_transpose(encoded).convert("RGB")
     side = min(picture.size)
+    if random and least < 1:
+        side = max(1, round(side * random.uniform(least, 1)))
     room = (picture.width - side, picture.height - side)
     left, top = (int(random.integers(0, each + 1)) if random else each // 2 for each in room)
     box = (left, top, left + side, top + side)

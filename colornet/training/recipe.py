@@ -84,6 +84,9 @@ class Stage:
     """Steps an epoch; each trains each network once."""
     image_size: int = 256
     """Side of the square crops, pixels."""
+    least_crop: float = 1.0
+    """Smallest square that is cut out of a photograph, as a share of its shorter side; each is drawn between this and
+    1, the whole side."""
     batch_size: int = 32
     """Photographs a step, of all workers together: each takes an equal share, at least one."""
     micro_batch_size: int = 0
@@ -91,6 +94,9 @@ class Stage:
     are added up. 0: all at once."""
     generator_learning_rate: float = 2e-4
     """AdamW's step size for the generator."""
+    encoder_share: float = 1.0
+    """For backbone: the encoder's step size, as a share of the generator's. A small one keeps what the encoder has
+    learned elsewhere, 0 leaves it as it is."""
     discriminator_learning_rate: float = 2e-4
     """AdamW's step size for the discriminator."""
     ramp: float = 0.0
@@ -127,8 +133,9 @@ class Stage:
             _check(self, name, 0 < getattr(self, name) < math.inf, "above 0")
         for name in ("vividness", "gradient_penalty_weight", *_WEIGHTS):
             _check(self, name, 0 <= getattr(self, name) < math.inf, "at least 0")
-        for name in ("ramp", "decay"):
+        for name in ("ramp", "decay", "encoder_share"):
             _check(self, name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
+        _check(self, "least_crop", 0 < self.least_crop <= 1, "above 0 and up to 1")
         _check(self, "reconstruction", self.reconstruction in RECONSTRUCTIONS, f"one of {', '.join(RECONSTRUCTIONS)}")
         _check(self, "adversarial", self.adversarial in GAN_LOSSES, f"one of {', '.join(GAN_LOSSES)}")
         if self.trains == BOTH:

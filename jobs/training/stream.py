@@ -108,7 +108,8 @@ def _stream(run: Run, worker_cpus: float, number: int) -> ray.data.Dataset:
     context.target_max_block_size = _group_bytes(recipe, number)
     context.custom_execution_callback_classes = [Unhurried]
     groups = ray.data.from_items(list(range(first, last)), override_num_blocks=min(last - first, READER_TASKS))
-    read = Reader(plan, recipe.stages[number].image_size, run.s3)
+    stage = recipe.stages[number]
+    read = Reader(plan, stage.image_size, stage.least_crop, run.s3)
     return groups.map_batches(read, batch_size=None, max_retries=READER_RETRIES, **_readers(run, worker_cpus))
 
 
