@@ -191,7 +191,7 @@ def test_crops_may_be_smaller_than_the_short_side(tmp_path):
     write_shard(tmp_path / "val.parquet", [encode(slope)])
     plan = Plan(photographs.find(str(tmp_path)).train, seed=0)
     rows = next(photographs.Reader(plan, 50, least_crop=0.5)({"item": np.array([0])}))["image"].astype(int)
-    shown = np.abs(rows[:, 25, 45, 0] - rows[:, 25, 5, 0]) / 80  # of 40 pixels out of 50: 1 column each for the smallest
+    shown = np.abs(rows[:, 25, 45, 0] - rows[:, 25, 5, 0]) / 80  # columns in a pixel
     assert rows.shape[1:] == (50, 50, 3)
     assert 0.97 < shown.min() < 1.15 and 1.85 < shown.max() < 2.03
 
