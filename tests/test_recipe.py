@@ -64,7 +64,7 @@ def test_reference_is_the_pure_adversarial_game():
 
 
 def test_unknown_presets_are_named():
-    with pytest.raises(SettingsError, match="no recipe is called 'best'; there are: standard, laptop, reference"):
+    with pytest.raises(SettingsError, match="no recipe is called 'best'; there are: standard, laptop, shipped"):
         preset("best")
 
 

@@ -123,8 +123,19 @@ FILMS: Mapping[str, Film] = {
         dust=0.2,
         jpeg=0.5,
     ),
+    "kept": Film(
+        emulsion=0.5,
+        vignette=0.15,
+        blur=0.2,
+        tone=0.4,
+        grain=0.3,
+        fading=0.2,
+        scratches=0.05,
+        dust=0.1,
+        jpeg=0.25,
+    ),
 }
-"""Presets: clean gray, and what a mixed archive of the twentieth century holds."""
+"""Presets: clean gray, what a mixed archive of the twentieth century holds, and one that was kept well."""
 
 
 @torch.no_grad()
