@@ -173,7 +173,8 @@ class Recipe:
     """
 
     name: Annotated[str, tyro.conf.arg(name="recipe")] = "standard"
-    """The preset to start from: standard, laptop, shipped, reference, shapes or smoke. All flags below override its fields."""
+    """The preset to start from: standard, laptop, shipped, reference, shapes or smoke. All flags below override its
+    fields."""
     generator: GeneratorRecipe = field(default_factory=GeneratorRecipe)
     """The network that colorizes."""
     discriminator: DiscriminatorRecipe = field(default_factory=DiscriminatorRecipe)
