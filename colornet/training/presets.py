@@ -78,13 +78,13 @@ def _laptop(stage: Stage, epochs: int, steps: int) -> Stage:
     return dataclasses.replace(stage, epochs=epochs, steps_per_epoch=steps, image_size=128, batch_size=16)
 
 
-# The bundle that comes with Colornet: true colour alone, at first in small pictures, an hour and a quarter on one core.
+# The bundle that comes with Colornet: true colour alone, at first in small pictures, an hour or so on one core.
 _SHIPPED = (
-    dataclasses.replace(_COLOUR, epochs=24, steps_per_epoch=200, image_size=128, batch_size=16),
+    dataclasses.replace(_COLOUR, epochs=20, steps_per_epoch=200, image_size=128, batch_size=16),
     dataclasses.replace(
         _COLOUR,
         name="finer",
-        epochs=4,
+        epochs=3,
         steps_per_epoch=100,
         image_size=192,
         batch_size=16,
