@@ -80,7 +80,7 @@ def _laptop(stage: Stage, epochs: int, steps: int) -> Stage:
 
 # The bundle that comes with Colornet: true colour alone, at first in small pictures, an hour or so on one core.
 _SHIPPED = (
-    dataclasses.replace(_COLOUR, epochs=20, steps_per_epoch=200, image_size=128, batch_size=16),
+    dataclasses.replace(_COLOUR, epochs=16, steps_per_epoch=200, image_size=128, batch_size=16),
     dataclasses.replace(
         _COLOUR,
         name="finer",
