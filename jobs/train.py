@@ -75,6 +75,8 @@ class TrainSettings:
     best_by: Literal["psnr", "held_out_error"] | None = None
     """Keep the best checkpoints by this measure of held-out photographs, and make the bundle of the very best; the last
     one, unless given."""
+    half: bool = False
+    """Store the bundle's weights as float16, in half the bytes."""
     recipe: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=Recipe)
     """How it is trained."""
     s3: S3Options = field(default_factory=S3Options)
@@ -117,7 +119,7 @@ def train(settings: TrainSettings) -> int:
         with _printed_lines() as lines:
             _fit(run, settings, lines)
     state = load(run.read_checkpoint(run.best_checkpoint(settings.best_by), CHECKPOINT), torch.device("cpu"))
-    _save_bundle(run, state["trainer"])
+    _save_bundle(run, state["trainer"], torch.float16 if settings.half else torch.float32)
     print(f"the model bundle is in {run.output}, what came of the training in {run.report_uri('report.html')}")
     return 0
 
@@ -235,7 +237,7 @@ def _cpu_share(settings: TrainSettings) -> float:
     return max(0.1, (ray.cluster_resources().get("CPU", 1.0) - READER_CPUS) / settings.num_workers)
 
 
-def _save_bundle(run: Run, state: dict[str, Any]) -> str:
+def _save_bundle(run: Run, state: dict[str, Any], dtype: torch.dtype) -> str:
     return bundles.save(
         Bundle(
             generator=finished_generator(run.recipe, state["duel"]),
@@ -243,10 +245,11 @@ def _save_bundle(run: Run, state: dict[str, Any]) -> str:
             settings=run.recipe.generator.settings,
             image_size=run.recipe.image_size,
             recipe=run.recipe.to_dict(),
-            data={"uri": run.data_uri, **run.data.summary()},
+            data=run.describe_data(),
             metrics=state["history"][-1],
         ),
         run.output,
+        dtype=dtype,
     )
 
 

@@ -62,6 +62,14 @@ class Run:
         """Where Ray Train keeps the run's checkpoints."""
         return storage.join(self.output, "_training", self.name)
 
+    def describe_data(self) -> dict[str, object]:
+        """Return where the photographs are from, how many, and their licences, for the bundle and the report.
+
+        Of a local path only the last folder: elsewhere the rest says nothing, and it may name people.
+        """
+        where = self.data_uri if storage.is_s3(self.data_uri) else Path(self.data_uri).name
+        return {"uri": where, **self.data.summary()}
+
     def report_uri(self, *names: str) -> str:
         """Where a file of the report lies."""
         return storage.join(self.output, "report", *names)

@@ -165,7 +165,7 @@ def _about(run: Run, duel: Duel) -> dict[str, Any]:
         "PyTorch": torch.__version__,
         "Ray": ray.__version__,
     }
-    data = {"uri": run.data_uri, **run.data.summary()}
+    data = run.describe_data()
     return {"name": run.name, "recipe": run.recipe.to_dict(), "data": data, "hardware": hardware}
 
 
