@@ -24,11 +24,20 @@ from colornet.training import photographs, presets
 from colornet.training.film import FILMS, is_nearly_gray
 from colornet.training.gan import Duel
 from colornet.training.recipe import BOTH
-from jobs.benchmarks import training
+from jobs.benchmarks import predict, training
 from jobs.benchmarks.archive import DISTINCT, IMAGE_SIZE, write_archive, write_bundle
 from jobs.benchmarks.job import Run
 from jobs.benchmarks.observed import CALLS, LATENCY, Call, Observed, read_calls
 from jobs.benchmarks.processes import Sample
+
+
+def test_a_bundle_beside_the_reference_network(tmp_path, capsys):
+    write_bundle(tmp_path / "bundle")
+    assert predict.benchmark(predict.BenchmarkSettings(model=str(tmp_path / "bundle"), rounds=1, pictures=1)) == 0
+    cells = {words[1]: words for line in capsys.readouterr().out.splitlines() if len(words := line.split("│")) > 4}
+    rows = {name.strip(): [float(cell) for cell in words[2:5]] for name, words in cells.items()}
+    assert rows["reference"][0] == pytest.approx(57, abs=1) and rows["reference"][2] == 1
+    assert rows["bundle"][0] < 1 and rows["bundle"][1] > rows["reference"][1] and rows["bundle"][2] > 1
 
 
 def test_an_archive_of_sizes_that_take_turns(tmp_path):
