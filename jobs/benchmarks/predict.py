@@ -59,7 +59,8 @@ def benchmark(settings: BenchmarkSettings) -> int:
         table.add_row(name, f"{number / 1e9:.1f}", f"{speed:.1f}", f"{ratio:.1f}")
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
-    console.print(f"{SIZE}×{SIZE} pixels, {settings.threads} thread(s), {predictors[0].dtype}, medians of {len(rounds)}")
+    arithmetic = str(predictors[0].dtype).removeprefix("torch.")
+    console.print(f"{SIZE}×{SIZE} pixels, {arithmetic}, {settings.threads} thread(s), medians of {len(rounds)} rounds")
     return 0
 
 
