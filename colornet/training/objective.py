@@ -2,12 +2,22 @@
 
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
+from colornet import color
+from colornet.networks.ab_bins import count_bins, rebalancing_weights
+from colornet.training import photographs
 from colornet.training.losses import distribution_loss, reconstruction_loss
 from colornet.training.perceptual import PerceptualLoss
+from colornet.training.photographs import Plan
 from colornet.training.recipe import Stage
 from colornet.training.wrapping import bare
+
+COUNTED_GROUPS = 2
+"""Groups of photographs whose colours are counted for the weights of the bins."""
+COUNTED_SIZE = 64
+"""Side at which they are counted, pixels."""
 
 
 class Prediction(NamedTuple):
@@ -61,3 +71,24 @@ class Objective:
             assert self.perceptual is not None
             terms["perceptual"] = self.perceptual(lightness, predicted.ab, truth)
         return terms
+
+
+def rarity(plan: Plan, centres: Tensor, *, uniform_share: float) -> Tensor:
+    """Weigh the bins by how rare their colour is among a plan's first photographs; the same for the same plan.
+
+    Args:
+        plan: of the training photographs.
+        centres: (Q, 2), of the bins, in units of a*b*, on the CPU.
+        uniform_share: of equal frequencies among the counted ones, above 0 and up to 1: see `rebalancing_weights`.
+
+    Returns:
+        (Q,) float32.
+
+    Raises:
+        StorageError: if the photographs cannot be read.
+    """
+    counts = torch.zeros(len(centres))
+    for number in range(COUNTED_GROUPS):
+        rows = torch.from_numpy(photographs.read_group(plan, number, COUNTED_SIZE)).permute(0, 3, 1, 2)
+        counts += count_bins(color.unscale_ab(color.split_scaled(rows)[1]), centres)
+    return rebalancing_weights(counts, centres, uniform_share=uniform_share)

@@ -16,14 +16,12 @@ import torch
 from ray.train import CheckpointUploadMode
 from torch import Tensor, nn
 
-from colornet import color, storage
+from colornet import storage
 from colornet.errors import NotFoundError
-from colornet.networks.ab_bins import count_bins, rebalancing_weights
-from colornet.training import photographs
 from colornet.training.gan import Duel
 from colornet.training.health import Action
 from colornet.training.losses import NonFiniteLossError
-from colornet.training.objective import Objective
+from colornet.training.objective import Objective, rarity
 from colornet.training.perceptual import PerceptualLoss
 from colornet.training.photographs import Plan
 from colornet.training.recipe import Recipe
@@ -35,10 +33,6 @@ from jobs.training.stream import WorkerPhotographs
 
 LINE_EVERY = 10.0
 """Seconds between two lines of progress within an epoch."""
-COUNTED_GROUPS = 2
-"""Groups of photographs whose colours are counted, for how rare each is."""
-COUNTED_SIZE = 64
-"""Side of the crops that they are counted on, pixels."""
 
 Say = Callable[[str], None]
 """Prints a line at the driver, or does nothing on all workers but the first."""
@@ -109,18 +103,9 @@ def _objective(run: Run, generator: nn.Module, device: torch.device) -> Objectiv
         perceptual = PerceptualLoss(recipe.perceptual_weights).to(device)
     if any(stage.distribution_weight for stage in recipe.stages):
         centres: Any = bare(generator).centres
-        bin_weights = _rarity(run, centres.cpu()).to(device)
+        plan = Plan(run.data.train, recipe.seed)
+        bin_weights = rarity(plan, centres.cpu(), uniform_share=recipe.rebalancing).to(device)
     return Objective(generator, perceptual=perceptual, bin_weights=bin_weights)
-
-
-def _rarity(run: Run, centres: Tensor) -> Tensor:
-    """Weights of the bins by how rare their colour is; every worker counts the same photographs."""
-    plan = Plan(run.data.train, run.recipe.seed)
-    counts = torch.zeros(len(centres))
-    for number in range(COUNTED_GROUPS):
-        rows = torch.from_numpy(photographs.read_group(plan, number, COUNTED_SIZE)).permute(0, 3, 1, 2)
-        counts += count_bins(color.unscale_ab(color.split_scaled(rows)[1]), centres)
-    return rebalancing_weights(counts, centres, uniform_share=run.recipe.rebalancing)
 
 
 def _resume(run: Run, trainer: Trainer, stream: WorkerPhotographs, say: Say) -> None:

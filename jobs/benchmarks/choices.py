@@ -1,0 +1,163 @@
+"""What each choice in a recipe is worth: one short training for each, with that choice changed, and what comes of it.
+
+    python -m jobs.benchmarks.choices --data shards/
+    python -m jobs.benchmarks.choices --data shards/ --only "as it is" "no film" --photographs 25600
+
+All start from the recipe `laptop` and see the same photographs in the same order, on one core, without Ray. OUTPUT
+keeps the bundles: those that are there already are not trained again. They are measured on the held-out photographs, as
+jobs.evaluate does it.
+"""
+
+import itertools
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from colornet import bundle as bundles
+from colornet import storage
+from colornet.bundle import Bundle
+from colornet.evaluation import photographs as evaluated
+from colornet.evaluation.measure import Measure, Work, find_models
+from colornet.evaluation.reference import reference_of
+from colornet.evaluation.summary import summarize
+from colornet.training import photographs, presets
+from colornet.training.film import FILMS
+from colornet.training.gan import Duel
+from colornet.training.objective import Objective, rarity
+from colornet.training.photographs import Collection, Plan
+from colornet.training.recipe import BOTH, Recipe
+from colornet.training.trainer import Trainer
+from colornet.training.wrapping import for_training
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkSettings:
+    """The settings of jobs.benchmarks.choices."""
+
+    data: str
+    """Folder of shards, as jobs.prepare writes them."""
+    output: str = ".choices"
+    """Folder for the bundles."""
+    photographs: int = 6400
+    """How many photographs each is trained on."""
+    only: tuple[str, ...] = ()
+    """Train these variants only; all, unless given. What is in OUTPUT is measured anyway."""
+
+
+def _with_stage(recipe: Recipe, **stage: object) -> Recipe:
+    return replace(recipe, stages=(replace(recipe.stages[0], **stage),))
+
+
+VARIANTS: Mapping[str, Callable[[Recipe], Recipe]] = {
+    "as it is": lambda recipe: recipe,
+    "no pretrained encoder": lambda recipe: _with_stage(
+        replace(recipe, generator=replace(recipe.generator, encoder_weights="none")), encoder_share=1.0
+    ),
+    "encoder at the full step": lambda recipe: _with_stage(recipe, encoder_share=1.0),
+    "regression alone": lambda recipe: _with_stage(
+        replace(recipe, generator=replace(recipe.generator, head="ab")), distribution_weight=0.0
+    ),
+    "cross-entropy, rebalanced": lambda recipe: _with_stage(
+        replace(recipe, rebalancing=0.5), distribution_weight=1.0, vividness=0.0
+    ),
+    "with an adversary": lambda recipe: _with_stage(
+        recipe, trains=BOTH, adversarial="hinge", adversarial_weight=0.05, discriminator_learning_rate=4e-4
+    ),
+    "no film": lambda recipe: replace(recipe, film=FILMS["none"]),
+    "film of a mixed archive": lambda recipe: replace(recipe, film=FILMS["archive"]),
+}
+"""What is changed in the recipe, by a name."""
+
+
+def benchmark(settings: BenchmarkSettings) -> int:
+    """Train, measure, and print a table."""
+    torch.set_num_threads(1)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    data, output = storage.normalize(settings.data), storage.normalize(settings.output)
+    found = photographs.find(data)
+    places = {name: storage.join(output, name.replace(" ", "-").replace(",", "")) for name in VARIANTS}
+    for name in settings.only or VARIANTS:
+        if not storage.exists(storage.join(places[name], bundles.DESCRIPTION)):
+            console.print(f"training: {name}")
+            _train(VARIANTS[name](_short(settings.photographs)), found, places[name])
+    there = {name: place for name, place in places.items() if storage.exists(storage.join(place, bundles.DESCRIPTION))}
+    console.print(_measure(data, there))
+    return 0
+
+
+def _short(count: int) -> Recipe:
+    """Return the recipe `laptop` for so many photographs."""
+    recipe = presets.preset("laptop")
+    return _with_stage(recipe, epochs=1, steps_per_epoch=count // recipe.stages[0].batch_size)
+
+
+def _train(recipe: Recipe, data: Collection, place: str) -> None:
+    torch.manual_seed(recipe.seed)
+    generator = recipe.build_generator()
+    recipe.load_encoder(generator)
+    weights = None
+    if recipe.stages[0].distribution_weight:
+        weights = rarity(Plan(data.train, recipe.seed), generator.centres, uniform_share=recipe.rebalancing)
+    networks = (network.to(memory_format=torch.channels_last) for network in (generator, recipe.build_discriminator()))
+    generator, discriminator = networks
+    duel = Duel(for_training(generator), discriminator, recipe, objective=Objective(generator, bin_weights=weights))
+    trainer = Trainer(duel, _Photographs(recipe, data))
+    started = time.process_time()
+    measured = trainer.run_epoch()
+    bundles.save(
+        Bundle(
+            generator=duel.finished_generator,
+            network=recipe.generator.network,
+            settings=recipe.generator.settings,
+            image_size=recipe.image_size,
+            recipe=recipe.to_dict(),
+            metrics={**measured, "core_minutes": (time.process_time() - started) / 60},
+        ),
+        place,
+    )
+
+
+@dataclass(frozen=True)
+class _Photographs:
+    """What a trainer sees: the plan's photographs, read as they are needed."""
+
+    recipe: Recipe
+    data: Collection
+
+    def stage(self, number: int) -> Iterator[Tensor]:
+        stage, plan = self.recipe.stages[number], Plan(self.data.train, self.recipe.seed + number)
+        for group in itertools.count():
+            rows = photographs.read_group(plan, group, stage.image_size, stage.least_crop)
+            yield from torch.from_numpy(rows).permute(0, 3, 1, 2).split(stage.batch_size)
+
+    def held_out(self, image_size: int) -> Tensor:
+        rows = photographs.read_held_out(self.data.held_out, image_size, self.recipe.held_out_photographs)
+        return torch.from_numpy(rows).permute(0, 3, 1, 2)
+
+
+def _measure(data: str, places: Mapping[str, str]) -> Table:
+    models, size = find_models(list(places.values()))
+    found = evaluated.find(data)
+    items = found.items()
+    work = Work(models=models, reference=reference_of(found, items, size), size=size)
+    rows = Measure(work)(items)
+    results, _ = summarize(rows, [model.name for model in models], [models[0].name])
+    table = Table("variant", "core minutes", "PSNR, dB", "AuC, balanced, %", "colourfulness, % of true", "CIEDE2000")
+    for name, model in zip(places, models, strict=True):
+        means = {metric: estimate.mean for metric, estimate in results[model.name].items()}
+        colour = means["colourfulness"] / (means["colourfulness"] - means["colourfulness_difference"])
+        cost = bundles.load(model.uri).metrics["core_minutes"]
+        figures = (f"{cost:.1f}", f"{means['psnr']:.2f}", f"{means['auc_balanced']:.1f}", f"{100 * colour:.0f}")
+        table.add_row(name, *figures, f"{means['ciede2000']:.2f}")
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(benchmark(tyro.cli(BenchmarkSettings, description=__doc__)))
