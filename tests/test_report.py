@@ -272,6 +272,19 @@ def test_only_topics_with_numbers_are_drawn():
     assert len(titles) == 2 and titles[0].startswith("Signal") and titles[1].startswith("Throughput")
 
 
+def test_a_run_without_a_discriminator_shows_the_held_out_error_beside_the_loss():
+    alone = [{"epoch": epoch, "generator_loss": 1 / epoch, "held_out_error": 20.0 - epoch} for epoch in (1, 2)]
+    fought = [{**epoch, "discriminator_accuracy": 0.8} for epoch in alone]
+    for history, title, beside in (
+        (alone, "The training", "mean a*b* distance"),
+        (fought, "The duel", "discriminator accuracy"),
+    ):
+        first, figure = next(curves.figures(history))
+        labels = {"".join(each.itertext()) for each in figure.iter("{http://www.w3.org/2000/svg}text")}
+        assert first == title and {"generator loss", beside} <= labels
+    assert report.plot(alone) != report.plot(fought)
+
+
 def test_the_first_epoch_stands_on_a_whole_number():
     ((_, figure),) = curves.figures([{"epoch": 1, "psnr": 1000.0}])
     ticks = ["".join(each.itertext()) for each in figure.iter("{http://www.w3.org/2000/svg}text")]

@@ -1,4 +1,4 @@
-"""The curves of a run, drawn with matplotlib: the plot of the duel, and one figure for each topic that has numbers."""
+"""The curves of a run, drawn with matplotlib: its plot, and one figure for each topic that has numbers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def verdict_colour(name: str) -> str:
 def plot(history: History) -> bytes:
     """Plot generator loss (blue) and discriminator accuracy (red) over the epochs: a PNG of `PLOT_SIZE`.
 
-    Failures are coloured bands, named in the legend; below the curves a line has every epoch's verdict. Dashed lines
+    Where no discriminator fights, the held-out error stands in for its accuracy. Failures are coloured bands, named in the legend; below the curves a line has every epoch's verdict. Dashed lines
     part the stages.
 
     Args:
@@ -52,14 +52,14 @@ def plot(history: History) -> bytes:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(PLOT_SIZE[0] / 100, PLOT_SIZE[1] / 100), dpi=100, layout="constrained")
-    _draw_duel(figure, history)
+    _draw_run(figure, history, _title(history))
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     return buffer.getvalue()
 
 
 def figures(history: History) -> Iterator[tuple[str, Any]]:
-    """Draw all topics that have numbers, the duel first.
+    """Draw all topics that have numbers, the plot of the run first.
 
     Args:
         history: what was measured, epoch by epoch.
@@ -69,7 +69,7 @@ def figures(history: History) -> Iterator[tuple[str, Any]]:
         background is that of the page.
     """
     if _measured(history, *_DUEL):
-        yield "The duel", _svg("duel", (7.0, 4.2), partial(_draw_duel, history=history, title=None))
+        yield _title(history), _svg("run", (7.0, 4.2), partial(_draw_run, history=history, title=None))
     for topic in _TOPICS:
         lines = [line for line in topic.lines if _measured(history, line.name)]
         if lines:
@@ -218,7 +218,15 @@ _LEGEND: dict[str, Any] = {
 _SVG = "{http://www.w3.org/2000/svg}"
 
 
-def _draw_duel(figure: Figure, history: History, title: str | None = "The duel") -> None:
+def _title(history: History) -> str:
+    return "The duel" if _is_duel(history) else "The training"
+
+
+def _is_duel(history: History) -> bool:
+    return _measured(history, "adversarial_loss", "discriminator_accuracy")
+
+
+def _draw_run(figure: Figure, history: History, title: str | None) -> None:
     from matplotlib.patches import Patch
 
     losses = figure.add_subplot(title=title)
@@ -228,11 +236,7 @@ def _draw_duel(figure: Figure, history: History, title: str | None = "The duel")
         _curve(losses, history, Line("adversarial_loss", "adversarial term", _BLUE, ":")),
     ]
     _fit(losses, history, (0.0, None))
-    accuracy = losses.twinx()
-    accuracy.set_ylabel("discriminator accuracy\non held-out photographs", color=_RED)
-    lines.append(_curve(accuracy, history, Line("discriminator_accuracy", "discriminator accuracy", _RED)))
-    accuracy.axhline(0.5, color=_RED, linewidth=0.5)
-    accuracy.set_ylim(0, 1.02)
+    lines.append(_draw_on_the_right(losses.twinx(), history))
     _part_stages(losses, history, named=True)
     verdicts = [stretch for stretch in stretches(history, "verdict") if stretch.value]
     for stretch in verdicts:
@@ -243,6 +247,19 @@ def _draw_duel(figure: Figure, history: History, title: str | None = "The duel")
     legend = figure.legend(handles=handles, ncols=int(figure.get_figwidth() / 2.3), **_LEGEND)
     for text in legend.get_texts():
         text.set_parse_math(False)
+
+
+def _draw_on_the_right(axes: Axes, history: History) -> Any:
+    """Draw the discriminator's accuracy, or where none fights, how far the generator is from the truth."""
+    if not _is_duel(history):
+        axes.set_ylabel("mean a*b* distance\non held-out photographs", color=_RED)
+        drawn = _curve(axes, history, Line("held_out_error", "held-out error", _RED))
+        _fit(axes, history, (0.0, None))
+        return drawn
+    axes.set_ylabel("discriminator accuracy\non held-out photographs", color=_RED)
+    axes.axhline(0.5, color=_RED, linewidth=0.5)
+    axes.set_ylim(0, 1.02)
+    return _curve(axes, history, Line("discriminator_accuracy", "discriminator accuracy", _RED))
 
 
 def _draw(figure: Figure, topic: Topic, history: History) -> None:
