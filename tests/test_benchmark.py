@@ -24,7 +24,7 @@ from colornet.training import photographs, presets
 from colornet.training.film import FILMS, is_nearly_gray
 from colornet.training.gan import Duel
 from colornet.training.recipe import BOTH
-from jobs.benchmarks import predict, training
+from jobs.benchmarks import choices, predict, training
 from jobs.benchmarks.archive import DISTINCT, IMAGE_SIZE, write_archive, write_bundle
 from jobs.benchmarks.job import Run
 from jobs.benchmarks.observed import CALLS, LATENCY, Call, Observed, read_calls
@@ -38,6 +38,35 @@ def test_a_bundle_beside_the_reference_network(tmp_path, capsys):
     rows = {name.strip(): [float(cell) for cell in words[2:5]] for name, words in cells.items()}
     assert rows["reference"][0] == pytest.approx(57, abs=1) and rows["reference"][2] == 1
     assert rows["bundle"][0] < 1 and rows["bundle"][1] > rows["reference"][1] and rows["bundle"][2] > 1
+
+
+def test_each_choice_changes_what_its_name_says():
+    recipe = presets.preset("laptop")
+    changed = {name: change(recipe) for name, change in choices.VARIANTS.items()}
+    assert changed.pop("as it is") == recipe
+    assert len({json.dumps(variant.to_dict(), sort_keys=True) for variant in changed.values()}) == len(changed)
+    assert {name for name, variant in changed.items() if variant.film != recipe.film} == {
+        "no film",
+        "film of a mixed archive",
+    }
+    assert [name for name, variant in changed.items() if variant.generator.head == "ab"] == ["regression alone"]
+    assert [name for name, variant in changed.items() if variant.stages[0].trains == BOTH] == ["with an adversary"]
+
+
+def test_choices_are_trained_once_and_measured_beside_each_other(tmp_path, monkeypatch, capsys):
+    training.write_photographs(tmp_path / "shards", 20, 3)
+    small = dataclasses.replace(presets.preset("smoke"), stages=presets.preset("smoke").stages[1:])
+    monkeypatch.setattr(choices.presets, "preset", lambda _: small)
+    monkeypatch.setattr(choices, "VARIANTS", {"one": lambda recipe: recipe, "two, three": lambda recipe: recipe})
+    settings = choices.BenchmarkSettings(data=str(tmp_path / "shards"), output=str(tmp_path / "out"), photographs=8)
+    for only, trained in ((("one",), ["one"]), ((), ["two, three"])):
+        assert choices.benchmark(dataclasses.replace(settings, only=only)) == 0
+        told = capsys.readouterr().out.splitlines()
+        assert [line.removeprefix("training: ") for line in told if line.startswith("training: ")] == trained
+    rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in told if line.startswith("│")]
+    assert [name for name, *_ in rows] == ["one", "two, three"]
+    assert rows[0][2:] == rows[1][2:], "the same recipe sees the same photographs in the same order"
+    assert 10 < float(rows[0][2]) < 40 and (tmp_path / "out" / "two-three" / "bundle.json").exists()
 
 
 def test_an_archive_of_sizes_that_take_turns(tmp_path):

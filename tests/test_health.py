@@ -160,6 +160,7 @@ def test_what_is_not_finite_is_seen_at_once(name, value):
 def test_what_is_not_recorded_raises_no_alarm():
     only_losses = {"adversarial_loss": 1.0, "reconstruction_loss": 0.1}
     assert set(states([only_losses] * 8)) == {State.HEALTHY}
+    assert judge([only_losses] * 8)[-1].sentence == "nothing is amiss" != judge(fair(8))[-1].sentence
     no_photographs = FAIR | dict.fromkeys(FAIR, math.nan) | only_losses
     no_photographs |= {"generator_gradient_norm": 1.0, "discriminator_gradient_norm": 1.0}
     assert set(states([no_photographs] * 8)) == {State.HEALTHY}

@@ -10,7 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors
+import skimage.color
+import skimage.data
 import torch
+from skimage.metrics import peak_signal_noise_ratio
 from torch.utils.flop_counter import FlopCounterMode
 
 from colornet import __main__ as command
@@ -93,6 +96,31 @@ def test_photographs_are_colorized_without_a_word_about_a_model(tmp_path, monkey
     assert ended.value.code == 0 and "a.png -> " in capsys.readouterr().out
     made = pictures.decoded((tmp_path / "out" / "a.png").read_bytes())
     np.testing.assert_array_equal(made, pictures.decoded(Colorizer.from_bundle()(data)))
+
+
+def test_it_brings_photographs_that_it_never_saw_nearer_to_their_colours():
+    colorizer = Colorizer.from_bundle()
+    distances, gains = [], []
+    for photograph in (skimage.data.astronaut(), skimage.data.chelsea(), skimage.data.coffee(), skimage.data.rocket()):
+        lab = skimage.color.rgb2lab(photograph)
+        gray = np.rint(255 * skimage.color.lab2rgb(lab * [1, 0, 0])).astype(np.uint8)
+        colorized = pictures.decoded(colorizer(pictures.encoded(gray[..., 0], "PNG")))
+        distances.append(np.linalg.norm((skimage.color.rgb2lab(colorized) - lab)[..., 1:], axis=2).mean())
+        distances[-1] /= np.linalg.norm(lab[..., 1:], axis=2).mean()
+        gains.append(peak_signal_noise_ratio(photograph, colorized) - peak_signal_noise_ratio(photograph, gray))
+    assert np.mean(distances) < 0.9, "as shares of those from gray"
+    assert np.mean(gains) > 1
+
+
+def test_skin_is_the_colour_of_skin():
+    photograph = skimage.data.astronaut()
+    gray = np.rint(255 * skimage.color.rgb2gray(photograph)).astype(np.uint8)
+    colorized = pictures.decoded(Colorizer.from_bundle()(pictures.encoded(gray, "PNG")))
+    (_, a, b), (_, true_a, true_b) = (
+        np.median(skimage.color.rgb2lab(picture[80:180, 190:260]), axis=(0, 1)) for picture in (colorized, photograph)
+    )
+    assert np.hypot(a, b) > 8, "neither gray"
+    assert np.degrees(np.arctan2(b, a)) == pytest.approx(np.degrees(np.arctan2(true_b, true_a)), abs=20), "nor green"
 
 
 def test_it_is_measured_beside_a_copy(shipped, tmp_path):

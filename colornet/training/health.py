@@ -217,7 +217,7 @@ def _verdict(window: Sequence[Epoch], thresholds: Thresholds) -> Verdict:
         sentence = look(middle, thresholds)
         if sentence:
             return Verdict(state, sentence)
-    return Verdict(State.HEALTHY, "the duel is fair")
+    return Verdict(State.HEALTHY, "nothing is amiss" if math.isnan(middle.accuracy) else "the duel is fair")
 
 
 def _not_finite(epoch: Epoch) -> str:

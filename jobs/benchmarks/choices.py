@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 import tyro
@@ -51,21 +52,24 @@ class BenchmarkSettings:
     """Train these variants only; all, unless given. What is in OUTPUT is measured anyway."""
 
 
-def _with_stage(recipe: Recipe, **stage: object) -> Recipe:
+def _with_stage(recipe: Recipe, **stage: Any) -> Recipe:
     return replace(recipe, stages=(replace(recipe.stages[0], **stage),))
+
+
+def _with_generator(recipe: Recipe, **generator: Any) -> Recipe:
+    return replace(recipe, generator=replace(recipe.generator, **generator))
 
 
 VARIANTS: Mapping[str, Callable[[Recipe], Recipe]] = {
     "as it is": lambda recipe: recipe,
-    "no pretrained encoder": lambda recipe: _with_stage(
-        replace(recipe, generator=replace(recipe.generator, encoder_weights="none")), encoder_share=1.0
+    "no pretrained encoder": lambda recipe: _with_generator(
+        _with_stage(recipe, encoder_share=1.0), encoder_weights="none"
     ),
     "encoder at the full step": lambda recipe: _with_stage(recipe, encoder_share=1.0),
-    "regression alone": lambda recipe: _with_stage(
-        replace(recipe, generator=replace(recipe.generator, head="ab")), distribution_weight=0.0
-    ),
-    "cross-entropy, rebalanced": lambda recipe: _with_stage(
-        replace(recipe, rebalancing=0.5), distribution_weight=1.0, vividness=0.0
+    "encoder at a tenth of it": lambda recipe: _with_stage(recipe, encoder_share=0.1),
+    "regression alone": lambda recipe: _with_generator(_with_stage(recipe, distribution_weight=0.0), head="ab"),
+    "rebalanced cross-entropy alone": lambda recipe: _with_stage(
+        replace(recipe, rebalancing=0.5), distribution_weight=1.0, reconstruction_weight=0.0
     ),
     "with an adversary": lambda recipe: _with_stage(
         recipe, trains=BOTH, adversarial="hinge", adversarial_weight=0.05, discriminator_learning_rate=4e-4
@@ -100,13 +104,14 @@ def _short(count: int) -> Recipe:
 
 def _train(recipe: Recipe, data: Collection, place: str) -> None:
     torch.manual_seed(recipe.seed)
-    generator = recipe.build_generator()
+    generator, discriminator = recipe.build_generator(), recipe.build_discriminator()
     recipe.load_encoder(generator)
     weights = None
     if recipe.stages[0].distribution_weight:
-        weights = rarity(Plan(data.train, recipe.seed), generator.centres, uniform_share=recipe.rebalancing)
-    networks = (network.to(memory_format=torch.channels_last) for network in (generator, recipe.build_discriminator()))
-    generator, discriminator = networks
+        centres = cast("Tensor", generator.centres)
+        weights = rarity(Plan(data.train, recipe.seed), centres, uniform_share=recipe.rebalancing)
+    for network in (generator, discriminator):
+        network.to(memory_format=torch.channels_last)
     duel = Duel(for_training(generator), discriminator, recipe, objective=Objective(generator, bin_weights=weights))
     trainer = Trainer(duel, _Photographs(recipe, data))
     started = time.process_time()

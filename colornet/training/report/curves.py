@@ -43,8 +43,8 @@ def verdict_colour(name: str) -> str:
 def plot(history: History) -> bytes:
     """Plot generator loss (blue) and discriminator accuracy (red) over the epochs: a PNG of `PLOT_SIZE`.
 
-    Where no discriminator fights, the held-out error stands in for its accuracy. Failures are coloured bands, named in the legend; below the curves a line has every epoch's verdict. Dashed lines
-    part the stages.
+    Where no discriminator fights, the held-out error stands in for its accuracy. Failures are coloured bands, named in
+    the legend; below the curves a line has every epoch's verdict. Dashed lines part the stages.
 
     Args:
         history: what was measured, epoch by epoch.
