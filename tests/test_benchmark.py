@@ -23,7 +23,7 @@ from colornet.render import RenderSettings
 from colornet.training import photographs, presets
 from colornet.training.film import FILMS, is_nearly_gray
 from colornet.training.gan import Duel
-from colornet.training.recipe import BOTH
+from colornet.training.recipe import BOTH, DISCRIMINATOR
 from jobs.benchmarks import choices, predict, training
 from jobs.benchmarks.archive import DISTINCT, IMAGE_SIZE, write_archive, write_bundle
 from jobs.benchmarks.job import Run
@@ -41,7 +41,7 @@ def test_a_bundle_beside_the_reference_network(tmp_path, capsys):
 
 
 def test_each_choice_changes_what_its_name_says():
-    recipe = presets.preset("laptop")
+    recipe = choices.short(1600)
     changed = {name: change(recipe) for name, change in choices.VARIANTS.items()}
     assert changed.pop("as it is") == recipe
     assert len({json.dumps(variant.to_dict(), sort_keys=True) for variant in changed.values()}) == len(changed)
@@ -50,7 +50,12 @@ def test_each_choice_changes_what_its_name_says():
         "film of a mixed archive",
     }
     assert [name for name, variant in changed.items() if variant.generator.head == "ab"] == ["regression alone"]
-    assert [name for name, variant in changed.items() if variant.stages[0].trains == BOTH] == ["with an adversary"]
+    assert [name for name, variant in changed.items() if variant.stages[0].trains == BOTH] == [
+        "an adversary from the start"
+    ]
+    for variant in changed.values():  # the generator sees as many photographs
+        steps = [stage.epochs * stage.steps_per_epoch for stage in variant.stages if stage.trains != DISCRIMINATOR]
+        assert sum(steps) == recipe.stages[0].epochs * recipe.stages[0].steps_per_epoch
 
 
 def test_choices_are_trained_once_and_measured_beside_each_other(tmp_path, monkeypatch, capsys):

@@ -60,6 +60,17 @@ def _with_generator(recipe: Recipe, **generator: Any) -> Recipe:
     return replace(recipe, generator=replace(recipe.generator, **generator))
 
 
+def _with_duel(recipe: Recipe) -> Recipe:
+    """Let the last fifth of the steps be the duel of the recipe `standard`, after its warm-up."""
+    (colour,) = recipe.stages
+    steps = colour.steps_per_epoch // 5
+    after = [
+        replace(stage, epochs=1, steps_per_epoch=steps, image_size=colour.image_size, batch_size=colour.batch_size)
+        for stage in presets.preset("standard").stages[1:]
+    ]
+    return replace(recipe, stages=(replace(colour, steps_per_epoch=colour.steps_per_epoch - steps), *after))
+
+
 VARIANTS: Mapping[str, Callable[[Recipe], Recipe]] = {
     "as it is": lambda recipe: recipe,
     "no pretrained encoder": lambda recipe: _with_generator(
@@ -71,7 +82,8 @@ VARIANTS: Mapping[str, Callable[[Recipe], Recipe]] = {
     "rebalanced cross-entropy alone": lambda recipe: _with_stage(
         replace(recipe, rebalancing=0.5), distribution_weight=1.0, reconstruction_weight=0.0
     ),
-    "with an adversary": lambda recipe: _with_stage(
+    "a gentle duel for the last fifth": lambda recipe: _with_duel(recipe),
+    "an adversary from the start": lambda recipe: _with_stage(
         recipe, trains=BOTH, adversarial="hinge", adversarial_weight=0.05, discriminator_learning_rate=4e-4
     ),
     "no film": lambda recipe: replace(recipe, film=FILMS["none"]),
@@ -90,13 +102,13 @@ def benchmark(settings: BenchmarkSettings) -> int:
     for name in settings.only or VARIANTS:
         if not storage.exists(storage.join(places[name], bundles.DESCRIPTION)):
             console.print(f"training: {name}")
-            _train(VARIANTS[name](_short(settings.photographs)), found, places[name])
+            _train(VARIANTS[name](short(settings.photographs)), found, places[name])
     there = {name: place for name, place in places.items() if storage.exists(storage.join(place, bundles.DESCRIPTION))}
     console.print(_measure(data, there))
     return 0
 
 
-def _short(count: int) -> Recipe:
+def short(count: int) -> Recipe:
     """Return the recipe `laptop` for so many photographs."""
     recipe = presets.preset("laptop")
     return _with_stage(recipe, epochs=1, steps_per_epoch=count // recipe.stages[0].batch_size)
@@ -115,7 +127,8 @@ def _train(recipe: Recipe, data: Collection, place: str) -> None:
     duel = Duel(for_training(generator), discriminator, recipe, objective=Objective(generator, bin_weights=weights))
     trainer = Trainer(duel, _Photographs(recipe, data))
     started = time.process_time()
-    measured = trainer.run_epoch()
+    for _ in recipe.stages:
+        measured = trainer.run_epoch()
     bundles.save(
         Bundle(
             generator=duel.finished_generator,
