@@ -88,7 +88,7 @@ _FINER = dataclasses.replace(
     decay=1.0,
 )
 _CLEAR = dataclasses.replace(
-    _FINER, name="clear", epochs=8, old_film=False, vividness=4.0, generator_learning_rate=5e-4, ramp=0.05, decay=0.95
+    _FINER, name="clear", epochs=10, old_film=False, vividness=5.0, generator_learning_rate=5e-4, ramp=0.05, decay=0.95
 )
 _DUEL = Stage()
 _WARM_UP = Stage(name="warm-up", trains=DISCRIMINATOR, epochs=1, steps_per_epoch=200, decay=0.0)
