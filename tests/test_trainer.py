@@ -288,18 +288,6 @@ def test_film_changes_what_the_generator_sees_and_nothing_else():
     assert torch.equal(shown, old.held_out.photographs[: old.recipe.panel_photographs])
 
 
-def test_a_stage_may_do_without_the_film():
-    photographs = noise(4, seed=3)
-    stages = (Stage(epochs=1), Stage(epochs=1, old_film=False))
-    made = make_trainer(*stages, photographs=Same(photographs), film=FILMS["archive"], **NO_RETRAINING)
-    own = []
-    for number in range(2):
-        made._enter(number)
-        batch = made._next()
-        own.append(torch.equal(batch.seen, batch.lightness))
-    assert own == [False, True]
-
-
 def test_film_is_drawn_from_the_runs_random_numbers():
     photographs = noise(4, seed=3)
     film = FILMS["archive"]

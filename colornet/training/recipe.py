@@ -87,8 +87,6 @@ class Stage:
     least_crop: float = 1.0
     """Smallest square that is cut out of a photograph, as a share of its shorter side; each is drawn between this and
     1, the whole side."""
-    old_film: bool = True
-    """Whether the generator sees photographs as the recipe's film has them, or in their own gray."""
     batch_size: int = 32
     """Photographs a step, of all workers together: each takes an equal share, at least one."""
     micro_batch_size: int = 0

@@ -224,8 +224,7 @@ class Trainer:
         photographs, ab = self._without_nearly_gray(photographs, color.split_scaled(photographs)[1])
         lightness = color.split_scaled(photographs)[0].contiguous()
         film = self.recipe.film
-        own = film.changes_nothing or not self.duel.stage.old_film
-        seen = lightness if own else take_again(photographs, film, torch.default_generator)
+        seen = lightness if film.changes_nothing else take_again(photographs, film, torch.default_generator)
         return Batch(seen, lightness, ab.contiguous(memory_format=torch.channels_last))
 
     def _without_nearly_gray(self, photographs: Tensor, ab: Tensor) -> tuple[Tensor, Tensor]:
