@@ -23,6 +23,7 @@ from colornet.colorize import Colorizer
 from colornet.errors import ColornetError, SettingsError
 from colornet.evaluation.measure import find_models
 from colornet.training import presets
+from colornet.training.recipe import Recipe
 from jobs.colorize import colorize
 from jobs.colorizing.settings import ColorizeSettings
 from jobs.evaluate import EvaluateSettings, evaluate
@@ -121,6 +122,11 @@ def test_skin_is_the_colour_of_skin():
     )
     assert np.hypot(a, b) > 8, "neither gray"
     assert np.degrees(np.arctan2(b, a)) == pytest.approx(np.degrees(np.arctan2(true_b, true_a)), abs=20), "nor green"
+
+
+def test_its_recipe_is_the_one_that_the_documents_name(shipped):
+    assert Recipe.from_dict(shipped.recipe) == presets.preset("shipped")
+    assert shipped.metrics["epoch"] == presets.preset("shipped").epochs
 
 
 def test_it_is_measured_beside_a_copy(shipped, tmp_path):
