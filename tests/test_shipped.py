@@ -23,7 +23,6 @@ from colornet.colorize import Colorizer
 from colornet.errors import ColornetError, SettingsError
 from colornet.evaluation.measure import find_models
 from colornet.training import presets
-from colornet.training.recipe import Recipe
 from jobs.colorize import colorize
 from jobs.colorizing.settings import ColorizeSettings
 from jobs.evaluate import EvaluateSettings, evaluate
@@ -125,7 +124,7 @@ def test_skin_is_the_colour_of_skin():
 
 
 def test_its_recipe_is_the_one_that_the_documents_name(shipped):
-    assert Recipe.from_dict(shipped.recipe) == presets.preset("shipped")
+    assert shipped.recipe == presets.preset("shipped").to_dict()
     assert shipped.metrics["epoch"] == presets.preset("shipped").epochs
 
 
