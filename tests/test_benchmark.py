@@ -19,6 +19,7 @@ from rich.console import Console
 
 from colornet import color, storage
 from colornet.archive import inventory, stages
+from colornet.errors import SettingsError
 from colornet.render import RenderSettings
 from colornet.training import photographs, presets
 from colornet.training.film import FILMS, is_nearly_gray
@@ -72,6 +73,13 @@ def test_choices_are_trained_once_and_measured_beside_each_other(tmp_path, monke
     assert [name for name, *_ in rows] == ["one", "two, three"]
     assert rows[0][2:] == rows[1][2:], "the same recipe sees the same photographs in the same order"
     assert 10 < float(rows[0][2]) < 40 and (tmp_path / "out" / "two-three" / "bundle.json").exists()
+
+
+def test_a_choice_that_there_is_none_of_is_named(tmp_path):
+    settings = choices.BenchmarkSettings(data=str(tmp_path), output=str(tmp_path / "out"), only=("no film", "no flim"))
+    with pytest.raises(SettingsError, match=r"^no variant is called 'no flim'; there are: as it is, "):
+        choices.benchmark(settings)
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_archive_of_sizes_that_take_turns(tmp_path):

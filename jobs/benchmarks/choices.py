@@ -24,6 +24,7 @@ from torch import Tensor
 from colornet import bundle as bundles
 from colornet import storage
 from colornet.bundle import Bundle
+from colornet.errors import ColornetError, SettingsError
 from colornet.evaluation import photographs as evaluated
 from colornet.evaluation.measure import Measure, Work, find_models
 from colornet.evaluation.reference import reference_of
@@ -82,7 +83,7 @@ VARIANTS: Mapping[str, Callable[[Recipe], Recipe]] = {
     "rebalanced cross-entropy alone": lambda recipe: _with_stage(
         replace(recipe, rebalancing=0.5), distribution_weight=1.0, reconstruction_weight=0.0
     ),
-    "a gentle duel for the last fifth": lambda recipe: _with_duel(recipe),
+    "a gentle duel for the last fifth": _with_duel,
     "an adversary from the start": lambda recipe: _with_stage(
         recipe, trains=BOTH, adversarial="hinge", adversarial_weight=0.05, discriminator_learning_rate=4e-4
     ),
@@ -94,6 +95,9 @@ VARIANTS: Mapping[str, Callable[[Recipe], Recipe]] = {
 
 def benchmark(settings: BenchmarkSettings) -> int:
     """Train, measure, and print a table."""
+    unknown = ", ".join(repr(name) for name in settings.only if name not in VARIANTS)
+    if unknown:
+        raise SettingsError(f"no variant is called {unknown}; there are: {', '.join(VARIANTS)}")
     torch.set_num_threads(1)
     console = Console(width=None if sys.stdout.isatty() else 140)
     data, output = storage.normalize(settings.data), storage.normalize(settings.output)
@@ -178,4 +182,7 @@ def _measure(data: str, places: Mapping[str, str]) -> Table:
 
 
 if __name__ == "__main__":
-    sys.exit(benchmark(tyro.cli(BenchmarkSettings, description=__doc__)))
+    try:
+        sys.exit(benchmark(tyro.cli(BenchmarkSettings, description=__doc__)))
+    except ColornetError as error:
+        sys.exit(f"error: {error}")
