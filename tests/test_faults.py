@@ -28,7 +28,7 @@ from colornet.bundle import Bundle
 from colornet.networks import build_generator
 from colornet.render import RenderSettings
 from tests import pictures
-from tests.faulty_s3 import running_proxy
+from tests.faulty_s3 import FaultyProxy, running_proxy
 from tests.s3 import S3Server
 
 pytestmark = pytest.mark.faults
@@ -268,10 +268,7 @@ def test_s3_without_permission_stops_the_job_with_one_error(s3_job, s3_server: S
         proxy.mode = "expired"
         stopped_by("ExpiredToken", process, s3_job)
         assert ledger.read(s3_job.output).num_rows < SCANS
-        proxy.mode = ""
-        storage.delete(f"{s3_job.output}/_colornet/lock")  # or the next would wait two minutes for its holder
-        assert s3_job.run(AWS_ENDPOINT_URL=proxy.endpoint) == 0, s3_job.said()
-    s3_job.check()
+        goes_on(s3_job, proxy)
 
 
 def test_s3_that_may_be_read_but_not_written_stops_the_job(s3_job, s3_server: S3Server):
@@ -280,6 +277,15 @@ def test_s3_that_may_be_read_but_not_written_stops_the_job(s3_job, s3_server: S3
         s3_job.wait_for_rows(process)
         proxy.mode = "deny-writes"
         stopped_by("AccessDenied", process, s3_job)
+        goes_on(s3_job, proxy)
+
+
+def goes_on(job: Job, proxy: FaultyProxy) -> None:
+    """Demand that the job, started again when the storage is well, does what is left."""
+    proxy.mode = ""
+    storage.delete(f"{job.output}/_colornet/lock")  # or the next would wait two minutes for its holder
+    assert job.run(AWS_ENDPOINT_URL=proxy.endpoint) == 0, job.said()
+    job.check()
 
 
 def stopped_by(code: str, process: "subprocess.Popen[str]", job: Job) -> None:

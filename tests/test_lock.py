@@ -71,8 +71,9 @@ def test_lock_is_let_go_by_a_job_that_fails(output):
 
 
 def test_outputs_are_locked_one_by_one(tmp_path):
-    with held(str(tmp_path / "one")), held(str(tmp_path / "two")):
-        pass
+    outputs = [str(tmp_path / name) for name in ("one", "two")]
+    with held(outputs[0]), held(outputs[1]):
+        assert all(storage.exists(place(output)) for output in outputs)
 
 
 def test_one_of_many_threads_gets_a_local_lock(tmp_path):
