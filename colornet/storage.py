@@ -263,9 +263,10 @@ def _read_file(path: str) -> StoredObject:
 
 
 def _write_file(path: Path, data: bytes, *, create: bool = False) -> str:
-    """Write a file beside `path`, and give it its name once it is whole and durable; to `create`, a new name.
+    """Write a file that gets its name once it is whole and durable; to `create`, a name that nothing has yet.
 
-    Until then it has no name at all, where the file system can do that: a process that dies leaves nothing behind.
+    Until then it has no name at all, where the file system can do that, so a process that dies leaves nothing behind.
+    Only if it replaces a file, and dies in the moment between its two names, its whole bytes stay under a hidden one.
     """
     make_folder(path.parent)
     temporary = path.with_name(f".{uuid.uuid4().hex}.tmp")  # hidden, so that no listing shows it; short for any name
@@ -275,9 +276,10 @@ def _write_file(path: Path, data: bytes, *, create: bool = False) -> str:
             file.flush()
             os.fsync(file.fileno())
             _, version = _size_and_version(os.fstat(file.fileno()))
-            if not temporary.exists():
-                _give_name(file.fileno(), temporary)  # only a name can take the place of another
-        (os.link if create else os.replace)(temporary, path)
+            if temporary.exists():
+                (os.link if create else os.replace)(temporary, path)
+            else:
+                _give_name(file.fileno(), path, None if create else temporary)
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
@@ -295,9 +297,17 @@ def _open_nameless(temporary: Path) -> int:
         return os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
 
 
-def _give_name(descriptor: int, path: Path) -> None:
+def _give_name(descriptor: int, path: Path, temporary: Path | None) -> None:
+    """Give an open file its name: a new one, or by way of a temporary one also one that another file has."""
+    nameless = f"/proc/self/fd/{descriptor}"
     # Python follows the link to the file only if it is given a folder's descriptor, which an absolute path ignores.
-    os.link(f"/proc/self/fd/{descriptor}", path, src_dir_fd=0)
+    try:
+        os.link(nameless, path, src_dir_fd=0)
+    except FileExistsError:
+        if temporary is None:
+            raise
+        os.link(nameless, temporary, src_dir_fd=0)
+        temporary.replace(path)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Storage on a local folder and on a real S3 server, which must behave alike."""
 
 import errno
+import itertools
 import json
 import multiprocessing
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 import uuid
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -261,18 +263,40 @@ def test_disk_that_is_full_or_read_only(tmp_path):
     ]
 
 
-def test_local_write_is_hidden_until_it_is_whole(tmp_path, monkeypatch):
-    """So is what a killed process leaves behind."""
-    replace, seen = os.replace, []
+@pytest.mark.parametrize("nameless", [True, False], ids=["nameless", "named"])
+def test_local_write_is_hidden_until_it_is_whole(tmp_path, monkeypatch, nameless):
+    """Also where the file system has no files without names."""
+    file, seen = tmp_path / "scan.jpg", []
 
-    def look_and_replace(*names):
-        seen.append((keys(str(tmp_path)), len(list(tmp_path.iterdir()))))
-        replace(*names)
+    def looking(call):
+        def look_and_call(*names, **options):
+            there = [each.read_bytes() for each in tmp_path.iterdir() if each != file]
+            seen.append((file.exists() and file.read_bytes(), there))
+            call(*names, **options)
 
-    monkeypatch.setattr(os, "replace", look_and_replace)
-    storage.write(str(tmp_path / "scan.jpg"), b"scan")
-    assert seen == [([], 1)]
-    assert keys(str(tmp_path)) == ["scan.jpg"]
+        return look_and_call
+
+    if not nameless:
+        monkeypatch.setattr(os, "open", refusing_nameless_files(os.open))
+    for name in ("link", "replace"):
+        monkeypatch.setattr(os, name, looking(getattr(os, name)))
+    for data in (b"old", b"new"):
+        storage.write(str(file), data)
+        assert list(tmp_path.iterdir()) == [file]
+    if nameless:  # a new name at once; one that is taken, by way of another
+        assert seen == [(False, []), (b"old", []), (b"old", []), (b"old", [b"new"])]
+    else:
+        assert seen == [(False, [b"old"]), (b"old", [b"new"])]
+    assert file.read_bytes() == b"new"
+
+
+def refusing_nameless_files(call):
+    def refuse(path, flags, *mode, **options):
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        return call(path, flags, *mode, **options)
+
+    return refuse
 
 
 def test_local_write_where_folders_cannot_be_synced(tmp_path, monkeypatch):
@@ -584,16 +608,38 @@ def raising(error: Exception):
 def test_a_writer_that_is_killed_leaves_whole_files_and_nothing_else(tmp_path):
     contents = [bytes([value]) * 3_000_000 for value in (1, 2)]
 
-    def write_for_ever() -> None:
-        while True:
-            for data in contents:
-                storage.write(str(tmp_path / "file"), data)
+    def write_for_ever(folder: Path) -> None:
+        folder.mkdir()
+        for number in itertools.count():
+            storage.write(str(folder / f"{number}.scan"), contents[number % 2])
 
+    for folder in killed_writers(tmp_path, write_for_ever):
+        names = [f"{number}.scan" for number in range(len(list(folder.iterdir())))]
+        assert sorted(path.name for path in folder.iterdir()) == sorted(names)  # hidden ones too
+        assert all((folder / name).read_bytes() == contents[number % 2] for number, name in enumerate(names))
+
+
+def test_a_writer_that_is_killed_while_it_replaces_a_file_leaves_a_whole_one(tmp_path):
+    contents = [bytes([value]) * 3_000_000 for value in (1, 2)]
+
+    def write_for_ever(folder: Path) -> None:
+        for data in itertools.cycle(contents):
+            storage.write(str(folder / "scan"), data)
+
+    for folder in killed_writers(tmp_path, write_for_ever):
+        assert keys(str(folder)) == ["scan"]
+        assert all(path.read_bytes() in contents for path in folder.iterdir())  # also one that is hidden
+
+
+def killed_writers(tmp_path: Path, write_for_ever) -> Iterator[Path]:
+    """Kill processes that write into a folder, each a little later than the one before, and yield their folders."""
     for round_ in range(10):
-        writer = multiprocessing.get_context("fork").Process(target=write_for_ever)
+        folder = tmp_path / str(round_)
+        writer = multiprocessing.get_context("fork").Process(target=write_for_ever, args=(folder,))
         writer.start()
-        time.sleep(0.05 + 0.007 * round_)
+        while not folder.exists() or not any(folder.iterdir()):
+            time.sleep(0.001)
+        time.sleep(0.007 * round_)
         writer.kill()
         writer.join()
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]  # hidden ones too
-    assert (tmp_path / "file").read_bytes() in contents
+        yield folder
