@@ -163,7 +163,7 @@ class PoisonedColorize(stages.Colorize):
         return super().__call__(batch)
 
 
-def test_a_scan_that_kills_its_worker_is_given_up_and_the_rest_is_done(ray_local, tmp_path, model, monkeypatch):
+def test_a_scan_that_kills_its_worker_is_given_up_and_the_rest_is_done(ray_local, tmp_path, model, monkeypatch, caplog):
     monkeypatch.setattr(stages, "Colorize", PoisonedColorize)
     source, output = str(tmp_path / "in"), str(tmp_path / "out")
     write_scans(source, 20)
@@ -173,6 +173,11 @@ def test_a_scan_that_kills_its_worker_is_given_up_and_the_rest_is_done(ray_local
     assert Counter(rows["status"].to_pylist()) == {"done": 20, "failed": 1}
     failed = rows.filter(pc.field("status") == "failed").to_pylist()[0]
     assert "poison" in failed["source_uri"] and "worker process died" in failed["reason"]
+    assert [record for record in caplog.records if record.exc_info]  # of Ray's; it holds handles of the workers
+    limit = time.monotonic() + 30
+    while (free := ray.available_resources().get("CPU")) != ray.cluster_resources()["CPU"]:
+        assert time.monotonic() < limit, f"only {free} cores are free again"
+        time.sleep(0.1)
 
 
 def test_from_s3_to_s3_with_logs_that_name_the_scan(s3, model):

@@ -1,6 +1,7 @@
 """The workers: an elastic pool of Ray actors that `stages.Colorize` runs in, fed with blocks of scans."""
 
-import gc
+import contextlib
+import uuid
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -44,6 +45,7 @@ def stream(
     context.autoscaling_config.actor_pool_util_upscaling_threshold = 1.0  # add a worker when all have their hands full
     rows = 1 if alone else _block_rows(todo.num_rows, settings)
     blocks = [todo.slice(start, rows) for start in range(0, todo.num_rows, rows)]
+    names: list[str] = []
     colored = ray.data.from_blocks(blocks).map_batches(
         stages.Colorize,
         batch_size=None,
@@ -52,16 +54,30 @@ def stream(
         fn_constructor_args=(work, predictors),
         fn_constructor_kwargs={"cpus": settings.worker_cpus},
         num_cpus=settings.worker_cpus,
+        ray_remote_args_fn=lambda: {"name": _new_name(names)},
         **_BOUNDED,
     )
     for batch in colored.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
         assert isinstance(batch, pa.Table)  # as batch_format asks
         if batch.num_rows:
             yield batch
-    # The workers end with the last handle of theirs. Where one of them died, its error is in a cycle with the handles,
-    # and the cores would stay taken.
-    del colored
-    gc.collect()
+    _end(names)
+
+
+def _new_name(names: list[str]) -> str:
+    names.append(f"colornet-worker-{uuid.uuid4().hex}")
+    return names[-1]
+
+
+def _end(names: list[str]) -> None:
+    """End workers, and free their cores.
+
+    Ray ends a worker with the last handle of it, and the error of one that died holds handles of all. Whoever keeps
+    that error, be it a log, would keep the cores, and the next workers would wait for them for ever.
+    """
+    for name in names:
+        with contextlib.suppress(ValueError):  # it has ended
+            ray.kill(ray.get_actor(name))
 
 
 def _pool(count: int, settings: ColorizeSettings, alone: bool) -> ray.data.ActorPoolStrategy:
