@@ -27,7 +27,7 @@ from colornet.archive.audit import audit
 from colornet.bundle import Bundle
 from colornet.networks import build_generator
 from colornet.render import RenderSettings
-from tests import pictures
+from tests import pictures, processes
 from tests.faulty_s3 import FaultyProxy, running_proxy
 from tests.s3 import S3Server
 
@@ -152,20 +152,22 @@ def test_the_driver_is_killed_twenty_times(job):
     kill_the_driver(job, 20)
 
 
-def workers_of(process: "subprocess.Popen[str]") -> list[psutil.Process]:
-    found = psutil.Process(process.pid).children(recursive=True)
-    return [each for each in found if any("MapWorker" in word for word in each.cmdline())]
+def workers_of(process: "subprocess.Popen[str]", count: int) -> list[psutil.Process]:
+    """Wait for so many workers, and return all."""
+    while len(workers := processes.below(process.pid, "MapWorker")) < count:
+        assert process.poll() is None
+        time.sleep(0.1)
+    return workers
 
 
 def test_workers_are_killed(job):
     process = job.start()
     job.wait_for_rows(process)
-    while len(workers_of(process)) < 2:  # the pool begins with one, and grows while there is work
-        assert process.poll() is None, job.said()
-        time.sleep(0.1)
-    for count in (1, 30, 60):
+    for worker in workers_of(process, 2):  # the pool begins with one, and grows while there is work
+        worker.kill()  # all, because one that has just begun has nothing to lose
+    for count in (30, 60):
         job.wait_for_rows(process, count)
-        random.choice(workers_of(process)).kill()
+        random.choice(workers_of(process, 1)).kill()
     assert process.wait(START_SECONDS) == 0, job.said()
     assert "lost with their worker" in job.said()
     job.check()

@@ -5,7 +5,6 @@ import functools
 import io
 import json
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +12,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -33,6 +31,7 @@ from jobs.command import run_job
 from jobs.train import TrainSettings
 from jobs.training.run import Position
 from jobs.training.stream import in_batches
+from tests import processes
 
 SMOKE = presets.preset("smoke")
 
@@ -203,8 +202,7 @@ def test_the_same_run_twice_is_the_same_and_one_with_a_killed_worker_too(ray_loc
     def kill() -> None:
         while not list(disturbed.glob("report/panel-epoch-0003.png")):
             time.sleep(0.05)
-        workers = [each for each in psutil.Process().children(recursive=True) if "RayTrainWorker" in each.name()]
-        os.kill(workers[-1].pid, signal.SIGKILL)
+        processes.below(os.getpid(), "RayTrainWorker")[-1].kill()
         killed.set()
 
     threading.Thread(target=kill, daemon=True).start()
