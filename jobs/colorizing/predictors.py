@@ -1,7 +1,9 @@
 """Predictors: processes of their own that hold the generator, mostly on GPUs, and colour for all workers."""
 
+import contextlib
+import functools
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -12,12 +14,31 @@ from numpy.typing import NDArray
 from colornet.archive.stages import Work, load_predictor
 from colornet.errors import ColornetError, SettingsError
 from colornet.frame import Frame
-from colornet.predict import GPU_BATCH, Batched, Prediction
+from colornet.predict import GPU_BATCH, Prediction
+from jobs.colorizing.predictor import PredictorActor
 from jobs.colorizing.settings import ColorizeSettings
 from jobs.session import on_cluster
 
 RETRIES = 3
 """How often a question is put again whose predictor died."""
+
+
+@contextlib.contextmanager
+def predictors_of(work: Work, settings: ColorizeSettings) -> Iterator["Predictors | None"]:
+    """Start a job's predictors, if it is to have any, and end them with it.
+
+    Raises:
+        SettingsError: as `Predictors` does.
+        ColornetError: as `Predictors` does.
+    """
+    if not (settings.predictors or settings.gpu_share):
+        yield None
+        return
+    predictors = Predictors(work, settings)
+    try:
+        yield predictors
+    finally:
+        predictors.end()
 
 
 class Predictors:
@@ -37,33 +58,29 @@ class Predictors:
             "max_task_retries": RETRIES,
             "max_concurrency": 2 * GPU_BATCH,
         }
-        predictor = ray.remote(**options)(_Predictor)
+        predictor = ray.remote(**options)(PredictorActor)
         count = settings.predictors or _room(settings.gpu_share)
         cores = ray.cluster_resources().get("CPU", 0)
         if not settings.gpu_share and not on_cluster() and (count + 1) * settings.worker_cpus > cores:
             raise SettingsError(f"{count} predictors leave no core for a worker: this machine has {cores:.0f}")
-        self.actors: list[Any] = [predictor.remote(work) for _ in range(count)]
+        load = functools.partial(load_predictor, work)
+        self.actors: list[Any] = [predictor.remote(load) for _ in range(count)]
         try:
             ray.get(self.actors[0].ready.remote())
         except ray.exceptions.RayError as error:
+            self.end()
             raise ColornetError(f"no predictor can start: {str(error).strip().splitlines()[-1]}") from error
 
     def __call__(self, lightness: NDArray[np.float16], frames: Sequence[Frame]) -> "Future[list[Prediction]]":
         """Ask any of them what `Predictor.predict` says."""
         return random.choice(self.actors).predict.remote(lightness, frames).future()
 
+    def end(self) -> None:
+        """End them, and free their GPUs and cores: left to itself, Ray waits for the last handle to be forgotten."""
+        while self.actors:
+            ray.kill(self.actors.pop())
+
 
 def _room(gpu_share: float) -> int:
     """As many predictors as the GPUs that are there have place for, and at least one: an autoscaler may bring more."""
     return max(1, int(ray.cluster_resources().get("GPU", 0) / gpu_share))
-
-
-class _Predictor:
-    def __init__(self, work: Work) -> None:
-        self._predictor = Batched(load_predictor(work), GPU_BATCH)
-
-    def ready(self) -> None:
-        """Nothing to do: who asks learns that the generator is loaded."""
-
-    def predict(self, lightness: NDArray[np.float16], frames: Sequence[Frame]) -> list[Prediction]:
-        return self._predictor.predict(lightness, frames)

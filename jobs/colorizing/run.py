@@ -14,7 +14,7 @@ from colornet.archive.stages import UNRECORDED, Work
 from jobs.colorizing import workers
 from jobs.colorizing.breaker import Breaker
 from jobs.colorizing.metrics import JobMetrics
-from jobs.colorizing.predictors import Predictors
+from jobs.colorizing.predictors import Predictors, predictors_of
 from jobs.colorizing.settings import ColorizeSettings
 from jobs.command import StoppedError
 from jobs.progress import JobProgress
@@ -34,8 +34,7 @@ def work_off(plan: Plan, work: Work, settings: ColorizeSettings, lock: OutputLoc
         StoppedError: if storage fails for everything, or the ledger cannot be written.
         LockedError: if another job has taken the output meanwhile.
     """
-    predictors = Predictors(work, settings) if settings.predictors or settings.gpu_share else None
-    with JobProgress(plan.pending, "scans") as progress:
+    with predictors_of(work, settings) as predictors, JobProgress(plan.pending, "scans") as progress:
         watch = _Watch(progress, JobMetrics(work.output), Breaker(), lock)
         for wave in plan.batches(WAVE):
             todo = wave

@@ -57,11 +57,13 @@ def stream(
         ray_remote_args_fn=lambda: {"name": _new_name(names)},
         **_BOUNDED,
     )
-    for batch in colored.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        assert isinstance(batch, pa.Table)  # as batch_format asks
-        if batch.num_rows:
-            yield batch
-    _end(names)
+    try:
+        for batch in colored.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            assert isinstance(batch, pa.Table)  # as batch_format asks
+            if batch.num_rows:
+                yield batch
+    finally:
+        _end(names)
 
 
 def _new_name(names: list[str]) -> str:
