@@ -152,10 +152,10 @@ def test_the_driver_is_killed_twenty_times(job):
     kill_the_driver(job, 20)
 
 
-def workers_of(process: "subprocess.Popen[str]", count: int) -> list[psutil.Process]:
+def workers_of(job: Job, process: "subprocess.Popen[str]", count: int) -> list[psutil.Process]:
     """Wait for so many workers, and return all."""
     while len(workers := processes.below(process.pid, "MapWorker")) < count:
-        assert process.poll() is None
+        assert process.poll() is None, job.said()
         time.sleep(0.1)
     return workers
 
@@ -163,11 +163,11 @@ def workers_of(process: "subprocess.Popen[str]", count: int) -> list[psutil.Proc
 def test_workers_are_killed(job):
     process = job.start()
     job.wait_for_rows(process)
-    for worker in workers_of(process, 2):  # the pool begins with one, and grows while there is work
+    for worker in workers_of(job, process, 2):  # the pool begins with one, and grows while there is work
         worker.kill()  # all, because one that has just begun has nothing to lose
     for count in (30, 60):
         job.wait_for_rows(process, count)
-        random.choice(workers_of(process, 1)).kill()
+        random.choice(workers_of(job, process, 1)).kill()
     assert process.wait(START_SECONDS) == 0, job.said()
     assert "lost with their worker" in job.said()
     job.check()
