@@ -13,10 +13,10 @@ import tyro
 from rich.progress import track
 
 from colornet import storage
-from colornet.bundle import SHIPPED
 from colornet.colorize import Colorizer
 from colornet.errors import ColornetError, InColourError, SettingsError
-from colornet.render import RenderSettings
+from colornet.inference.bundle import SHIPPED
+from colornet.rendering.render import RenderSettings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,13 +5,13 @@ data = Path("photo.jpg").read_bytes()
 Path("photo.colour.jpg").write_bytes(colorizer(data))
 """
 
-from colornet import bundle as bundles
-from colornet.bundle import Bundle
-from colornet.content_credentials import Credentials
-from colornet.frame import Frame, prepare
-from colornet.predict import Precision, Prediction, Predictor
-from colornet.render import Rendered, RenderSettings, render
-from colornet.scans import Scan
+from colornet.codecs import Scan
+from colornet.inference import bundle as bundles
+from colornet.inference.bundle import Bundle
+from colornet.inference.letterbox import Frame, prepare
+from colornet.inference.predictor import Precision, Prediction, Predictor
+from colornet.provenance.c2pa import Credentials
+from colornet.rendering.render import Rendered, RenderSettings, render
 
 
 class Colorizer:

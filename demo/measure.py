@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from colornet.colorize import Colorizer
-from colornet.training.shapes import KINDS, Shape, generate
+from colornet.datasets.shapes import KINDS, Shape, generate
 from demo.gray import lab_of, to_gray
 
 SHAPES = 30

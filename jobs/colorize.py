@@ -19,13 +19,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from colornet import bundle as bundles
 from colornet import storage
 from colornet.archive import inventory, ledger
-from colornet.archive.lock import OutputLock
 from colornet.archive.plan import Plan, Tally, make_plan, tally
 from colornet.archive.stages import Work
 from colornet.errors import SettingsError, StorageError
+from colornet.inference import bundle as bundles
+from colornet.storage.lock import OutputLock
 from jobs.colorizing import summary
 from jobs.colorizing.preview import preview
 from jobs.colorizing.run import work_off

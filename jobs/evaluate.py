@@ -31,15 +31,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from colornet import bundle as bundles
 from colornet import storage
 from colornet.errors import ColornetError, SettingsError
 from colornet.evaluation import photographs
 from colornet.evaluation.fid import FeatureSets
-from colornet.evaluation.judges import Judges, load_judges
 from colornet.evaluation.measure import BATCH, ROWS, Measure, Work, find_models
+from colornet.evaluation.perceptual_networks import Judges, load_judges
 from colornet.evaluation.reference import reference_of
 from colornet.evaluation.report import Evaluation
+from colornet.inference import bundle as bundles
 from colornet.storage import S3Options
 from jobs.command import run_job
 from jobs.progress import JobProgress

@@ -30,11 +30,11 @@ import ray
 import ray.data
 
 from colornet import __version__, storage
+from colornet.datasets import shards, sources
+from colornet.datasets.screening import UNREADABLE, Screening
+from colornet.datasets.shards import HELD_OUT, MANIFEST, NOT_FETCHED, TRAIN, Plan, Work
 from colornet.errors import ColornetError, NotFoundError, SettingsError, StorageError
 from colornet.storage import S3Options
-from colornet.training import shards, sources
-from colornet.training.intake import UNREADABLE, Screening
-from colornet.training.shards import HELD_OUT, MANIFEST, NOT_FETCHED, TRAIN, Plan, Work
 from jobs.command import run_job
 from jobs.progress import JobProgress
 from jobs.session import start_ray

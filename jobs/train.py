@@ -29,12 +29,13 @@ import tyro
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
-from colornet import bundle as bundles
 from colornet import storage
-from colornet.bundle import Bundle
+from colornet.datasets import photographs
 from colornet.errors import SettingsError, TrainingError
+from colornet.inference import bundle as bundles
+from colornet.inference.bundle import Bundle
 from colornet.storage import S3Options
-from colornet.training import photographs, presets
+from colornet.training import presets
 from colornet.training.gan import finished_generator
 from colornet.training.recipe import Recipe
 from jobs.command import run_job

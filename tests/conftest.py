@@ -8,7 +8,8 @@ import boto3
 import pytest
 import ray
 
-from colornet import s3_client, storage
+from colornet import storage
+from colornet.storage import s3 as s3_client
 from jobs.session import IDLE_WORKER_MS
 from tests.s3 import S3Server, running_swift
 

@@ -13,10 +13,10 @@ import timm
 import torch
 from torch import nn
 
-from colornet import bundle as bundles
-from colornet import color
-from colornet.bundle import Bundle
+from colornet.color import lab
 from colornet.errors import SettingsError
+from colornet.inference import bundle as bundles
+from colornet.inference.bundle import Bundle
 from colornet.networks import backbone, build_generator, count_flops, fold_normalisation
 from colornet.networks.ab_bins import annealed_mean
 from colornet.networks.backbone import gray_of_lightness, load_encoder_weights
@@ -59,10 +59,10 @@ def test_any_size(size, head):
 
 def test_gray_is_the_picture_of_the_lightness():
     levels = torch.linspace(0, 100, 501)
-    gray = gray_of_lightness(color.scale_lightness(levels))
-    lab = np.zeros((1, 501, 3))
-    lab[..., 0] = levels
-    np.testing.assert_allclose(gray, skimage.color.lab2rgb(lab)[0, :, 1], atol=1e-4)
+    gray = gray_of_lightness(lab.scale_lightness(levels))
+    grays = np.zeros((1, 501, 3))
+    grays[..., 0] = levels
+    np.testing.assert_allclose(gray, skimage.color.lab2rgb(grays)[0, :, 1], atol=1e-4)
     assert gray[0] == 0 and gray[-1] == pytest.approx(1)
 
 
@@ -130,7 +130,7 @@ def test_the_distribution_is_that_of_the_colour():
     ab, logits = network.forward_with_distribution(lightness(64, 32))
     assert logits.shape == (1, len(network.centres), 16, 8)
     assert torch.equal(ab, network(lightness(64, 32)))
-    small = color.scale_ab(annealed_mean(logits, network.centres))
+    small = lab.scale_ab(annealed_mean(logits, network.centres))
     # Half way between four of the small picture's pixels lies the corner of four of the large one's.
     corners = small.unfold(2, 2, 1).unfold(3, 2, 1).mean(dim=(-1, -2))
     middle = ab[..., 3:-2, 3:-2].unfold(2, 2, 4).unfold(3, 2, 4).mean(dim=(-1, -2))

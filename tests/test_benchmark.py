@@ -17,19 +17,21 @@ import simplejpeg
 import torch
 from rich.console import Console
 
-from colornet import color, storage
+from benchmarks import choices, predict, training
+from benchmarks.archive import DISTINCT, IMAGE_SIZE, write_archive, write_bundle
+from benchmarks.job import Run
+from benchmarks.observed import CALLS, LATENCY, Call, Observed, read_calls
+from benchmarks.processes import Sample
+from colornet import storage
 from colornet.archive import inventory, stages
+from colornet.color import lab
+from colornet.datasets import photographs
 from colornet.errors import SettingsError
-from colornet.render import RenderSettings
-from colornet.training import photographs, presets
-from colornet.training.film import FILMS, is_nearly_gray
+from colornet.rendering.render import RenderSettings
+from colornet.training import presets
+from colornet.training.degradation import FILMS, is_nearly_gray
 from colornet.training.gan import Duel
 from colornet.training.recipe import BOTH, DISCRIMINATOR
-from jobs.benchmarks import choices, predict, training
-from jobs.benchmarks.archive import DISTINCT, IMAGE_SIZE, write_archive, write_bundle
-from jobs.benchmarks.job import Run
-from jobs.benchmarks.observed import CALLS, LATENCY, Call, Observed, read_calls
-from jobs.benchmarks.processes import Sample
 
 
 def test_a_bundle_beside_the_reference_network(tmp_path, capsys):
@@ -137,7 +139,7 @@ def test_an_observed_worker_writes_down_its_calls_and_waits_for_far_storage(tmp_
 @pytest.mark.long
 @pytest.mark.parametrize("options", [["--scans", "36", "--latency-ms", "20"], ["--scans", "12", "--mixed"]])
 def test_a_small_run_of_the_benchmark(options):
-    command = [sys.executable, "-m", "jobs.benchmarks.job", "--megapixels", "0.1", "--workers", "2"]
+    command = [sys.executable, "-m", "benchmarks.job", "--megapixels", "0.1", "--workers", "2"]
     done = subprocess.run(
         [*command, *options], capture_output=True, text=True, timeout=280, cwd=Path(__file__).parents[1]
     )
@@ -162,7 +164,7 @@ def test_made_up_photographs_have_colour_to_learn_from_and_are_read_as_any_shard
     rows = np.load(tmp_path / "memory.npy")
     assert rows.shape == (training.IN_MEMORY * photographs.GROUP, 32, 32, 3) and rows.dtype == np.uint8
     pixels = torch.from_numpy(rows[:50]).permute(0, 3, 1, 2)
-    assert not is_nearly_gray(color.unscale_ab(color.split_scaled(pixels)[1])).any()
+    assert not is_nearly_gray(lab.unscale_ab(lab.split_scaled(pixels)[1])).any()
     sizes = [len(image) for image in pq.read_table(tmp_path / "shards" / "val-0.parquet")["image"].to_pylist()]
     assert min(sizes) > 10_000  # noise-free pictures of this size have far less, and cost less to decode
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from colornet import bundle as bundles
-from colornet.bundle import Bundle
 from colornet.errors import BundleError
+from colornet.inference import bundle as bundles
+from colornet.inference.bundle import Bundle
 from colornet.networks import build_generator
 
 

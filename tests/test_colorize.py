@@ -16,15 +16,16 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from torch import nn
 
-from colornet.bundle import Bundle
+from colornet import metadata
+from colornet.codecs import Scan, decode, open_source, tiff
+from colornet.color.srgb import gray_lightness
 from colornet.colorize import Colorizer
 from colornet.errors import InColourError, ScanError
-from colornet.frame import Frame, prepare, turn
-from colornet.lightness import gray_lightness
+from colornet.inference.bundle import Bundle
+from colornet.inference.letterbox import Frame, prepare, turn
+from colornet.inference.predictor import Predictor
 from colornet.networks import build_generator
-from colornet.predict import Predictor
-from colornet.render import RenderSettings
-from colornet.scans import Scan, decode, metadata, open_source, tiff
+from colornet.rendering.render import RenderSettings
 from tests import exiftool, pictures
 
 

@@ -17,8 +17,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from colornet import bundle as bundles
-from colornet.bundle import Bundle
 from colornet.colorize import Colorizer
 from colornet.evaluation import photographs
 from colornet.evaluation.chroma_error import BINS
@@ -29,6 +27,8 @@ from colornet.evaluation.gallery import Gallery, Shown
 from colornet.evaluation.measure import ROWS, Measure, Model, Work, find_models
 from colornet.evaluation.reference import Reference
 from colornet.evaluation.report import Evaluation
+from colornet.inference import bundle as bundles
+from colornet.inference.bundle import Bundle
 from colornet.networks import build_generator
 from tests import pictures
 

@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 from skimage.color import rgb2lab
 
-from colornet import bundle as bundles
-from colornet.bundle import Bundle
+from colornet.datasets.shapes import KINDS
+from colornet.inference import bundle as bundles
+from colornet.inference.bundle import Bundle
 from colornet.networks import build_generator
-from colornet.training.shapes import KINDS
 from demo import archive, measure, sheet
 from demo.gray import lab_of, to_gray
 from tests import pictures

@@ -20,13 +20,13 @@ import pytest
 import ray.cluster_utils
 import torch
 
-from colornet import bundle as bundles
 from colornet import storage
 from colornet.archive import inventory, ledger, stages
 from colornet.archive.audit import audit
-from colornet.bundle import Bundle
+from colornet.inference import bundle as bundles
+from colornet.inference.bundle import Bundle
 from colornet.networks import build_generator
-from colornet.render import RenderSettings
+from colornet.rendering.render import RenderSettings
 from tests import pictures, processes
 from tests.faulty_s3 import FaultyProxy, running_proxy
 from tests.s3 import S3Server

@@ -15,12 +15,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from colornet.networks import build_generator
 from colornet.training import losses
+from colornet.training.distributed import mean_over_workers, sum_over_workers
 from colornet.training.gan import Batch, Duel, uses_bfloat16
 from colornet.training.held_out import HeldOut
 from colornet.training.objective import Objective
 from colornet.training.presets import preset
 from colornet.training.recipe import BOTH, DISCRIMINATOR, GENERATOR, DiscriminatorRecipe, GeneratorRecipe, Recipe
-from colornet.training.workers import mean_over_workers, sum_over_workers
 from colornet.training.wrapping import WithDistribution, bare, for_training
 
 SIZE = 32

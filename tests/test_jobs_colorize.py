@@ -18,14 +18,14 @@ import pytest
 import ray
 import torch
 
-from colornet import bundle as bundles
 from colornet import storage
 from colornet.archive import ledger, stages
 from colornet.archive.selection import Selection
-from colornet.bundle import Bundle
 from colornet.errors import ColornetError
+from colornet.inference import bundle as bundles
+from colornet.inference.bundle import Bundle
 from colornet.networks import build_generator
-from colornet.render import RenderSettings
+from colornet.rendering.render import RenderSettings
 from jobs.colorize import colorize
 from jobs.colorizing.predictors import Predictors
 from jobs.colorizing.settings import ColorizeSettings, PlanSettings

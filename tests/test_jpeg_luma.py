@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from colornet.chroma import chroma_planes
+from colornet.codecs.jpeg_luma import chroma_shape, keeps_luma, recolor
+from colornet.color.srgb import gray_lightness
 from colornet.errors import ScanError
-from colornet.lightness import gray_lightness
-from colornet.scans.jpeg_luma import chroma_shape, keeps_luma, recolor
+from colornet.rendering.jpeg_chroma import chroma_planes
 from tests import pictures
 
 GRAY = pictures.gray(61, 83)

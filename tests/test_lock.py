@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from colornet import storage
-from colornet.archive import lock
-from colornet.archive.lock import OutputLock
 from colornet.errors import LockedError, StorageError
+from colornet.storage import lock
+from colornet.storage.lock import OutputLock
 
 BEAT = 0.2
 """Seconds, for tests: long enough for the slowest server to answer within four of them."""

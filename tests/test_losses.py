@@ -9,7 +9,7 @@ import torchvision.models
 from torch import nn
 from torch.nn import functional
 
-from colornet import color
+from colornet.color import lab
 from colornet.errors import SettingsError
 from colornet.networks import build_discriminator
 from colornet.networks.ab_bins import gamut_bins
@@ -92,7 +92,7 @@ def test_reconstruction_losses_in_closed_form():
 @pytest.mark.parametrize("kind", ["l1", "smooth_l1"])
 def test_saturated_pixels_weigh_more(kind):
     # A gray pixel, one of chroma 50 and one of chroma 100, all predicted as far off.
-    truth = color.scale_ab(torch.tensor([[0.0, 0.0], [30.0, 40.0], [-60.0, 80.0]]).T.reshape(1, 2, 1, 3))
+    truth = lab.scale_ab(torch.tensor([[0.0, 0.0], [30.0, 40.0], [-60.0, 80.0]]).T.reshape(1, 2, 1, 3))
     predicted = truth + 0.1
     distance = losses.reconstruction_loss(kind, predicted, truth)
     vivid = losses.reconstruction_loss(kind, predicted, truth, 0.5)
@@ -131,7 +131,7 @@ def test_gradient_penalty_reaches_the_patch_discriminator():
 def test_distribution_loss_in_closed_form():
     centres = gamut_bins()
     index = centres.tolist().index([20.0, 30.0])
-    ab = color.scale_ab(torch.tensor([20.0, 30.0])).reshape(1, 2, 1, 1).expand(1, 2, 8, 8).clone()
+    ab = lab.scale_ab(torch.tensor([20.0, 30.0])).reshape(1, 2, 1, 1).expand(1, 2, 8, 8).clone()
     ab[:, :, 0, 0], ab[:, :, 0, 1] = 0.4, 2 * ab[0, :, 5, 5] - 0.4  # two pixels whose mean is the others' colour
     weights = torch.ones(len(centres))
     weights[index] = 3.0
@@ -180,7 +180,7 @@ def test_perceptual_loss_is_the_mean_cosine_distance(vgg, weights):
     normalise = torchvision.transforms.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     distances = []
     for layers in (4, 9, 16, 23):  # up to the last activation before each pooling
-        ours, theirs = (vgg[:layers](normalise(color.join_scaled(lightness, ab))) for ab in (predicted, truth))
+        ours, theirs = (vgg[:layers](normalise(lab.join_scaled(lightness, ab))) for ab in (predicted, truth))
         assert isinstance(vgg[layers - 1], nn.ReLU)
         distances.append(2 - 2 * functional.cosine_similarity(ours, theirs, dim=1).mean())
     torch.testing.assert_close(loss, torch.stack(distances).mean(), rtol=1e-4, atol=1e-6)

@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
+from colornet import metadata
 from colornet.errors import ScanError
-from colornet.scans import metadata
-from colornet.scans.metadata import Density, Metadata, exif, ifd, jpeg, photoshop, profiles, xmp
-from colornet.scans.metadata.ifd import DamagedError, Tag
+from colornet.metadata import Density, Metadata, exif, icc_profiles, ifd, photoshop, xmp
+from colornet.metadata.containers import jpeg
+from colornet.metadata.ifd import DamagedError, Tag
 from tests import exiftool, pictures
 
 GRAY = pictures.gray(24, 40)
@@ -163,14 +164,14 @@ def test_profile_is_srgb(form, tmp_path):
     else:
         assert found["ICC_Profile:ProfileDescription"] == "sRGB built-in"
         assert found["ICC-header:ColorSpaceData"] == "RGB "
-        assert metadata.read(output, form).icc == profiles.srgb()
+        assert metadata.read(output, form).icc == icc_profiles.srgb()
 
 
 def test_profile_is_the_same_every_time():
-    profiles.srgb.cache_clear()
-    first = profiles.srgb()
-    profiles.srgb.cache_clear()
-    assert profiles.srgb() == first and profiles.plausible(first)
+    icc_profiles.srgb.cache_clear()
+    first = icc_profiles.srgb()
+    icc_profiles.srgb.cache_clear()
+    assert icc_profiles.srgb() == first and icc_profiles.plausible(first)
 
 
 @exiftool.needed
@@ -211,7 +212,7 @@ def test_density_is_read_alike_everywhere(tmp_path):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_pixels_are_the_same_bytes(form):
-    full = Metadata(exif=canon_block(), icc=profiles.srgb(), density=Density(Fraction(300), Fraction(300)))
+    full = Metadata(exif=canon_block(), icc=icc_profiles.srgb(), density=Density(Fraction(300), Fraction(300)))
     output = metadata.embed(colour(form), form, metadata.for_output(full, form))
     np.testing.assert_array_equal(pictures.decoded(output), pictures.decoded(colour(form)))
     again = metadata.embed(output, form, metadata.for_output(full, form))
@@ -278,7 +279,7 @@ def of_page(number: int) -> Metadata:
         iptc=b"\x1c\x02\x19" + struct.pack(">H", 4) + b"key" + str(number).encode(),
         density=Density(Fraction(300 + number), Fraction(300), "cm"),
         orientation=1 + number,
-        icc=profiles.srgb(),
+        icc=icc_profiles.srgb(),
     )
 
 
@@ -297,7 +298,7 @@ def test_every_page_of_a_tiff_keeps_its_own(options, tmp_path):
         found = metadata.read_pages(tiff)
     for number, page in enumerate(found):
         assert page.orientation == 1 + number and page.density == of_page(number).density
-        assert page.iptc == of_page(number).iptc and page.icc == profiles.srgb() and page.notes == ()
+        assert page.iptc == of_page(number).iptc and page.icc == icc_profiles.srgb() and page.notes == ()
     says_now = exiftool.read(output, tmp_path / "a.tif")
     for number in range(3):
         assert says_now[f"IFD{number}:ImageDescription"] == f"page {number}"
@@ -371,7 +372,7 @@ def test_large_exif_is_cut_to_what_fits():
 
 
 def test_large_profiles_and_photoshop_blocks_are_chunked():
-    icc = profiles.srgb() + bytes(200_000)
+    icc = icc_profiles.srgb() + bytes(200_000)
     blocks = photoshop.join(None, b"8BIM" + struct.pack(">HHI", 2000, 0, 150_000) + bytes(150_000))
     output = metadata.embed(colour("jpeg"), "jpeg", Metadata(icc=icc, photoshop=blocks, iptc=of_page(1).iptc))
     found = metadata.read(output, "jpeg")
@@ -476,7 +477,7 @@ def everything(form: str) -> bytes:
         xmp=xmp.serialize(rdf),
         iptc=of_page(1).iptc,
         photoshop=b"8BIM" + struct.pack(">HHI", 2000, 0, 4) + b"path",
-        icc=profiles.srgb(),
+        icc=icc_profiles.srgb(),
         density=Density(Fraction(300), Fraction(299)),
         orientation=6,
         extras=(("jpeg:COM", b"words"), ("png:tEXt", b"Title\0words"), ("jp2:xml ", b"<a/>")),

@@ -16,7 +16,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from colornet.bundle import Bundle
 from colornet.errors import SettingsError
 from colornet.evaluation import chroma_error, comparison, metrics, photographs, summary
 from colornet.evaluation.bleeding import bleeding, off_edge_share
@@ -28,6 +27,7 @@ from colornet.evaluation.measure import Truth, channels_first
 from colornet.evaluation.metrics import METRICS
 from colornet.evaluation.reference import reference_of
 from colornet.evaluation.trivial import Constant
+from colornet.inference.bundle import Bundle
 from colornet.networks import build_generator
 from tests import pictures
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from colornet import bundle as bundles
-from colornet.bundle import Bundle
+from colornet.inference import bundle as bundles
+from colornet.inference.bundle import Bundle
 from colornet.networks import build_discriminator, build_generator, fold_normalisation
 from colornet.networks.unet import ConvBlock
 

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from colornet.datasets import photographs
+from colornet.datasets.photographs import Plan, Shard
 from colornet.errors import SettingsError, StorageError
-from colornet.training import photographs
-from colornet.training.photographs import Plan, Shard
 
 SIZE = 32
 

@@ -18,10 +18,10 @@ import pytest
 from PIL import Image, ImageCms, JpegImagePlugin
 
 from colornet import storage
+from colornet.datasets import photographs, shards, sources
+from colornet.datasets.screening import RejectedError, Screening, examine
+from colornet.datasets.shapes import KINDS
 from colornet.errors import ColornetError, SettingsError
-from colornet.training import photographs, shards, sources
-from colornet.training.intake import RejectedError, Screening, examine
-from colornet.training.shapes import KINDS
 from jobs import prepare as job
 from jobs.prepare import PrepareSettings, prepare
 from tests import pictures

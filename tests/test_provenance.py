@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colornet import provenance
+from colornet import metadata
 from colornet.errors import SettingsError
-from colornet.provenance import Origin
-from colornet.scans import metadata
-from colornet.scans.metadata import Metadata, xmp
+from colornet.metadata import Metadata, xmp
+from colornet.provenance import xmp as provenance
+from colornet.provenance.xmp import Origin
 from tests import exiftool, pictures
 
 PILLOW = {"jpeg": "JPEG", "png": "PNG", "tiff": "TIFF", "jp2": "JPEG2000", "webp": "WEBP", "bmp": "BMP"}

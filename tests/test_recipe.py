@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from colornet.errors import SettingsError
 from colornet.networks.backbone import BackboneGenerator
 from colornet.training import recipe
-from colornet.training.film import Film
+from colornet.training.degradation import Film
 from colornet.training.health import Action, Policy, Thresholds
 from colornet.training.losses import GAN_LOSSES
 from colornet.training.presets import PRESETS, preset

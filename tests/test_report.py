@@ -15,7 +15,7 @@ from lxml import etree
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from colornet import color
+from colornet.color import lab
 from colornet.training import health, report
 from colornet.training.report import curves
 
@@ -29,7 +29,7 @@ def test_a_panel_shows_truth_gray_and_colour():
     photographs = torch.empty(2, 3, 50, 50, dtype=torch.uint8)
     photographs[0] = torch.tensor([200, 40, 40], dtype=torch.uint8)[:, None, None]
     photographs[1] = torch.tensor([40, 40, 200], dtype=torch.uint8)[:, None, None]
-    _, truth = color.split_scaled(photographs)
+    _, truth = lab.split_scaled(photographs)
     picture = decode(report.panel(photographs, truth.flip(0)))  # each is colorized as the other is
     side = 150  # 50 pixels, three times
     assert picture.shape == (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from skimage.color import rgb2lab
 
-from colornet.training.shapes import KINDS, MIN_SIZE, SRGB, draw_shape, generate
+from colornet.datasets.shapes import KINDS, MIN_SIZE, SRGB, draw_shape, generate
 
 
 def test_kinds_are_told_apart_by_colour_alone():

@@ -17,11 +17,11 @@ from skimage.metrics import peak_signal_noise_ratio
 from torch.utils.flop_counter import FlopCounterMode
 
 from colornet import __main__ as command
-from colornet import bundle as bundles
-from colornet.bundle import SHIPPED, Bundle
 from colornet.colorize import Colorizer
 from colornet.errors import ColornetError, SettingsError
 from colornet.evaluation.measure import find_models
+from colornet.inference import bundle as bundles
+from colornet.inference.bundle import SHIPPED, Bundle
 from colornet.training import presets
 from jobs.colorize import colorize
 from jobs.colorizing.settings import ColorizeSettings

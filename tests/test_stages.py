@@ -20,15 +20,15 @@ import tifffile
 import torch
 
 from colornet import __version__, storage
-from colornet import bundle as bundles
 from colornet.archive import inventory, ledger, stages
 from colornet.archive.version import code_version
-from colornet.bundle import Bundle
 from colornet.errors import BundleError
-from colornet.frame import Frame
+from colornet.inference import bundle as bundles
+from colornet.inference.bundle import Bundle
+from colornet.inference.letterbox import Frame
+from colornet.inference.predictor import Prediction
 from colornet.networks import build_generator
-from colornet.predict import Prediction
-from colornet.render import RenderSettings
+from colornet.rendering.render import RenderSettings
 from tests import pictures
 
 

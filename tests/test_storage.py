@@ -23,8 +23,9 @@ from botocore.credentials import Credentials
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from colornet import s3_client, storage
+from colornet import storage
 from colornet.errors import AccessError, ExistsError, NotFoundError, SettingsError, StorageError
+from colornet.storage import s3 as s3_client
 
 KEYS = [
     "2001/b c.jpg",
@@ -537,7 +538,7 @@ def test_forked_process_makes_its_own_client(s3):
         assert s3_client.client() is not parents
         assert storage.read(f"{s3}/scan.jpg").data == b"scan"
 
-    with s3_client._making_client:  # as another thread may hold it in the moment of the fork
+    with s3._making_client:  # as another thread may hold it in the moment of the fork
         child = multiprocessing.get_context("fork").Process(target=in_child, daemon=True)
         child.start()
     child.join(30)

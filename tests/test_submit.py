@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from ray.job_submission import JobSubmissionClient
 
-from colornet import bundle as bundles
 from colornet import storage
 from colornet.archive import ledger
+from colornet.inference import bundle as bundles
 from tests import pictures
 
 ROOT = Path(__file__).parent.parent

@@ -20,12 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from colornet import bundle as bundles
+from colornet.datasets.photographs import GROUP
 from colornet.errors import SettingsError, TrainingError
+from colornet.inference import bundle as bundles
 from colornet.training import presets, recipe
-from colornet.training.film import FILMS
+from colornet.training.degradation import FILMS
 from colornet.training.health import Policy, Thresholds
-from colornet.training.photographs import GROUP
 from jobs import train as job
 from jobs.command import run_job
 from jobs.train import TrainSettings

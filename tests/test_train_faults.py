@@ -18,9 +18,9 @@ import pytest
 import ray
 import ray.cluster_utils
 
-from colornet import bundle as bundles
 from colornet import storage
 from colornet.errors import TrainingError
+from colornet.inference import bundle as bundles
 from jobs.train import train
 from jobs.training.run import WholeFiles
 from tests.faulty_s3 import Request, running_proxy

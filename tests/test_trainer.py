@@ -12,10 +12,10 @@ import skimage.metrics
 import torch
 from torch import Tensor
 
-from colornet import color
+from colornet.color import lab
 from colornet.errors import TrainingError
 from colornet.training import trainer
-from colornet.training.film import FILMS, take_again
+from colornet.training.degradation import FILMS, take_again
 from colornet.training.gan import Batch, Duel
 from colornet.training.health import Policy, State, Thresholds
 from colornet.training.held_out import HeldOut
@@ -266,11 +266,11 @@ def first_batch(photographs: Tensor, **changes) -> tuple[Batch, Trainer]:
 def test_a_batch_is_what_an_independent_conversion_says():
     photographs = noise(4, seed=3)
     seen, _ = first_batch(photographs)
-    lab = skimage.color.rgb2lab(photographs.permute(0, 2, 3, 1).numpy())
-    lightness = torch.from_numpy(lab[..., :1]).permute(0, 3, 1, 2)
-    torch.testing.assert_close(color.unscale_lightness(seen.lightness).double(), lightness, rtol=0, atol=0.02)
-    ab = torch.from_numpy(lab[..., 1:]).permute(0, 3, 1, 2)
-    torch.testing.assert_close(color.unscale_ab(seen.ab).double(), ab, rtol=0, atol=0.05)
+    reference = skimage.color.rgb2lab(photographs.permute(0, 2, 3, 1).numpy())
+    lightness = torch.from_numpy(reference[..., :1]).permute(0, 3, 1, 2)
+    torch.testing.assert_close(lab.unscale_lightness(seen.lightness).double(), lightness, rtol=0, atol=0.02)
+    ab = torch.from_numpy(reference[..., 1:]).permute(0, 3, 1, 2)
+    torch.testing.assert_close(lab.unscale_ab(seen.ab).double(), ab, rtol=0, atol=0.05)
     assert torch.equal(seen.seen, seen.lightness)
 
 
@@ -283,7 +283,7 @@ def test_film_changes_what_the_generator_sees_and_nothing_else():
     assert filmed.seen.shape == clean.seen.shape and not torch.allclose(filmed.seen, clean.seen, atol=0.05)
     for made in (plain, old):  # held-out photographs are measured on their own gray
         (lightness, _), *_ = made.held_out._pictures
-        assert torch.equal(lightness, color.split_scaled(made.held_out.photographs[: len(lightness)])[0])
+        assert torch.equal(lightness, lab.split_scaled(made.held_out.photographs[: len(lightness)])[0])
     shown, _ = old.panel()
     assert torch.equal(shown, old.held_out.photographs[: old.recipe.panel_photographs])
 
@@ -305,7 +305,7 @@ def test_nearly_gray_photographs_are_replaced_and_counted():
     red, blue = (noise(1, seed) for seed in (1, 2))
     seen, made = first_batch(torch.cat([GRAY, red, GRAY, blue, GRAY]))
     chosen = torch.cat([red, blue, red, blue, red])
-    lightness, ab = color.split_scaled(chosen)
+    lightness, ab = lab.split_scaled(chosen)
     assert torch.equal(seen.seen, lightness) and torch.equal(seen.lightness, lightness)
     torch.testing.assert_close(seen.ab, ab)
     assert made.history[0]["nearly_gray"] == 3
@@ -313,7 +313,7 @@ def test_nearly_gray_photographs_are_replaced_and_counted():
 
 def test_a_batch_of_gray_alone_is_counted_and_trained_on():
     seen, made = first_batch(GRAY.expand(4, -1, -1, -1))
-    torch.testing.assert_close(seen.lightness, color.split_scaled(GRAY)[0].expand(4, -1, -1, -1))
+    torch.testing.assert_close(seen.lightness, lab.split_scaled(GRAY)[0].expand(4, -1, -1, -1))
     assert made.history[0]["nearly_gray"] == 4
     assert type(made.history[0]["nearly_gray"]) is int
 
@@ -425,7 +425,7 @@ def held_out(truth: Tensor) -> HeldOut:
 
 
 def plane(ab: Tensor) -> Tensor:
-    return color.scale_ab(ab)[..., None, None].expand(-1, -1, SIZE, SIZE).contiguous()
+    return lab.scale_ab(ab)[..., None, None].expand(-1, -1, SIZE, SIZE).contiguous()
 
 
 def test_held_out_colour_in_closed_form():
@@ -499,10 +499,10 @@ def test_the_finished_generator_is_measured_and_the_one_that_trains_is_judged():
     measured = made.run_epoch()
     finished, raw = (torch.cat(made.held_out.colorize(finished=which)) for which in (True, False))
     assert torch.equal(torch.cat(judged), raw) and not torch.equal(raw, finished)
-    colourfulness = color.unscale_ab(finished).norm(dim=1).mean().item()
+    colourfulness = lab.unscale_ab(finished).norm(dim=1).mean().item()
     assert measured["colourfulness"] == pytest.approx(colourfulness, rel=1e-4)
     shown, ab = made.panel()
-    assert torch.equal(ab, made.duel.colorize(color.split_scaled(shown)[0])) and len(shown) == 3
+    assert torch.equal(ab, made.duel.colorize(lab.split_scaled(shown)[0])) and len(shown) == 3
 
 
 # --- the verdict on a run ---------------------------------------------------------------------------------------------

@@ -25,18 +25,18 @@ import torch
 from numpy.typing import NDArray
 
 from colornet import __version__, storage
-from colornet import bundle as bundles
 from colornet.archive import ledger
 from colornet.archive.flow import Budget
 from colornet.archive.stopwatch import WAITING, Stopwatch
 from colornet.archive.version import code_version
-from colornet.content_credentials import Credentials
+from colornet.codecs import MEDIA_TYPES, Scan
 from colornet.errors import BundleError, ColornetError, InColourError, ScanError
-from colornet.frame import Frame, prepare
-from colornet.predict import Precision, Prediction, Predictor
-from colornet.render import Rendered, RenderSettings, render
-from colornet.s3_options import S3Options
-from colornet.scans import MEDIA_TYPES, Scan
+from colornet.inference import bundle as bundles
+from colornet.inference.letterbox import Frame, prepare
+from colornet.inference.predictor import Precision, Prediction, Predictor
+from colornet.provenance.c2pa import Credentials
+from colornet.rendering.render import Rendered, RenderSettings, render
+from colornet.storage.options import S3Options
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from colornet import color
-from colornet.bundle import Bundle
-from colornet.frame import Frame
-from colornet.predict import Predictor
+from colornet.color import lab
+from colornet.inference.bundle import Bundle
+from colornet.inference.letterbox import Frame
+from colornet.inference.predictor import Predictor
 
 FRACTIONS = (0.5, 0.75, 1.0)
 """Input sizes that are compared, of the bundle's own: for 256, those of 128, 192 and 256 pixels.
@@ -44,7 +44,7 @@ class Learned:
         return torch.stack(colours), confidences[-1]
 
     def _at_size(self, lightness: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        scaled = color.scale_lightness(_resize(lightness, size)).squeeze(1).clamp(-1, 1)
+        scaled = lab.scale_lightness(_resize(lightness, size)).squeeze(1).clamp(-1, 1)
         whole = [Frame(0, 0, size, size)] * len(scaled)
         ab, confidences = zip(*self.predictor.predict(scaled.numpy().astype(np.float16), whole), strict=True)
         known = [torch.nan if confidence is None else confidence for confidence in confidences]

@@ -11,22 +11,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from colornet import bundle as bundles
-from colornet import color, storage
+from colornet import storage
+from colornet.color import lab
+from colornet.color.srgb import even_lightness, lightness_codes
 from colornet.errors import BundleError, SettingsError
 from colornet.evaluation import metrics
 from colornet.evaluation.bleeding import bleeding
 from colornet.evaluation.chroma_error import ab_distance, area, colour_bins
 from colornet.evaluation.ciede2000 import ciede2000
 from colornet.evaluation.fid import FEATURES, PHOTOGRAPHS
-from colornet.evaluation.judges import Judges
 from colornet.evaluation.learned import Learned
 from colornet.evaluation.metrics import METRICS, colourfulness
+from colornet.evaluation.perceptual_networks import Judges
 from colornet.evaluation.photographs import ITEMS, Item, Photograph, read
 from colornet.evaluation.reference import Reference
 from colornet.evaluation.trivial import Constant
-from colornet.join import join
-from colornet.lightness import even_lightness, lightness_codes
+from colornet.inference import bundle as bundles
+from colornet.rendering.lab_to_srgb import join
 from colornet.storage import S3Options
 
 BATCH = 8
@@ -178,8 +179,8 @@ class Truth:
     def __init__(self, photographs: NDArray[np.uint8], weights: Tensor) -> None:
         """Take photographs, (N, S, S, 3) sRGB uint8, and the weights (BINS,) of colours."""
         self.rgb = channels_first(photographs)
-        lab = color.rgb_to_lab(self.rgb / 255)
-        self.lab, self.lightness, self.ab = lab, lab[:, :1], lab[:, 1:]
+        self.lab = lab.rgb_to_lab(self.rgb / 255)
+        self.lightness, self.ab = self.lab[:, :1], self.lab[:, 1:]
         self._codes = [lightness_codes(photograph) for photograph in photographs]
         self._weights = weights[colour_bins(self.ab)]
 
@@ -200,7 +201,7 @@ class Truth:
             (N,) for each of `METRICS` that needs no weights, and for `balance`.
         """
         ab = predictions[-1]
-        lab = color.rgb_to_lab(rgb / 255)
+        painted = lab.rgb_to_lab(rgb / 255)
         distance = ab_distance(ab, self.ab)
         pixel_areas, balance = area(distance), self._weights.mean((-2, -1))
         signed, absolute = colourfulness(rgb), colourfulness(rgb, absolute=True)
@@ -208,7 +209,7 @@ class Truth:
             "psnr": metrics.psnr(rgb, self.rgb),
             "psnr_ab": metrics.psnr(ab, self.ab),
             "ssim": metrics.ssim(rgb, self.rgb),
-            "ciede2000": ciede2000(lab, self.lab).mean((-2, -1)),
+            "ciede2000": ciede2000(painted, self.lab).mean((-2, -1)),
             "ab_distance": distance.mean((-2, -1)),
             "auc": pixel_areas.mean((-2, -1)),
             "auc_balanced": (self._weights * pixel_areas).mean((-2, -1)) / balance,
@@ -218,7 +219,7 @@ class Truth:
             "colourfulness_absolute_difference": absolute - colourfulness(self.rgb, absolute=True),
             "bleeding": bleeding(self.lab[:, 0], ab, self.ab),
             "size_spread": metrics.size_spread(predictions),
-            "lightness_error": metrics.lightness_error(lab[:, 0], self.lab[:, 0]),
+            "lightness_error": metrics.lightness_error(painted[:, 0], self.lab[:, 0]),
             "balance": balance,
         }
 

@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
 from colornet import storage
+from colornet.datasets.photographs import crop, open_shard
+from colornet.datasets.screening import Screening, examine
+from colornet.datasets.shards import HELD_OUT, TRAIN
 from colornet.errors import ColornetError, NotFoundError, SettingsError, StorageError
-from colornet.training.intake import Screening, examine
-from colornet.training.photographs import crop, open_shard
-from colornet.training.shards import HELD_OUT, TRAIN
 
 ITEMS = pa.schema(
     [

@@ -7,7 +7,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from colornet import color
+from colornet.color import lab
 from colornet.errors import SettingsError
 from colornet.evaluation import photographs
 from colornet.evaluation.chroma_error import BINS, balancing_weights, count_bins
@@ -62,4 +62,4 @@ def reference_of(found: Found, items: pa.Table, size: int) -> Reference:
 
 def _true_ab(photograph: Photograph) -> torch.Tensor:
     rgb = torch.from_numpy(photograph.astype(np.float32) / 255).permute(2, 0, 1)
-    return color.rgb_to_lab(rgb.unsqueeze(0))[:, 1:]
+    return lab.rgb_to_lab(rgb.unsqueeze(0))[:, 1:]

@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from colornet import color
+from colornet.color import lab
 
 GRID = 10.0
 """Distance of neighbouring bins, in units of a*b*."""
@@ -46,7 +46,7 @@ def _gamut_bins() -> Tensor:
         for axis in range(3):
             for extreme in (0.0, 1.0):
                 rgb = torch.cat([grid[:axis], torch.full_like(grid[:1], extreme), grid[axis:]])
-                a, b = (color.rgb_to_lab(rgb)[1:] / GRID).round().long() + 13
+                a, b = (lab.rgb_to_lab(rgb)[1:] / GRID).round().long() + 13
                 held[a, b] = True
         return (held.nonzero() - 13) * GRID
 

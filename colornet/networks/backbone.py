@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from colornet import color
+from colornet.color import lab
 from colornet.errors import SettingsError
 from colornet.networks.ab_bins import annealed_mean, gamut_bins
 from colornet.networks.unet import ConvBlock, pad_to_multiple
@@ -117,7 +117,7 @@ class BackboneGenerator(nn.Module):
         """
         height, width = lightness.shape[-2:]
         logits = self._decode(lightness)
-        ab = color.scale_ab(annealed_mean(logits, self.centres)).to(logits.dtype)
+        ab = lab.scale_ab(annealed_mean(logits, self.centres)).to(logits.dtype)
         ab = functional.interpolate(ab, scale_factor=float(BINS_STRIDE), mode="bilinear")[..., :height, :width]
         return ab, logits[..., : -(-height // BINS_STRIDE), : -(-width // BINS_STRIDE)]
 
@@ -150,8 +150,8 @@ def gray_of_lightness(lightness: Tensor) -> Tensor:
 
     Source: CIE 15 (LAB) and IEC 61966-2-1 (sRGB).
     """
-    lab = color.unscale_lightness(lightness)
-    luminance = torch.where(lab > 8, ((lab + 16) / 116) ** 3, lab * (3 / 29) ** 3).clamp(0, 1)
+    unscaled = lab.unscale_lightness(lightness)
+    luminance = torch.where(unscaled > 8, ((unscaled + 16) / 116) ** 3, unscaled * (3 / 29) ** 3).clamp(0, 1)
     return torch.where(luminance > 0.0031308, 1.055 * luminance ** (1 / 2.4) - 0.055, 12.92 * luminance)
 
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from colornet.training.average import AveragedGenerator
+from colornet.training.distributed import share_buffers
+from colornet.training.ema import AveragedGenerator
 from colornet.training.losses import adversarial_loss, correct_verdicts, discriminator_loss, gradient_penalty
 from colornet.training.objective import Objective, Prediction
 from colornet.training.recipe import BOTH, DISCRIMINATOR, Recipe, Stage
-from colornet.training.workers import share_buffers
 from colornet.training.wrapping import bare
 
 Losses = dict[str, Tensor]

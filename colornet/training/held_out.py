@@ -5,9 +5,9 @@ import functools
 import torch
 from torch import Tensor
 
-from colornet import color
+from colornet.color import lab
+from colornet.training.distributed import ratio, sum_over_workers
 from colornet.training.gan import Duel
-from colornet.training.workers import ratio, sum_over_workers
 
 
 class HeldOut:
@@ -26,7 +26,7 @@ class HeldOut:
     def _pictures(self) -> list[tuple[Tensor, Tensor]]:
         """Scaled L* and scaled a*b* of each batch; a photograph's gray here is its own, of no old film."""
         batches = self.photographs.split(self._batch_size) if len(self.photographs) else ()
-        return [color.split_scaled(batch.to(self._duel.device)) for batch in batches]
+        return [lab.split_scaled(batch.to(self._duel.device)) for batch in batches]
 
     def colorize(self, *, finished: bool) -> list[Tensor]:
         """Predict the scaled a*b* of each batch, as the generator that goes into the bundle or as it trains."""
@@ -51,8 +51,8 @@ class HeldOut:
         """
         sums = self._counts(10)
         for (lightness, truth), fake in zip(self._pictures, predicted, strict=True):
-            decibels = _psnr(color.join_scaled(lightness, fake), color.join_scaled(lightness, truth))
-            truth, fake = color.unscale_ab(truth).double(), color.unscale_ab(fake).double()
+            decibels = _psnr(lab.join_scaled(lightness, fake), lab.join_scaled(lightness, truth))
+            truth, fake = lab.unscale_ab(truth).double(), lab.unscale_ab(fake).double()
             lengths = [pixels.norm(dim=1).sum() for pixels in (fake - truth, fake, truth)]
             means = [pixels.sum(dim=(0, 2, 3)) for pixels in (fake, truth)]
             counted = [torch.full_like(lengths[0], count) for count in (truth[:, 0].numel(), len(truth))]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from colornet import color
+from colornet.color import lab
 from colornet.errors import TrainingError
 from colornet.networks.ab_bins import soft_encode
 
@@ -98,7 +98,7 @@ def reconstruction_loss(kind: str, predicted: Tensor, truth: Tensor, vividness: 
     else:
         distance = functional.smooth_l1_loss(predicted, truth, reduction="none", beta=SMOOTH_L1_BETA)
     if vividness:
-        distance = distance * (1 + vividness * color.unscale_ab(truth).norm(dim=1, keepdim=True) / VIVID_CHROMA)
+        distance = distance * (1 + vividness * lab.unscale_ab(truth).norm(dim=1, keepdim=True) / VIVID_CHROMA)
     return distance.mean()
 
 
@@ -117,7 +117,7 @@ def distribution_loss(logits: Tensor, ab: Tensor, centres: Tensor, weights: Tens
     Source: Zhang et al. 2016, equation 2.
     """
     height, width = logits.shape[-2:]
-    small = functional.adaptive_avg_pool2d(color.unscale_ab(ab.float()), (height, width))
+    small = functional.adaptive_avg_pool2d(lab.unscale_ab(ab.float()), (height, width))
     target = soft_encode(small, centres)
     entropy = functional.cross_entropy(logits.float(), target, reduction="none")
     return (weights[target.argmax(dim=1)] * entropy).mean()

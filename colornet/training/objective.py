@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from colornet import color
+from colornet.color import lab
+from colornet.datasets import photographs
+from colornet.datasets.photographs import Plan
 from colornet.networks.ab_bins import count_bins, rebalancing_weights
-from colornet.training import photographs
 from colornet.training.losses import distribution_loss, reconstruction_loss
 from colornet.training.perceptual import PerceptualLoss
-from colornet.training.photographs import Plan
 from colornet.training.recipe import Stage
 from colornet.training.wrapping import bare
 
@@ -90,5 +90,5 @@ def rarity(plan: Plan, centres: Tensor, *, uniform_share: float) -> Tensor:
     counts = torch.zeros(len(centres))
     for number in range(COUNTED_GROUPS):
         rows = torch.from_numpy(photographs.read_group(plan, number, COUNTED_SIZE)).permute(0, 3, 1, 2)
-        counts += count_bins(color.unscale_ab(color.split_scaled(rows)[1]), centres)
+        counts += count_bins(lab.unscale_ab(lab.split_scaled(rows)[1]), centres)
     return rebalancing_weights(counts, centres, uniform_share=uniform_share)

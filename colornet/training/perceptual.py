@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import VGG16_Weights, vgg16  # type: ignore[import-untyped]
 
-from colornet import color
+from colornet.color import lab
 from colornet.errors import SettingsError
 from colornet.networks.weights import fit_weights, read_weights
 
@@ -64,7 +64,7 @@ class PerceptualLoss(nn.Module):
         Returns:
             A scalar, float32, in [0, 2]. Colours outside of sRGB are clipped before they are compared.
         """
-        pictures = torch.cat([color.join_scaled(lightness.float(), ab.float()) for ab in (predicted, truth)])
+        pictures = torch.cat([lab.join_scaled(lightness.float(), ab.float()) for ab in (predicted, truth)])
         x = (pictures - self.mean) / self.std
         distances = []
         for index, layer in enumerate(self.features):

@@ -4,16 +4,8 @@ import dataclasses
 from collections.abc import Mapping
 
 from colornet.errors import SettingsError
-from colornet.training.film import FILMS
-from colornet.training.recipe import (
-    BOTH,
-    DISCRIMINATOR,
-    GENERATOR,
-    DiscriminatorRecipe,
-    GeneratorRecipe,
-    Recipe,
-    Stage,
-)
+from colornet.training.degradation import FILMS
+from colornet.training.recipe import BOTH, DISCRIMINATOR, GENERATOR, DiscriminatorRecipe, GeneratorRecipe, Recipe, Stage
 
 
 def preset(name: str) -> Recipe:

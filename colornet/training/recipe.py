@@ -13,7 +13,7 @@ from torch import nn
 from colornet import networks
 from colornet.errors import SettingsError
 from colornet.networks.backbone import HUB, BackboneGenerator, load_encoder_weights
-from colornet.training.film import Film
+from colornet.training.degradation import Film
 from colornet.training.health import Policy, Thresholds
 from colornet.training.losses import GAN_LOSSES
 

@@ -8,16 +8,16 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from colornet import color
+from colornet.color import lab
 from colornet.errors import TrainingError
 from colornet.training import health
-from colornet.training.film import is_nearly_gray, take_again
+from colornet.training.degradation import is_nearly_gray, take_again
+from colornet.training.distributed import count_workers, mean_over_workers, sum_over_workers
 from colornet.training.gan import Batch, Duel, Losses
 from colornet.training.health import Action
 from colornet.training.held_out import HeldOut
 from colornet.training.losses import LossRecord
 from colornet.training.recipe import BOTH, GENERATOR, Recipe, Stage
-from colornet.training.workers import count_workers, mean_over_workers, sum_over_workers
 
 SETTLE_EVERY = 10
 """Steps between two looks at the losses."""
@@ -136,7 +136,7 @@ class Trainer:
     def panel(self) -> tuple[Tensor, Tensor]:
         """Return this worker's first held-out photographs, sRGB uint8, and the finished generator's scaled a*b*."""
         shown = self.held_out.photographs[: self.recipe.panel_photographs]
-        lightness, ab = color.split_scaled(shown.to(self.duel.device))
+        lightness, ab = lab.split_scaled(shown.to(self.duel.device))
         return shown, self.duel.colorize(lightness) if len(shown) else ab
 
     def state_dict(self) -> dict[str, Any]:
@@ -221,15 +221,15 @@ class Trainer:
             raise TrainingError(f"the photographs ran out after step {self.duel.steps}") from None
         self._waited += time.monotonic() - started
         photographs = photographs.to(self.duel.device, non_blocking=True)
-        photographs, ab = self._without_nearly_gray(photographs, color.split_scaled(photographs)[1])
-        lightness = color.split_scaled(photographs)[0].contiguous()
+        photographs, ab = self._without_nearly_gray(photographs, lab.split_scaled(photographs)[1])
+        lightness = lab.split_scaled(photographs)[0].contiguous()
         film = self.recipe.film
         seen = lightness if film.changes_nothing else take_again(photographs, film, torch.default_generator)
         return Batch(seen, lightness, ab.contiguous(memory_format=torch.channels_last))
 
     def _without_nearly_gray(self, photographs: Tensor, ab: Tensor) -> tuple[Tensor, Tensor]:
         """Let others of the batch stand in for photographs that have no colour to learn from, and count those."""
-        gray = is_nearly_gray(color.unscale_ab(ab))
+        gray = is_nearly_gray(lab.unscale_ab(ab))
         self._nearly_gray += gray.sum()
         # Nothing here waits for the device to count: photographs with colour first, and then those again.
         order = torch.argsort(gray.int(), stable=True)

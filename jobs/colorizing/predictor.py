@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from colornet.frame import Frame
-from colornet.predict import GPU_BATCH, Batched, Prediction, Predictor
+from colornet.inference.letterbox import Frame
+from colornet.inference.predictor import GPU_BATCH, Batched, Prediction, Predictor
 
 
 class PredictorActor:

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from colornet.archive.stages import Work, load_predictor
 from colornet.errors import ColornetError, SettingsError
-from colornet.frame import Frame
-from colornet.predict import GPU_BATCH, Prediction
+from colornet.inference.letterbox import Frame
+from colornet.inference.predictor import GPU_BATCH, Prediction
 from jobs.colorizing.predictor import PredictorActor
 from jobs.colorizing.settings import ColorizeSettings
 from jobs.session import on_cluster

@@ -7,12 +7,12 @@ import duckdb
 import torch
 from rich.filesize import decimal
 
-from colornet import bundle as bundles
 from colornet import storage
 from colornet.archive.plan import Plan
 from colornet.archive.stages import Work
 from colornet.colorize import Colorizer
 from colornet.errors import ColornetError
+from colornet.inference import bundle as bundles
 from jobs.colorizing.settings import PlanSettings
 
 SAMPLE = 12

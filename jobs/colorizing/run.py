@@ -8,11 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from colornet.archive import ledger, stages
-from colornet.archive.lock import OutputLock
 from colornet.archive.plan import Plan
 from colornet.archive.stages import UNRECORDED, Work
+from colornet.storage.lock import OutputLock
 from jobs.colorizing import workers
-from jobs.colorizing.breaker import Breaker
+from jobs.colorizing.circuit_breaker import Breaker
 from jobs.colorizing.metrics import JobMetrics
 from jobs.colorizing.predictors import Predictors, predictors_of
 from jobs.colorizing.settings import ColorizeSettings

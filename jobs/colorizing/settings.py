@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from colornet.archive.selection import Selection
-from colornet.bundle import SHIPPED
-from colornet.content_credentials import Credentials
-from colornet.predict import Precision
-from colornet.render import RenderSettings
+from colornet.inference.bundle import SHIPPED
+from colornet.inference.predictor import Precision
+from colornet.provenance.c2pa import Credentials
+from colornet.rendering.render import RenderSettings
 from colornet.storage import S3Options
 
 

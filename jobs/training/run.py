@@ -12,9 +12,9 @@ import torch
 from ray.train.v2._internal.exceptions import CheckpointManagerInitializationError
 
 from colornet import storage
+from colornet.datasets.photographs import GROUP, Collection
 from colornet.errors import NotFoundError, SettingsError, TrainingError
 from colornet.storage import S3Options
-from colornet.training.photographs import GROUP, Collection
 from colornet.training.recipe import Recipe
 
 CHECKPOINT = "training.pt"

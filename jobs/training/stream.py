@@ -14,8 +14,8 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 from torch import Tensor
 
 from colornet import storage
-from colornet.training import photographs
-from colornet.training.photographs import GROUP, Plan, Reader
+from colornet.datasets import photographs
+from colornet.datasets.photographs import GROUP, Plan, Reader
 from colornet.training.recipe import Recipe
 from jobs.session import quieten_ray_data
 from jobs.training.run import Position, Run

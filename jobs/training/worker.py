@@ -17,13 +17,13 @@ from ray.train import CheckpointUploadMode
 from torch import Tensor, nn
 
 from colornet import storage
+from colornet.datasets.photographs import Plan
 from colornet.errors import NotFoundError
 from colornet.training.gan import Duel
 from colornet.training.health import Action
 from colornet.training.losses import NonFiniteLossError
 from colornet.training.objective import Objective, rarity
 from colornet.training.perceptual import PerceptualLoss
-from colornet.training.photographs import Plan
 from colornet.training.recipe import Recipe
 from colornet.training.trainer import Measured, Progress, Trainer
 from colornet.training.wrapping import bare, for_training

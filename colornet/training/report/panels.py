@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from colornet import color
+from colornet.color import lab
 
 COLUMNS = ("ground truth", "grayscale", "colorized")
 CELL = 128
@@ -29,9 +29,9 @@ def panel(photographs: Tensor, predicted: Tensor) -> bytes:
         A PNG: a header, then N rows of three pictures that are enlarged by a whole factor to at least `CELL` pixels.
     """
     photographs, predicted = photographs.cpu(), predicted.cpu().float()
-    lightness, _ = color.split_scaled(photographs)
-    gray = color.join_scaled(lightness, color.scale_ab(torch.zeros_like(predicted)))
-    columns = [photographs, _to_bytes(gray), _to_bytes(color.join_scaled(lightness, predicted))]
+    lightness, _ = lab.split_scaled(photographs)
+    gray = lab.join_scaled(lightness, lab.scale_ab(torch.zeros_like(predicted)))
+    columns = [photographs, _to_bytes(gray), _to_bytes(lab.join_scaled(lightness, predicted))]
     factor = -(-CELL // photographs.shape[-1])
     cells = torch.stack(columns, dim=1).repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
     return _png(_grid(cells.permute(0, 1, 3, 4, 2).numpy()))

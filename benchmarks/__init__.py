@@ -1,0 +1,1 @@
+"""Benchmarks: what the jobs cost, each run as `python -m benchmarks.NAME`."""

@@ -1,0 +1,189 @@
+"""What each choice in a recipe is worth: one short training for each, with that choice changed, and what comes of it.
+
+    python -m benchmarks.choices --data shards/
+    python -m benchmarks.choices --data shards/ --only "as it is" "no film" --photographs 25600
+
+All start from the recipe `laptop` and see the same photographs in the same order, on one core, without Ray. OUTPUT
+keeps the bundles: those that are there already are not trained again. They are measured on the held-out photographs, as
+jobs.evaluate does it.
+"""
+
+import itertools
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from colornet import storage
+from colornet.datasets import photographs
+from colornet.datasets.photographs import Collection, Plan
+from colornet.errors import ColornetError, SettingsError
+from colornet.evaluation import photographs as evaluated
+from colornet.evaluation.measure import Measure, Work, find_models
+from colornet.evaluation.reference import reference_of
+from colornet.evaluation.summary import summarize
+from colornet.inference import bundle as bundles
+from colornet.inference.bundle import Bundle
+from colornet.training import presets
+from colornet.training.degradation import FILMS
+from colornet.training.gan import Duel
+from colornet.training.objective import Objective, rarity
+from colornet.training.recipe import BOTH, Recipe
+from colornet.training.trainer import Trainer
+from colornet.training.wrapping import for_training
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkSettings:
+    """The settings of benchmarks.choices."""
+
+    data: str
+    """Folder of shards, as jobs.prepare writes them."""
+    output: str = ".choices"
+    """Folder for the bundles."""
+    photographs: int = 6400
+    """How many photographs each is trained on."""
+    only: tuple[str, ...] = ()
+    """Train these variants only; all, unless given. What is in OUTPUT is measured anyway."""
+
+
+def _with_stage(recipe: Recipe, **stage: Any) -> Recipe:
+    return replace(recipe, stages=(replace(recipe.stages[0], **stage),))
+
+
+def _with_generator(recipe: Recipe, **generator: Any) -> Recipe:
+    return replace(recipe, generator=replace(recipe.generator, **generator))
+
+
+def _with_duel(recipe: Recipe) -> Recipe:
+    """Let the last fifth of the steps be the duel of the recipe `standard`, after its warm-up."""
+    (colour,) = recipe.stages
+    steps = colour.steps_per_epoch // 5
+    after = [
+        replace(stage, epochs=1, steps_per_epoch=steps, image_size=colour.image_size, batch_size=colour.batch_size)
+        for stage in presets.preset("standard").stages[1:]
+    ]
+    return replace(recipe, stages=(replace(colour, steps_per_epoch=colour.steps_per_epoch - steps), *after))
+
+
+VARIANTS: Mapping[str, Callable[[Recipe], Recipe]] = {
+    "as it is": lambda recipe: recipe,
+    "no pretrained encoder": lambda recipe: _with_generator(
+        _with_stage(recipe, encoder_share=1.0), encoder_weights="none"
+    ),
+    "encoder at the full step": lambda recipe: _with_stage(recipe, encoder_share=1.0),
+    "encoder at a tenth of it": lambda recipe: _with_stage(recipe, encoder_share=0.1),
+    "regression alone": lambda recipe: _with_generator(_with_stage(recipe, distribution_weight=0.0), head="ab"),
+    "rebalanced cross-entropy alone": lambda recipe: _with_stage(
+        replace(recipe, rebalancing=0.5), distribution_weight=1.0, reconstruction_weight=0.0
+    ),
+    "a gentle duel for the last fifth": _with_duel,
+    "an adversary from the start": lambda recipe: _with_stage(
+        recipe, trains=BOTH, adversarial="hinge", adversarial_weight=0.05, discriminator_learning_rate=4e-4
+    ),
+    "no film": lambda recipe: replace(recipe, film=FILMS["none"]),
+    "film of a mixed archive": lambda recipe: replace(recipe, film=FILMS["archive"]),
+}
+"""What is changed in the recipe, by a name."""
+
+
+def benchmark(settings: BenchmarkSettings) -> int:
+    """Train, measure, and print a table."""
+    unknown = ", ".join(repr(name) for name in settings.only if name not in VARIANTS)
+    if unknown:
+        raise SettingsError(f"no variant is called {unknown}; there are: {', '.join(VARIANTS)}")
+    torch.set_num_threads(1)
+    console = Console(width=None if sys.stdout.isatty() else 140)
+    data, output = storage.normalize(settings.data), storage.normalize(settings.output)
+    found = photographs.find(data)
+    places = {name: storage.join(output, name.replace(" ", "-").replace(",", "")) for name in VARIANTS}
+    for name in settings.only or VARIANTS:
+        if not storage.exists(storage.join(places[name], bundles.DESCRIPTION)):
+            console.print(f"training: {name}")
+            _train(VARIANTS[name](short(settings.photographs)), found, places[name])
+    there = {name: place for name, place in places.items() if storage.exists(storage.join(place, bundles.DESCRIPTION))}
+    console.print(_measure(data, there))
+    return 0
+
+
+def short(count: int) -> Recipe:
+    """Return the recipe `laptop` for so many photographs."""
+    recipe = presets.preset("laptop")
+    return _with_stage(recipe, epochs=1, steps_per_epoch=count // recipe.stages[0].batch_size)
+
+
+def _train(recipe: Recipe, data: Collection, place: str) -> None:
+    torch.manual_seed(recipe.seed)
+    generator, discriminator = recipe.build_generator(), recipe.build_discriminator()
+    recipe.load_encoder(generator)
+    weights = None
+    if recipe.stages[0].distribution_weight:
+        centres = cast("Tensor", generator.centres)
+        weights = rarity(Plan(data.train, recipe.seed), centres, uniform_share=recipe.rebalancing)
+    for network in (generator, discriminator):
+        network.to(memory_format=torch.channels_last)
+    duel = Duel(for_training(generator), discriminator, recipe, objective=Objective(generator, bin_weights=weights))
+    trainer = Trainer(duel, _Photographs(recipe, data))
+    started = time.process_time()
+    for _ in recipe.stages:
+        measured = trainer.run_epoch()
+    bundles.save(
+        Bundle(
+            generator=duel.finished_generator,
+            network=recipe.generator.network,
+            settings=recipe.generator.settings,
+            image_size=recipe.image_size,
+            recipe=recipe.to_dict(),
+            metrics={**measured, "core_minutes": (time.process_time() - started) / 60},
+        ),
+        place,
+    )
+
+
+@dataclass(frozen=True)
+class _Photographs:
+    """What a trainer sees: the plan's photographs, read as they are needed."""
+
+    recipe: Recipe
+    data: Collection
+
+    def stage(self, number: int) -> Iterator[Tensor]:
+        stage, plan = self.recipe.stages[number], Plan(self.data.train, self.recipe.seed + number)
+        for group in itertools.count():
+            rows = photographs.read_group(plan, group, stage.image_size, stage.least_crop)
+            yield from torch.from_numpy(rows).permute(0, 3, 1, 2).split(stage.batch_size)
+
+    def held_out(self, image_size: int) -> Tensor:
+        rows = photographs.read_held_out(self.data.held_out, image_size, self.recipe.held_out_photographs)
+        return torch.from_numpy(rows).permute(0, 3, 1, 2)
+
+
+def _measure(data: str, places: Mapping[str, str]) -> Table:
+    models, size = find_models(list(places.values()))
+    found = evaluated.find(data)
+    items = found.items()
+    work = Work(models=models, reference=reference_of(found, items, size), size=size)
+    rows = Measure(work)(items)
+    results, _ = summarize(rows, [model.name for model in models], [models[0].name])
+    table = Table("variant", "core minutes", "PSNR, dB", "AuC, balanced, %", "colourfulness, % of true", "CIEDE2000")
+    for name, model in zip(places, models, strict=True):
+        means = {metric: estimate.mean for metric, estimate in results[model.name].items()}
+        colour = means["colourfulness"] / (means["colourfulness"] - means["colourfulness_difference"])
+        cost = bundles.load(model.uri).metrics["core_minutes"]
+        figures = (f"{cost:.1f}", f"{means['psnr']:.2f}", f"{means['auc_balanced']:.1f}", f"{100 * colour:.0f}")
+        table.add_row(name, *figures, f"{means['ciede2000']:.2f}")
+    return table
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(benchmark(tyro.cli(BenchmarkSettings, description=__doc__)))
+    except ColornetError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,268 @@
+"""Bytes to Scans: the format from the first bytes, the size from the header before anything is decoded."""
+
+import io
+import re
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+import imagecodecs
+import numpy as np
+import simplejpeg
+from PIL import Image, ImageFile
+
+from colornet import metadata
+from colornet.codecs import icc_profiles, pixels
+from colornet.codecs.limits import MAX_PIXELS, check_size
+from colornet.codecs.scan import Scan
+from colornet.codecs.tiff import Layout, TiffSource
+from colornet.errors import ScanError
+from colornet.metadata import Metadata
+
+# The bound is ours, by `check_size`; Pillow's own would be in the way of large masters.
+Image.MAX_IMAGE_PIXELS = None
+
+T = TypeVar("T")
+ORIENTATION = 0x0112
+_SALVAGING = threading.Lock()
+
+FORMATS = ("jpeg", "png", "tiff", "jp2", "j2k", "webp", "bmp")
+"""The formats that are read and written, as they are called in settings and in the ledger."""
+
+_SIGNATURES = {
+    b"\xff\xd8\xff": "jpeg",
+    b"\x89PNG\r\n\x1a\n": "png",
+    b"II*\x00": "tiff",
+    b"MM\x00*": "tiff",
+    b"II+\x00": "tiff",
+    b"MM\x00+": "tiff",
+    b"\x00\x00\x00\x0cjP  \r\n\x87\n": "jp2",
+    b"\xff\x4f\xff\x51": "j2k",
+    b"BM": "bmp",
+}
+
+
+class Source(Protocol):
+    """An opened file: its pages are decoded one at a time."""
+
+    @property
+    def form(self) -> str:
+        """One of FORMATS."""
+
+    @property
+    def data(self) -> bytes:
+        """The encoded bytes."""
+
+    @property
+    def page_count(self) -> int:
+        """Pages; 1 in all formats but TIFF."""
+
+    def metadata(self) -> list[Metadata]:
+        """Read what each page says of itself; damage to that is no error."""
+
+    def page(self, index: int) -> Scan:
+        """Decode one page."""
+
+    def layout(self, index: int) -> Layout:
+        """Say how one page would be stored in TIFF: as it is, if it is."""
+
+
+@dataclass(frozen=True)
+class _OnePicture:
+    form: str
+    data: bytes
+    decode: Callable[[], Scan]
+    words: Metadata
+    page_count: int = 1
+
+    def metadata(self) -> list[Metadata]:
+        return [self.words]
+
+    def page(self, index: int) -> Scan:
+        return replace(self.decode(), orientation=self.words.orientation)
+
+    def layout(self, index: int) -> Layout:
+        return Layout()
+
+
+@dataclass(frozen=True)
+class _Strict:
+    """Lets nothing out but ScanError, with a reason fit for the ledger."""
+
+    source: Source
+    salvage: bool
+    max_pixels: int
+
+    @property
+    def form(self) -> str:
+        return self.source.form
+
+    @property
+    def data(self) -> bytes:
+        return self.source.data
+
+    @property
+    def page_count(self) -> int:
+        return self.source.page_count
+
+    def metadata(self) -> list[Metadata]:
+        return self.source.metadata()
+
+    def page(self, index: int) -> Scan:
+        try:
+            return _strictly(self.form, lambda: self.source.page(index))
+        except ScanError:
+            if not self.salvage or index:
+                raise
+            return _strictly(self.form, lambda: _salvaged(self.data, self.max_pixels))
+
+    def layout(self, index: int) -> Layout:
+        return self.source.layout(index)
+
+
+def sniff(data: bytes) -> str:
+    """Name the format of encoded bytes, one of FORMATS.
+
+    Raises:
+        ScanError: if there are no bytes, or they begin like none of these.
+    """
+    if not data:
+        raise ScanError("the file is empty")
+    for signature, name in _SIGNATURES.items():
+        if data.startswith(signature):
+            return name
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "webp"
+    raise ScanError(f"not a file of a known format ({', '.join(FORMATS)}): it begins with {data[:8].hex(' ')}")
+
+
+def open_source(data: bytes, *, max_pixels: int = MAX_PIXELS, salvage: bool = False) -> Source:
+    """Open a scan's file.
+
+    Args:
+        data: the encoded bytes.
+        max_pixels: pictures with more pixels by their header are refused before they are decoded.
+        salvage: of a first page that is damaged, give what can be read of it, and mark it as damaged.
+
+    Raises:
+        ScanError: for whatever is wrong with the bytes, now or when a page is decoded; the message is a reason fit for
+            the ledger. MemoryError is let through: it says something of the machine, not of the scan.
+    """
+    form = sniff(data)
+    return _Strict(_strictly(form, lambda: _OPENERS[form](data, max_pixels)), salvage, max_pixels)
+
+
+def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Scan:
+    """Decode the first page of a scan's file; as `open_source`."""
+    return open_source(data, max_pixels=max_pixels).page(0)
+
+
+def _strictly(form: str, work: Callable[[], T]) -> T:
+    try:
+        return work()
+    except (ScanError, MemoryError):
+        raise
+    except Exception as error:  # decoders raise OSError, ValueError, TypeError, SyntaxError, struct.error and more
+        raise ScanError(f"damaged {form.upper()}: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    """Put a decoder's words on one line, without the addresses that would make equal reasons differ."""
+    if isinstance(error, UnicodeDecodeError):  # imagecodecs stumbles over libpng's own message
+        return "the decoder refuses it"
+    words = re.sub(r"<(\S+) object at 0x[0-9a-f]+>", r"\1", " ".join(str(error).split()))
+    return words[:300] or type(error).__name__
+
+
+def _salvaged(data: bytes, max_pixels: int) -> Scan:
+    """Decode as far as it goes, with Pillow, which fills up what is missing."""
+    with _SALVAGING, Image.open(io.BytesIO(data)) as image:
+        check_size(image.width, image.height, max_pixels)
+        # A switch for the whole process: Pillow has no other. Nobody else in it decodes with Pillow meanwhile.
+        ImageFile.LOAD_TRUNCATED_IMAGES = True
+        try:
+            image.load()
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = False
+        scan = pixels.from_channels(np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB")))
+        orientation = image.getexif().get(ORIENTATION, 1)
+    return replace(scan, damaged=True, orientation=orientation if orientation in range(1, 9) else 1)
+
+
+def _open_jpeg(data: bytes, max_pixels: int) -> Source:
+    """A JPEG; of an MPO, which is several JPEGs in one file, the first."""
+    height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=True)
+    check_size(width, height, max_pixels)
+    words = metadata.read(data, "jpeg")
+    icc = words.icc
+
+    def work() -> Scan:
+        if colorspace in ("CMYK", "YCCK"):
+            # Pillow knows that Adobe stores inks the other way round.
+            with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+                return pixels.from_rgb(icc_profiles.cmyk_to_srgb(np.asarray(image), icc))
+        if colorspace == "Gray":
+            return pixels.from_gray(simplejpeg.decode_jpeg(data, "GRAY", strict=True)[..., 0], icc=icc)
+        return pixels.from_rgb(simplejpeg.decode_jpeg(data, "RGB", strict=True), icc=icc)
+
+    return _OnePicture("jpeg", data, work, words)
+
+
+def _open_png(data: bytes, max_pixels: int) -> Source:
+    if data[12:16] != b"IHDR":
+        raise ScanError("damaged PNG: it does not begin with a header")
+    width, height = struct.unpack(">II", data[16:24])
+    check_size(width, height, max_pixels)
+    words = metadata.read(data, "png")
+    return _OnePicture("png", data, lambda: pixels.from_channels(imagecodecs.png_decode(data), icc=words.icc), words)
+
+
+def _open_jpeg2000(data: bytes, max_pixels: int, form: str) -> Source:
+    """A JP2 file, or the bare codestream ("j2k") that such a file wraps."""
+    header = data.find(b"\xff\x4f\xff\x51")
+    if header < 0:
+        raise ScanError("damaged JPEG 2000: there is no codestream in it")
+    right, bottom, left, top = struct.unpack(">4I", data[header + 8 : header + 24])
+    check_size(right - left, bottom - top, max_pixels)
+    (components, depth) = struct.unpack(">HB", data[header + 40 : header + 43])
+    if components > 4 or depth & 0x80 or (depth & 0x7F) + 1 > 16:
+        raise ScanError(f"JPEG 2000 of {components} components of {depth:#x} is no picture that Colornet knows")
+
+    words = metadata.read(data, form)
+
+    def work() -> Scan:
+        samples = imagecodecs.jpeg2k_decode(data)
+        return pixels.from_channels(pixels.widen(samples, (depth & 0x7F) + 1), icc=words.icc)
+
+    return _OnePicture(form, data, work, words)
+
+
+def _open_webp(data: bytes, max_pixels: int) -> Source:
+    with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
+        check_size(image.width, image.height, max_pixels)
+    words = metadata.read(data, "webp")
+    return _OnePicture("webp", data, lambda: pixels.from_channels(imagecodecs.webp_decode(data), icc=words.icc), words)
+
+
+def _open_bmp(data: bytes, max_pixels: int) -> Source:
+    with Image.open(io.BytesIO(data), formats=["BMP"]) as image:
+        check_size(image.width, image.height, max_pixels)
+
+    def work() -> Scan:
+        with Image.open(io.BytesIO(data), formats=["BMP"]) as image:
+            return pixels.from_channels(np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB")))
+
+    return _OnePicture("bmp", data, work, metadata.read(data, "bmp"))
+
+
+_OPENERS: dict[str, Callable[[bytes, int], Source]] = {
+    "jpeg": _open_jpeg,
+    "png": _open_png,
+    "tiff": TiffSource,
+    "jp2": lambda data, max_pixels: _open_jpeg2000(data, max_pixels, "jp2"),
+    "j2k": lambda data, max_pixels: _open_jpeg2000(data, max_pixels, "j2k"),
+    "webp": _open_webp,
+    "bmp": _open_bmp,
+}

@@ -1,0 +1,53 @@
+"""Pixels to bytes, for the formats that hold one picture; TIFF is written by `scans.tiff`."""
+
+import io
+from collections.abc import Iterator
+
+import imagecodecs
+import numpy as np
+import simplejpeg
+from PIL import Image
+
+from colornet.codecs.scan import Pixels
+
+
+def is_lossless_webp(data: bytes) -> bool:
+    """Tell whether an encoded WebP holds its picture without loss."""
+    return any(data[at : at + 4] == b"VP8L" for at in _chunks(data))
+
+
+def _chunks(data: bytes) -> Iterator[int]:
+    """Where the chunks of a RIFF file begin."""
+    at = 12
+    while at + 8 <= len(data):
+        yield at
+        at += 8 + int.from_bytes(data[at + 4 : at + 8], "little") + (data[at + 4] & 1)
+
+
+def encode(rgb: Pixels, alpha: Pixels | None, form: str, *, quality: int = 92, lossless: bool = False) -> bytes:
+    """Encode a colour picture.
+
+    Args:
+        rgb: (H, W, 3) sRGB, uint8, or uint16 for the formats in DEEP.
+        alpha: (H, W) of the same type, or None. JPEG and BMP have no place for it.
+        form: "jpeg" (4:2:0) and "webp" at `quality`; "png", "jp2", "j2k" and "bmp" without loss.
+        quality: 1 to 100.
+        lossless: of WebP, which can be either.
+
+    Raises:
+        ValueError: if the format is not among these.
+    """
+    pixels = rgb if alpha is None else np.dstack([rgb, alpha])
+    if form == "jpeg":
+        return simplejpeg.encode_jpeg(rgb, quality=quality, colorspace="RGB", colorsubsampling="420")
+    if form == "png":
+        return bytes(imagecodecs.png_encode(pixels, level=2))
+    if form in ("jp2", "j2k"):
+        return bytes(imagecodecs.jpeg2k_encode(pixels, reversible=True, codecformat=form))
+    if form == "webp":
+        return bytes(imagecodecs.webp_encode(pixels, level=quality, lossless=lossless, method=4))
+    if form == "bmp":
+        buffer = io.BytesIO()
+        Image.fromarray(rgb).save(buffer, "BMP")
+        return buffer.getvalue()
+    raise ValueError(f"no one-picture format is called {form!r}")

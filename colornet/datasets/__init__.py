@@ -1,0 +1,1 @@
+"""Photographs to learn from: sources, screening, shards, and the stream that trains."""

@@ -1,0 +1,82 @@
+"""What the network sees of a scan: upright, aspect ratio kept, in a square of fixed size, however large the scan is."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from colornet.codecs import Scan
+
+_INVERSE = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}
+
+
+@dataclass(frozen=True)
+class Frame:
+    """Where in the network's square the upright picture lies; the rest is padding."""
+
+    top: int
+    left: int
+    height: int
+    width: int
+    orientation: int = 1
+    """EXIF orientation of the scan: how what is stored must be turned to be upright."""
+
+    @classmethod
+    def fit(cls, scan: Scan, size: int) -> "Frame":
+        """Centre a scan in a square of `size` pixels, as large as it goes."""
+        height, width = (scan.height, scan.width) if scan.orientation < 5 else (scan.width, scan.height)
+        longer = max(height, width)
+        inner_height = max(1, round(height * size / longer))
+        inner_width = max(1, round(width * size / longer))
+        return cls((size - inner_height) // 2, (size - inner_width) // 2, inner_height, inner_width, scan.orientation)
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """Height and width of the small picture as it is stored, not turned."""
+        return (self.height, self.width) if self.orientation < 5 else (self.width, self.height)
+
+    def pad(self, picture: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+        """Turn a small stored picture upright and repeat its edges outwards to (size, size)."""
+        bottom, right = size - self.top - self.height, size - self.left - self.width
+        return np.pad(turn(picture, self.orientation), ((self.top, bottom), (self.left, right)), mode="edge")
+
+    def crop(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Cut the picture out of (C, size, size), and turn it as it is stored."""
+        upright = planes[:, self.top : self.top + self.height, self.left : self.left + self.width]
+        return turn(upright, _INVERSE[self.orientation])
+
+
+def turn(picture: NDArray[np.float32], orientation: int) -> NDArray[np.float32]:
+    """Turn what is stored with an EXIF orientation (1 to 8) upright, over the last two axes. A view, not a copy.
+
+    Source: CIPA DC-008 (Exif), tag Orientation.
+    """
+    if orientation >= 5:
+        picture = np.swapaxes(picture, -1, -2)
+    if orientation in (2, 3, 6, 7):
+        picture = picture[..., ::-1]
+    if orientation in (3, 4, 7, 8):
+        picture = picture[..., ::-1, :]
+    return picture
+
+
+def shrink(scan: Scan, height: int, width: int) -> NDArray[np.float32]:
+    """Resize a scan's luminance by area-true averaging; returns (height, width) float32, L* in [0, 100], as stored."""
+    image = Image.fromarray(scan.codes if scan.codes.dtype == np.uint8 else scan.codes.astype(np.float32))
+    small = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0), np.float32)
+    return np.interp(small, np.arange(len(scan.lightness)), scan.lightness).astype(np.float32)
+
+
+def prepare(scan: Scan, size: int) -> NDArray[np.float16]:
+    """Reduce a scan to what the network sees.
+
+    Args:
+        scan: of any size.
+        size: side of the square in pixels.
+
+    Returns:
+        (size, size) float16: scaled L* in [-1, 1], upright, aspect ratio kept, padded with the picture's edges.
+    """
+    frame = Frame.fit(scan, size)
+    return frame.pad(shrink(scan, *frame.stored_size) / 50.0 - 1.0, size).astype(np.float16)

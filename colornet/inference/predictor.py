@@ -1,0 +1,157 @@
+"""A generator made ready for inference."""
+
+import itertools
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.nn import functional
+
+from colornet.color import lab
+from colornet.inference.bundle import Bundle
+from colornet.inference.letterbox import Frame
+from colornet.networks import fold_normalisation
+from colornet.networks.ab_bins import certainty
+from colornet.networks.backbone import BINS_STRIDE, BackboneGenerator
+
+Precision = Literal["auto", "float32", "bfloat16"]
+GPU_BATCH = 16
+"""Pictures that a GPU predicts at once."""
+
+
+class Prediction(NamedTuple):
+    """What a generator says of one picture."""
+
+    ab: NDArray[np.float16]
+    """(2, S, S): a* and b* in [-128, 127]."""
+    confidence: float | None
+    """How sure it is, in [0, 1]: the mean of `ab_bins.certainty` over the picture, without the padding around it. None
+    for generators that predict no distribution."""
+
+
+class Predictor:
+    """A bundle's generator: folded, channels-last, in bfloat16 where the processor has it.
+
+    Batches of one size, always the same, are predicted, the last filled up: cuDNN computes other sizes otherwise, and
+    what is predicted of a picture must not depend on its company.
+    """
+
+    def __init__(self, bundle: Bundle, *, device: str = "cpu", precision: Precision = "auto") -> None:
+        """Move the bundle's generator to `device`. It is changed in place: the bundle is used up."""
+        self.device = torch.device(device)
+        self.dtype = _dtype(self.device, precision)
+        generator = fold_normalisation(bundle.generator)
+        self.generator = generator.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def __call__(self, lightness: NDArray[np.float16]) -> NDArray[np.float16]:
+        """Predict colour alone, for one batch.
+
+        Args:
+            lightness: (B, S, S) float16, scaled L* in [-1, 1].
+
+        Returns:
+            (B, 2, S, S) float16: a* and b* in [-128, 127].
+        """
+        return np.concatenate([ab for ab, _ in self._parts(lightness)])
+
+    def predict(self, lightness: NDArray[np.float16], frames: Sequence[Frame]) -> list[Prediction]:
+        """Predict colour, and how sure it is, for one batch.
+
+        Args:
+            lightness: (B, S, S) float16, scaled L* in [-1, 1].
+            frames: B of them: where in its square each picture lies.
+        """
+        predictions: list[Prediction] = []
+        for ab, sure in self._parts(lightness):
+            for index, colour in enumerate(ab):
+                frame = frames[len(predictions)]
+                predictions.append(Prediction(colour, None if sure is None else _confidence(sure[index], frame)))
+        return predictions
+
+    def _parts(
+        self, lightness: NDArray[np.float16]
+    ) -> Iterator[tuple[NDArray[np.float16], NDArray[np.float32] | None]]:
+        """Yield a*b*, and how sure each of its cells is (b, ⌈S / 4⌉, ⌈S / 4⌉), of some pictures after the others."""
+        size = 1 if self.device.type == "cpu" else GPU_BATCH  # singly is the fastest on a CPU
+        for part in torch.from_numpy(lightness).unsqueeze(1).split(size):
+            yield self._predict(part, size)
+
+    @torch.inference_mode()
+    def _predict(self, scaled: torch.Tensor, size: int) -> tuple[NDArray[np.float16], NDArray[np.float32] | None]:
+        filled = functional.pad(scaled, (0, 0, 0, 0, 0, 0, 0, size - len(scaled)))
+        inputs = filled.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
+        sure = None
+        if isinstance(self.generator, BackboneGenerator) and self.generator.head == "bins":
+            scaled_ab, logits = self.generator.forward_with_distribution(inputs)
+            sure = certainty(logits)[: len(scaled)].cpu().numpy()
+        else:
+            scaled_ab = self.generator(inputs)
+        ab = lab.unscale_ab(scaled_ab[: len(scaled)].float())
+        return ab.to(torch.float16).cpu().numpy(), sure
+
+
+def _confidence(sure: NDArray[np.float32], frame: Frame) -> float:
+    """Average over the picture what is known of cells of 4×4 pixels of the square."""
+    pixels = sure.repeat(BINS_STRIDE, axis=0).repeat(BINS_STRIDE, axis=1)
+    return float(frame.crop(pixels[None]).mean(dtype=np.float64))
+
+
+class Batched:
+    """A predictor that many threads call, and that takes what they ask for at the same time as one batch."""
+
+    def __init__(self, predictor: Predictor, size: int) -> None:
+        """Ask `predictor` for up to about `size` pictures at once."""
+        self.predictor = predictor
+        self.size = size
+        self._asked: queue.SimpleQueue[_Question] = queue.SimpleQueue()
+        threading.Thread(target=self._serve, name="predictor", daemon=True).start()
+
+    def predict(self, lightness: NDArray[np.float16], frames: Sequence[Frame]) -> list[Prediction]:
+        """Predict as `Predictor.predict` does, and wait for it."""
+        question = _Question(lightness, frames, Future())
+        self._asked.put(question)
+        return question.answer.result()
+
+    def _serve(self) -> None:
+        while True:
+            questions = self._next_batch()
+            lightness = np.concatenate([question.lightness for question in questions])
+            frames = [frame for question in questions for frame in question.frames]
+            try:
+                predictions = iter(self.predictor.predict(lightness, frames))
+            except Exception as error:
+                for question in questions:
+                    question.answer.set_exception(error)
+                continue
+            for question in questions:
+                question.answer.set_result(list(itertools.islice(predictions, len(question.frames))))
+
+    def _next_batch(self) -> list["_Question"]:
+        """Wait for a question, and take those that stand behind it."""
+        batch = [self._asked.get()]
+        while sum(len(question.frames) for question in batch) < self.size:
+            try:
+                batch.append(self._asked.get_nowait())
+            except queue.Empty:
+                break
+        return batch
+
+
+class _Question(NamedTuple):
+    lightness: NDArray[np.float16]
+    frames: Sequence[Frame]
+    answer: Future[list[Prediction]]
+
+
+def _dtype(device: torch.device, precision: Precision) -> torch.dtype:
+    if precision != "auto":
+        return getattr(torch, precision)
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    # Without AVX512-BF16 a processor only emulates bfloat16, and slowly.
+    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32

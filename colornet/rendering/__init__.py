@@ -1,0 +1,1 @@
+"""The finished scan: predicted colour joined to the scan's own lightness."""

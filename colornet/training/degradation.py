@@ -1,0 +1,328 @@
+"""What old films, time and scanners do to a photograph before Colornet sees its gray.
+
+A generator that has trained on the clean L* of digital photographs meets grain, fading, scratches and films that are
+blind to red for the first time in an archive. Here photographs are taken again, on such a film. Only the gray input
+changes: a*b* stay the true ones, and nothing is moved.
+
+Light is weighed by colour, shaded and blurred as light; everything later is done to sRGB codes, which are near enough
+to what the eye sees. Each photograph has random numbers of its own: what becomes of it does not depend on the batch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import torch
+from kornia.color import linear_rgb_to_rgb, rgb_to_linear_rgb
+from kornia.enhance import jpeg_codec_differentiable
+from kornia.filters import gaussian_blur2d, get_gaussian_kernel1d
+from torch import Tensor
+
+from colornet.color import lab
+from colornet.errors import SettingsError
+
+EMULSIONS: Mapping[str, tuple[float, float, float]] = {
+    "panchromatic": (0.35, 0.35, 0.30),
+    "orthochromatic": (0.0, 0.55, 0.45),
+    "blue-sensitive": (0.0, 0.10, 0.90),
+}
+"""Share of linear R, G and B in the exposure. Stand-ins: three channels cannot tell a film's spectral sensitivity."""
+
+MAX_SIGMA = 2.0
+"""The widest Gaussian, pixels: the kernel reaches three times as far."""
+NEARLY_GRAY_CHROMA = 5.0
+"""Mean chroma, in units of a*b*, below which a picture is nearly gray; `intake.Screening` has the same."""
+COLOURFUL_CHROMA = 15.0
+"""Chroma from which a pixel has a colour that nobody would call gray."""
+COLOURFUL_SHARE = 0.02
+"""Share of such pixels from which a picture is worth learning from, however gray the rest."""
+
+_LUMINANCE = (0.212671, 0.715160, 0.072169)  # Y of the sRGB primaries, as in colornet.color.srgb
+_FILTER_DENSITY = 0.9  # of the strongest colour filter: it lets a tenth of a channel's light through
+_OFF_CENTRE = 0.2  # of the darkening's middle, in half sides
+_KERNEL = 13
+_NO_BLUR = 0.05  # a sigma whose kernel is 1 in the middle and 0 elsewhere
+_BEST_JPEG = 95.0
+_SPECK_OPACITY = 0.8
+_LINES = 3
+_DRAWS = {"emulsion": 6, "vignette": 4, "blur": 2, "tone": 3, "grain": 3, "fading": 3, "dust": 3, "jpeg": 2}
+_DRAWS |= {"scratches": 1 + 7 * _LINES}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Film:
+    """How often each kind of damage happens to a photograph, and how bad it is at most.
+
+    The defaults change nothing. Shares are in [0, 1]; a kind with a share of 0 never happens, whatever its strength.
+
+    Raises `SettingsError`, with the field's name in it, if a value is out of range.
+    """
+
+    emulsion: float = 0.0
+    """Share of photographs on a random emulsion, half of them through a random colour filter."""
+    vignette: float = 0.0
+    """Share that are darker towards the corners."""
+    vignette_strength: float = 0.6
+    """Share of the light that is lost in the corners, at most; in [0, 1]."""
+    blur: float = 0.0
+    """Share that are out of focus."""
+    blur_size: float = 1.2
+    """Standard deviation of the Gaussian, pixels of the crop, at most; in [0, 2]."""
+    tone: float = 0.0
+    """Share with a tone curve of their own: a power, then an S-curve or its inverse."""
+    tone_power: float = 0.6
+    """The power is at most 2 to this, at least 2 to minus this; in [0, 2]."""
+    tone_curve: float = 0.6
+    """Share of the smoothstep in the S-curve, at most; in [0, 1]."""
+    grain: float = 0.0
+    """Share with grain, strongest in the middle tones and none in black and white."""
+    grain_strength: float = 0.06
+    """Standard deviation of the grain in the middle tones, of sRGB codes in [0, 1], at most; in [0, 1]."""
+    grain_size: float = 1.2
+    """Standard deviation of the Gaussian that correlates it, pixels of the crop, at most; in [0, 2]."""
+    fading: float = 0.0
+    """Share that have faded."""
+    fading_black: float = 0.25
+    """How far black is lifted, of sRGB codes in [0, 1], at most; in [0, 0.5]."""
+    fading_white: float = 0.2
+    """How far white is dimmed or bleached beyond the paper's, of sRGB codes in [0, 1], at most; in [0, 0.4]."""
+    scratches: float = 0.0
+    """Share with up to three scratches, light or dark, from top to bottom or part of it."""
+    dust: float = 0.0
+    """Share with specks of light and dark dust."""
+    jpeg: float = 0.0
+    """Share that have been stored as JPEG."""
+    jpeg_quality: float = 30.0
+    """The lowest quality of those, as libjpeg counts; the highest is 95. In [1, 95]."""
+
+    def __post_init__(self) -> None:
+        """Check every field."""
+        highest = {"blur_size": MAX_SIGMA, "grain_size": MAX_SIGMA, "tone_power": 2.0, "jpeg_quality": _BEST_JPEG}
+        highest |= {"fading_black": 0.5, "fading_white": 0.4}
+        for each in fields(self):
+            least, most = 1.0 if each.name == "jpeg_quality" else 0.0, highest.get(each.name, 1.0)
+            value = getattr(self, each.name)
+            if not least <= value <= most:
+                raise SettingsError(f"{each.name} must be in [{least:g}, {most:g}], not {value!r}")
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether no kind of damage ever happens."""
+        return not any(getattr(self, kind) for kind in _DRAWS)
+
+
+FILMS: Mapping[str, Film] = {
+    "none": Film(),
+    "archive": Film(
+        emulsion=0.7,
+        vignette=0.3,
+        blur=0.4,
+        tone=0.6,
+        grain=0.6,
+        fading=0.4,
+        scratches=0.15,
+        dust=0.2,
+        jpeg=0.5,
+    ),
+    "kept": Film(
+        emulsion=0.25,
+        vignette=0.05,
+        blur=0.1,
+        tone=0.2,
+        grain=0.15,
+        fading=0.1,
+        scratches=0.03,
+        dust=0.05,
+        jpeg=0.1,
+    ),
+}
+"""Presets: clean gray, what a mixed archive of the twentieth century holds, and one that was kept well."""
+
+
+@torch.no_grad()
+def take_again(photographs: Tensor, film: Film, generator: torch.Generator) -> Tensor:
+    """Take photographs again on old film, and return the gray that a scan of it would give the networks.
+
+    Args:
+        photographs: (B, 3, H, W), sRGB (gamma-encoded), uint8 in [0, 255] or floating point in [0, 1]; H and W at least
+            16. They are left as they are.
+        film: what happens, and how often.
+        generator: on the CPU; a seed for each photograph is drawn from it in order, unless the film changes nothing.
+            The result depends on the photograph, its seed and the kind of device.
+
+    Returns:
+        Scaled L* (B, 1, H, W), float32, in [-1, 1]; that of `lab.split_scaled` if the film changes nothing.
+    """
+    if film.changes_nothing:
+        return lab.split_scaled(photographs)[0]
+    rgb = photographs.float() if photographs.is_floating_point() else photographs.float() / 255.0
+    seeds = torch.randint(2**31, (len(rgb),), generator=generator).tolist()
+    luck, noise = _luck(seeds, rgb.device), _noise(seeds, rgb)
+    light = _expose(film, rgb, luck["emulsion"])
+    light = _vignette(film, light, luck["vignette"])
+    light = _defocus(film, light, luck["blur"])
+    gray = linear_rgb_to_rgb(light.expand_as(rgb))[:, :1]
+    gray = _tone(film, gray, luck["tone"])
+    gray = _grain(film, gray, luck["grain"], noise[:, :1])
+    gray = _fade(film, gray, luck["fading"])
+    gray = _dust(film, gray, luck["dust"], noise[:, 1:])
+    gray = _scratch(film, gray, luck["scratches"])
+    gray = _compress(film, gray, luck["jpeg"])
+    lightness = lab.rgb_to_lab(gray.expand_as(rgb))[:, :1]
+    return lab.scale_lightness(lightness).clamp(-1.0, 1.0)
+
+
+def is_nearly_gray(ab: Tensor) -> Tensor:
+    """Tell which pictures have next to no colour to learn from.
+
+    Nearly gray means a mean chroma, the length of (a*, b*), below `NEARLY_GRAY_CHROMA`, and less than
+    `COLOURFUL_SHARE` of the pixels above `COLOURFUL_CHROMA`: a red coat in the snow is worth keeping.
+
+    Args:
+        ab: (B, 2, H, W), floating point, in units of a*b* (not scaled).
+
+    Returns:
+        (B,) bool.
+    """
+    chroma = torch.linalg.vector_norm(ab.float(), dim=1).flatten(1)
+    colourful = (chroma > COLOURFUL_CHROMA).float().mean(1)
+    return (chroma.mean(1) < NEARLY_GRAY_CHROMA) & (colourful < COLOURFUL_SHARE)
+
+
+# --- random numbers ---------------------------------------------------------------------------------------------------
+
+
+def _luck(seeds: list[int], device: torch.device) -> dict[str, Tensor]:
+    """Draw uniform numbers in [0, 1): for each kind of damage (B, how many it needs, 1, 1)."""
+    rows = [torch.rand(sum(_DRAWS.values()), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    uniform = torch.stack(rows).to(device)[..., None, None]
+    return dict(zip(_DRAWS, uniform.split(list(_DRAWS.values()), dim=1), strict=True))
+
+
+def _noise(seeds: list[int], rgb: Tensor) -> Tensor:
+    """Draw normal numbers on the device: (B, 2, H, W), of grain and of dust."""
+    generators = [torch.Generator(rgb.device).manual_seed(seed) for seed in seeds]
+    shape = (2, *rgb.shape[-2:])
+    return torch.stack([torch.randn(shape, generator=each, device=rgb.device) for each in generators])
+
+
+def _up_to(most: float, share: float, happens: Tensor, amount: Tensor) -> Tensor:
+    """Map uniform numbers to [0, most) for a share of the photographs, and to 0 for the others."""
+    return torch.where(happens < share, most * amount, 0.0)
+
+
+def _around_zero(most: float, share: float, happens: Tensor, amount: Tensor) -> Tensor:
+    """Map uniform numbers to [-most, most) for a share of the photographs, and to 0 for the others."""
+    return torch.where(happens < share, most * (2.0 * amount - 1.0), 0.0)
+
+
+# --- on the film, in linear light -------------------------------------------------------------------------------------
+
+
+def _expose(film: Film, rgb: Tensor, luck: Tensor) -> Tensor:
+    """Weigh (B, 3, H, W) sRGB to linear gray (B, 1, H, W); the weights add up to 1, so that gray keeps its tone."""
+    happens, kind, filtered, transmission = luck.split([1, 1, 1, 3], dim=1)
+    emulsions = rgb.new_tensor(list(EMULSIONS.values()))
+    weights = emulsions[(kind * len(emulsions)).long().flatten()][..., None, None]
+    density = _FILTER_DENSITY * (2.0 * filtered - 1.0).clamp(min=0.0)
+    weights = weights * (1.0 - density * transmission)
+    weights = weights / weights.sum(1, keepdim=True)
+    luminance = rgb.new_tensor(_LUMINANCE)[:, None, None]
+    weights = torch.where(happens < film.emulsion, weights, luminance)
+    return (weights * rgb_to_linear_rgb(rgb)).sum(1, keepdim=True)
+
+
+def _vignette(film: Film, light: Tensor, luck: Tensor) -> Tensor:
+    """Darken with the square of the distance from somewhere near the middle."""
+    happens, amount, *centre = luck.split(1, dim=1)
+    height, width = light.shape[-2:]
+    x, y = (_OFF_CENTRE * (2.0 * each - 1.0) for each in centre)
+    x = torch.linspace(-1, 1, width, device=light.device) - x
+    y = torch.linspace(-1, 1, height, device=light.device)[:, None] - y
+    loss = _up_to(film.vignette_strength, film.vignette, happens, amount)
+    return light * (1.0 - loss * (x.square() + y.square()) / 2.0).clamp(min=0.0)
+
+
+def _defocus(film: Film, light: Tensor, luck: Tensor) -> Tensor:
+    happens, amount = luck.split(1, dim=1)
+    return _smooth(light, _up_to(film.blur_size, film.blur, happens, amount))
+
+
+# --- on the print and in the scanner, in sRGB codes -------------------------------------------------------------------
+
+
+def _tone(film: Film, gray: Tensor, luck: Tensor) -> Tensor:
+    """Bend the tones; black stays black, white stays white, and none overtakes another."""
+    happens, power, curve = luck.split(1, dim=1)
+    gray = gray.clamp(0.0, 1.0) ** torch.exp2(_around_zero(film.tone_power, film.tone, happens, power))
+    smoothstep = gray.square() * (3.0 - 2.0 * gray)
+    return gray + _around_zero(film.tone_curve, film.tone, happens, curve) * (smoothstep - gray)
+
+
+def _grain(film: Film, gray: Tensor, luck: Tensor, noise: Tensor) -> Tensor:
+    happens, amount, size = luck.split(1, dim=1)
+    visible = (4.0 * gray * (1.0 - gray)).clamp(min=0.0).sqrt()
+    strength = _up_to(film.grain_strength, film.grain, happens, amount)
+    return (gray + strength * visible * _correlated(noise, film.grain_size * size)).clamp(0.0, 1.0)
+
+
+def _fade(film: Film, gray: Tensor, luck: Tensor) -> Tensor:
+    happens, black, white = luck.split(1, dim=1)
+    lowest = _up_to(film.fading_black, film.fading, happens, black)
+    highest = 1.0 + _around_zero(film.fading_white, film.fading, happens, white)
+    return (lowest + (highest - lowest) * gray).clamp(0.0, 1.0)
+
+
+def _dust(film: Film, gray: Tensor, luck: Tensor, noise: Tensor) -> Tensor:
+    """Lay specks over the picture: the peaks of a smooth random field, light, and its hollows, dark."""
+    happens, amount, size = luck.split(1, dim=1)
+    field = _correlated(noise, 0.6 + 0.8 * size)
+    least = 4.0 - 1.2 * amount  # standard deviations: specks cover from 0.006 % to 0.5 % of the picture
+    opacity = torch.where(happens < film.dust, _SPECK_OPACITY, 0.0)
+    return torch.lerp(gray, (field > 0).float(), opacity * ((field.abs() - least) / 0.4).clamp(0.0, 1.0))
+
+
+def _scratch(film: Film, gray: Tensor, luck: Tensor) -> Tensor:
+    """Draw nearly upright lines, one to three pixels wide."""
+    happens, *lines = luck.split([1] + [7] * _LINES, dim=1)
+    height, width = gray.shape[-2:]
+    x = torch.arange(width, device=gray.device)
+    y = torch.linspace(0, 1, height, device=gray.device)[:, None]
+    for line in lines:
+        place, lean, thickness, top, bottom, shade, opacity = line.split(1, dim=1)
+        middle = width * (place + 0.1 * (lean - 0.5) * y)
+        across = (1.0 + thickness - (x - middle).abs()).clamp(0.0, 1.0)
+        along = (y >= top / 2) & (y <= 1.0 - bottom / 2)
+        opacity = torch.where(happens < film.scratches, (1.3 * opacity - 0.4).clamp(min=0.0), 0.0)  # some are not there
+        gray = torch.lerp(gray, (shade > 0.5).float().expand_as(gray), opacity * across * along)
+    return gray
+
+
+def _compress(film: Film, gray: Tensor, luck: Tensor) -> Tensor:
+    happens, amount = (each.flatten() for each in luck.split(1, dim=1))
+    hit = happens < film.jpeg
+    if not hit.any():
+        return gray
+    quality = film.jpeg_quality + (_BEST_JPEG - film.jpeg_quality) * amount
+    gray = gray.clone()
+    gray[hit] = _through_jpeg(gray[hit], quality[hit])  # by far the dearest of all, so for those alone
+    return gray
+
+
+def _through_jpeg(gray: Tensor, quality: Tensor) -> Tensor:
+    """Store gray (B, 1, H, W) in [0, 1] as JPEG of quality (B,), and read it again."""
+    return jpeg_codec_differentiable(gray.expand(-1, 3, -1, -1), quality)[:, :1].clamp(0.0, 1.0)
+
+
+# --- filters ----------------------------------------------------------------------------------------------------------
+
+
+def _smooth(x: Tensor, sigma: Tensor) -> Tensor:
+    """Blur (B, 1, H, W) with a Gaussian of standard deviation (B, 1, 1, 1), pixels; 0 leaves a picture as it is."""
+    return gaussian_blur2d(x, _KERNEL, sigma.clamp(min=_NO_BLUR).flatten(1).expand(-1, 2))
+
+
+def _correlated(noise: Tensor, sigma: Tensor) -> Tensor:
+    """Correlate white noise of variance 1 by a Gaussian; the variance stays 1."""
+    kernel = get_gaussian_kernel1d(_KERNEL, sigma.clamp(min=_NO_BLUR).flatten(1))
+    # The norm of a kernel that is the product of two equal ones is the square of theirs.
+    return _smooth(noise, sigma) / kernel.square().sum(1)[:, None, None, None]

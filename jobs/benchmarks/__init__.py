@@ -1,1 +1,0 @@
-"""Benchmarks: what the jobs cost, each run as `python -m jobs.benchmarks.NAME`."""
