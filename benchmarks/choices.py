@@ -1,7 +1,7 @@
 """What each choice in a recipe is worth: one short training for each, with that choice changed, and what comes of it.
 
     python -m benchmarks.choices --data shards/
-    python -m benchmarks.choices --data shards/ --only "as it is" "no film" --photographs 25600
+    python -m benchmarks.choices --data shards/ --only "as it is" "no degradation" --photographs 25600
 
 All start from the recipe `laptop` and see the same photographs in the same order, on one core, without Ray. OUTPUT
 keeps the bundles: those that are there already are not trained again. They are measured on the held-out photographs, as
@@ -32,8 +32,8 @@ from colornet.evaluation.summary import summarize
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.training import presets
-from colornet.training.degradation import FILMS
-from colornet.training.gan import Duel
+from colornet.training.degradation import DEGRADATIONS
+from colornet.training.gan import GanModule
 from colornet.training.objective import Objective, rarity
 from colornet.training.recipe import BOTH, Recipe
 from colornet.training.trainer import Trainer
@@ -62,8 +62,8 @@ def _with_generator(recipe: Recipe, **generator: Any) -> Recipe:
     return replace(recipe, generator=replace(recipe.generator, **generator))
 
 
-def _with_duel(recipe: Recipe) -> Recipe:
-    """Let the last fifth of the steps be the duel of the recipe `standard`, after its warm-up."""
+def _with_adversary(recipe: Recipe) -> Recipe:
+    """Let the last fifth of the steps be the adversarial stage of the recipe `standard`, after its pre-training."""
     (colour,) = recipe.stages
     steps = colour.steps_per_epoch // 5
     after = [
@@ -84,12 +84,12 @@ VARIANTS: Mapping[str, Callable[[Recipe], Recipe]] = {
     "rebalanced cross-entropy alone": lambda recipe: _with_stage(
         replace(recipe, rebalancing=0.5), distribution_weight=1.0, reconstruction_weight=0.0
     ),
-    "a gentle duel for the last fifth": _with_duel,
+    "a gentle adversary for the last fifth": _with_adversary,
     "an adversary from the start": lambda recipe: _with_stage(
         recipe, trains=BOTH, adversarial="hinge", adversarial_weight=0.05, discriminator_learning_rate=4e-4
     ),
-    "no film": lambda recipe: replace(recipe, film=FILMS["none"]),
-    "film of a mixed archive": lambda recipe: replace(recipe, film=FILMS["archive"]),
+    "no degradation": lambda recipe: replace(recipe, degradation=DEGRADATIONS["none"]),
+    "degradation of a mixed archive": lambda recipe: replace(recipe, degradation=DEGRADATIONS["archive"]),
 }
 """What is changed in the recipe, by a name."""
 
@@ -129,14 +129,14 @@ def _train(recipe: Recipe, data: Collection, place: str) -> None:
         weights = rarity(Plan(data.train, recipe.seed), centres, uniform_share=recipe.rebalancing)
     for network in (generator, discriminator):
         network.to(memory_format=torch.channels_last)
-    duel = Duel(for_training(generator), discriminator, recipe, objective=Objective(generator, bin_weights=weights))
-    trainer = Trainer(duel, _Photographs(recipe, data))
+    gan = GanModule(for_training(generator), discriminator, recipe, objective=Objective(generator, bin_weights=weights))
+    trainer = Trainer(gan, _Photographs(recipe, data))
     started = time.process_time()
     for _ in recipe.stages:
         measured = trainer.run_epoch()
     bundles.save(
         Bundle(
-            generator=duel.finished_generator,
+            generator=gan.finished_generator,
             network=recipe.generator.network,
             settings=recipe.generator.settings,
             image_size=recipe.image_size,
@@ -157,7 +157,7 @@ class _Photographs:
     def stage(self, number: int) -> Iterator[Tensor]:
         stage, plan = self.recipe.stages[number], Plan(self.data.train, self.recipe.seed + number)
         for group in itertools.count():
-            rows = photographs.read_group(plan, group, stage.image_size, stage.least_crop)
+            rows = photographs.read_group(plan, group, stage.image_size, stage.min_crop_scale)
             yield from torch.from_numpy(rows).permute(0, 3, 1, 2).split(stage.batch_size)
 
     def held_out(self, image_size: int) -> Tensor:

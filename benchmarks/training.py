@@ -5,16 +5,16 @@
     python -m benchmarks.training --stages.0.image-size 224 --stages.0.batch-size 32 --photographs 5000
     python -m benchmarks.training --rounds 0        # the step on one core only
 
-Both train the same networks on the same batches of the same photographs, by the same steps (`Duel.step`, on old film),
-with as many processes and threads: two that talk by gloo, or one where there is a GPU. jobs.train reads shards, looks
-at held-out photographs, reports and saves; the plain loop has all of its photographs in memory, decoded and cropped
-beforehand, and does nothing but steps. They take turns, and ratios are of neighbours, because what else a machine does
-changes by the minute; CPU seconds, of all processes of a run together, depend on that the least. The first epoch of
-each run, which has its start in it, is not counted.
+Both train the same networks on the same batches of the same photographs, by the same steps (`GanModule.step`, on
+degraded gray), with as many processes and threads: two that talk by gloo, or one where there is a GPU. jobs.train
+reads shards, looks at held-out photographs, reports and saves; the plain loop has all of its photographs in memory,
+decoded and cropped beforehand, and does nothing but steps. They take turns, and ratios are of neighbours, because what
+else a machine does changes by the minute; CPU seconds, of all processes of a run together, depend on that the least.
+The first epoch of each run, which has its start in it, is not counted.
 
-The default recipe is the duel of `standard`, small enough for two cores: crops of 128 pixels, 16 a step, an encoder
-that has learnt nothing, no retraining. Flags override it field by field, as those of jobs.train do. Photographs are
-made up.
+The default recipe is the adversarial stage of `standard`, small enough for two cores: crops of 128 pixels, 16 a
+step, an encoder that has learnt nothing, no retraining. Flags override it field by field, as those of jobs.train do.
+Photographs are made up.
 
 The step on one core is measured by itself, in CPU seconds: as jobs.train takes it (bfloat16, channels last, where the
 processor has bfloat16), and in float32 with contiguous tensors, one step of each in turns.
@@ -51,8 +51,8 @@ from colornet.datasets import photographs
 from colornet.datasets.photographs import Plan
 from colornet.datasets.shards import ROW_GROUP
 from colornet.training import presets
-from colornet.training.degradation import take_again
-from colornet.training.gan import Batch, Duel, uses_bfloat16
+from colornet.training.degradation import degrade
+from colornet.training.gan import Batch, GanModule, uses_bfloat16
 from colornet.training.recipe import BOTH, Recipe, Stage
 from colornet.training.trainer import SETTLE_EVERY
 from colornet.training.wrapping import for_training
@@ -68,11 +68,11 @@ SAMPLE_SECONDS = 1.0
 
 def _small_standard() -> Recipe:
     standard = presets.preset("standard")
-    (duel,) = (stage for stage in standard.stages if stage.trains == BOTH)
+    (gan,) = (stage for stage in standard.stages if stage.trains == BOTH)
     return replace(
         standard,
         generator=replace(standard.generator, encoder_weights="none"),
-        stages=(replace(duel, epochs=3, steps_per_epoch=20, image_size=128, batch_size=16),),
+        stages=(replace(gan, epochs=3, steps_per_epoch=20, image_size=128, batch_size=16),),
         held_out_photographs=32,
         retrain_steps=0,
     )
@@ -270,11 +270,11 @@ def plain_worker(rank: int, place: Place) -> None:
             world_size=place.workers,
         )
     stage = place.recipe.stages[0]
-    duel, batches, epochs = _duel(place, device), _batches(place, rank, device), []
+    gan, batches, epochs = _gan(place, device), _batches(place, rank, device), []
     for epoch in range(stage.epochs):
         started = time.monotonic()
         for step in range(1, stage.steps_per_epoch + 1):
-            losses = duel.step(next(batches))
+            losses = gan.step(next(batches))
             if step % SETTLE_EVERY == 0 or step == stage.steps_per_epoch:
                 losses["generator_loss"].item()  # any loop looks at its loss now and then; a GPU is waited for
         epochs.append({"epoch": epoch + 1, "seconds": time.monotonic() - started, "finished": time.time()})
@@ -285,13 +285,13 @@ def plain_worker(rank: int, place: Place) -> None:
         torch.distributed.destroy_process_group()
 
 
-def _duel(place: Place, device: torch.device) -> Duel:
+def _gan(place: Place, device: torch.device) -> GanModule:
     torch.manual_seed(place.recipe.seed)
     generator, discriminator = (
         _distribute(network, place, device)
         for network in (for_training(place.recipe.build_generator()), place.recipe.build_discriminator())
     )
-    return Duel(generator, discriminator, place.recipe, device)
+    return GanModule(generator, discriminator, place.recipe, device)
 
 
 def _distribute(network: nn.Module, place: Place, device: torch.device) -> nn.Module:
@@ -314,8 +314,8 @@ def _batch(chosen: Tensor, recipe: Recipe) -> Batch:
     """What the networks see of (B, 3, S, S) sRGB uint8."""
     lightness, ab = lab.split_scaled(chosen)
     lightness, ab = lightness.contiguous(), ab.contiguous(memory_format=torch.channels_last)
-    old = not recipe.film.changes_nothing
-    return Batch(take_again(chosen, recipe.film, torch.default_generator) if old else lightness, lightness, ab)
+    old = not recipe.degradation.changes_nothing
+    return Batch(degrade(chosen, recipe.degradation, torch.default_generator) if old else lightness, lightness, ab)
 
 
 # --- the step on one core ---------------------------------------------------------------------------------------------
@@ -323,7 +323,7 @@ def _batch(chosen: Tensor, recipe: Recipe) -> Batch:
 
 def _compare_steps(repeat: int, console: Console) -> None:
     torch.set_num_threads(1)
-    table = Table("a step of the duel, one core", "as jobs.train takes it", "float32, contiguous", "times faster")
+    table = Table("an adversarial step, one core", "as jobs.train takes it", "float32, contiguous", "times faster")
     for name, recipe in one_core_recipes().items():
         steps = [step_on_one_core(recipe, fast=fast) for fast in (True, False)]
         seconds = [[_seconds(step) for step in steps] for _ in range(repeat + 2)][2:]
@@ -339,7 +339,7 @@ def _compare_steps(repeat: int, console: Console) -> None:
 
 
 def one_core_recipes() -> dict[str, Recipe]:
-    """Return the duels that are measured, by a name."""
+    """Return the modules that are measured, by a name."""
     reference, standard = presets.preset("reference"), presets.preset("standard")
     standard = replace(standard, generator=replace(standard.generator, encoder_weights="none"))
     named = {"unet, width 64 (reference)": reference, "backbone (standard)": standard}
@@ -356,12 +356,12 @@ def step_on_one_core(recipe: Recipe, *, fast: bool) -> Callable[[], object]:
     torch.manual_seed(recipe.seed)
     generator = for_training(recipe.build_generator()).to(memory_format=layout)
     discriminator = recipe.build_discriminator().to(memory_format=layout)
-    duel = Duel(generator, discriminator, recipe if fast else replace(recipe, precision="float32"))
+    gan = GanModule(generator, discriminator, recipe if fast else replace(recipe, precision="float32"))
     stage = recipe.stages[0]
     lightness = torch.rand(stage.batch_size, 1, stage.image_size, stage.image_size) * 2 - 1
     ab = torch.rand(stage.batch_size, 2, stage.image_size, stage.image_size) - 0.5
     batch = Batch(lightness, lightness, ab.contiguous(memory_format=layout))
-    return lambda: duel.step(batch)
+    return lambda: gan.step(batch)
 
 
 def _seconds(step: Callable[[], object]) -> float:

@@ -8,7 +8,7 @@ Path("photo.colour.jpg").write_bytes(colorizer(data))
 from colornet.codecs import Scan
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
-from colornet.inference.letterbox import Frame, prepare
+from colornet.inference.letterbox import Letterbox, prepare
 from colornet.inference.predictor import Precision, Prediction, Predictor
 from colornet.provenance.c2pa import Credentials
 from colornet.rendering.render import Rendered, RenderSettings, render
@@ -65,4 +65,4 @@ class Colorizer:
         return render(source, self._predict, self.settings, origin, credentials)
 
     def _predict(self, _: int, scan: Scan) -> Prediction:
-        return self.predictor.predict(prepare(scan, self.size)[None], [Frame.fit(scan, self.size)])[0]
+        return self.predictor.predict(prepare(scan, self.size)[None], [Letterbox.fit(scan, self.size)])[0]

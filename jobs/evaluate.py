@@ -36,7 +36,7 @@ from colornet.errors import ColornetError, SettingsError
 from colornet.evaluation import photographs
 from colornet.evaluation.fid import FeatureSets
 from colornet.evaluation.measure import BATCH, ROWS, Measure, Work, find_models
-from colornet.evaluation.perceptual_networks import Judges, load_judges
+from colornet.evaluation.perceptual_networks import PerceptualNetworks, load_perceptual_networks
 from colornet.evaluation.reference import reference_of
 from colornet.evaluation.report import Evaluation
 from colornet.inference import bundle as bundles
@@ -102,7 +102,7 @@ def evaluate(settings: EvaluateSettings) -> int:
     if settings.gpu_share and not on_cluster() and not torch.cuda.is_available():
         raise SettingsError("gpu-share needs a GPU that PyTorch can use, and this machine has none")
     models, size = find_models([bundles.normalize(uri) for uri in (settings.model, *settings.compare)])
-    judges = load_judges(settings.lpips_weights, settings.fid_weights, size)
+    perceptual_networks = load_perceptual_networks(settings.lpips_weights, settings.fid_weights, size)
     found = photographs.find(data)
     items = found.items() if settings.sample is None else photographs.sample(found.items(), settings.sample)
     storage.check_writable(output)
@@ -116,8 +116,10 @@ def evaluate(settings: EvaluateSettings) -> int:
 
     start_ray()
     features = FeatureSets()
-    rows = pa.concat_tables(map(features.take, _measure(items, work, judges, settings.gpu_share)))
-    evaluation = Evaluation(data, work, rows, features.distances(), judges.lpips.name if judges.lpips else "")
+    rows = pa.concat_tables(map(features.take, _measure(items, work, perceptual_networks, settings.gpu_share)))
+    evaluation = Evaluation(
+        data, work, rows, features.distances(), perceptual_networks.lpips.name if perceptual_networks.lpips else ""
+    )
     evaluation.check()
     evaluation.write(output)
     _print(evaluation)
@@ -125,7 +127,9 @@ def evaluate(settings: EvaluateSettings) -> int:
     return 0
 
 
-def _measure(items: pa.Table, work: Work, judges: Judges, gpu_share: float) -> Iterator[pa.Table]:
+def _measure(
+    items: pa.Table, work: Work, perceptual_networks: PerceptualNetworks, gpu_share: float
+) -> Iterator[pa.Table]:
     """Yield the rows of `Measure`, block by block as they come; raises ColornetError if some do not."""
     workers = _room(gpu_share)
     rows = max(BATCH, min(BLOCK_ROWS, items.num_rows // (BLOCKS_PER_WORKER * workers)))
@@ -136,7 +140,7 @@ def _measure(items: pa.Table, work: Work, judges: Judges, gpu_share: float) -> I
         batch_size=None,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=min(len(blocks), workers)),
-        fn_constructor_args=(work, ray.put(judges)),  # once for all: FID's network has 95 MB
+        fn_constructor_args=(work, ray.put(perceptual_networks)),  # once for all: FID's network has 95 MB
         num_cpus=1,
         num_gpus=gpu_share,
         max_restarts=-1,
@@ -164,15 +168,15 @@ def _room(gpu_share: float) -> int:
 class _Worker:
     """Measures. What ends the job travels as a row, because Ray would drop the block with its exception."""
 
-    def __init__(self, work: Work, judges: "ray.ObjectRef[Judges]") -> None:
+    def __init__(self, work: Work, perceptual_networks: "ray.ObjectRef[PerceptualNetworks]") -> None:
         self.work = work
-        self.judges = judges
+        self.perceptual_networks = perceptual_networks
         self.measure: Measure | None = None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         schema = ROWS.append(pa.field("error", pa.string()))
         try:
-            self.measure = self.measure or Measure(self.work, ray.get(self.judges))
+            self.measure = self.measure or Measure(self.work, ray.get(self.perceptual_networks))
             rows = self.measure(batch)
         except Exception as error:
             log.exception("a task failed")

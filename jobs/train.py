@@ -241,7 +241,7 @@ def _cpu_share(settings: TrainSettings) -> float:
 def _save_bundle(run: Run, state: dict[str, Any], dtype: torch.dtype) -> str:
     return bundles.save(
         Bundle(
-            generator=finished_generator(run.recipe, state["duel"]),
+            generator=finished_generator(run.recipe, state["gan"]),
             network=run.recipe.generator.network,
             settings=run.recipe.generator.settings,
             image_size=run.recipe.image_size,

@@ -23,10 +23,10 @@ def colour(height: int, width: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.dstack([gray(height, width, seed + channel) for channel in range(3)])
 
 
-def encoded(pixels: NDArray[np.uint8], form: str, **options: object) -> bytes:
-    """Encode with Pillow: `form` is Pillow's name of the format."""
+def encoded(pixels: NDArray[np.uint8], format: str, **options: object) -> bytes:
+    """Encode with Pillow: `format` is Pillow's name of the format."""
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, form, **options)
+    Image.fromarray(pixels).save(buffer, format, **options)
     return buffer.getvalue()
 
 

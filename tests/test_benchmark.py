@@ -29,8 +29,8 @@ from colornet.datasets import photographs
 from colornet.errors import SettingsError
 from colornet.rendering.render import RenderSettings
 from colornet.training import presets
-from colornet.training.degradation import FILMS, is_nearly_gray
-from colornet.training.gan import Duel
+from colornet.training.degradation import DEGRADATIONS, is_nearly_gray
+from colornet.training.gan import GanModule
 from colornet.training.recipe import BOTH, DISCRIMINATOR
 
 
@@ -48,9 +48,9 @@ def test_each_choice_changes_what_its_name_says():
     changed = {name: change(recipe) for name, change in choices.VARIANTS.items()}
     assert changed.pop("as it is") == recipe
     assert len({json.dumps(variant.to_dict(), sort_keys=True) for variant in changed.values()}) == len(changed)
-    assert {name for name, variant in changed.items() if variant.film != recipe.film} == {
-        "no film",
-        "film of a mixed archive",
+    assert {name for name, variant in changed.items() if variant.degradation != recipe.degradation} == {
+        "no degradation",
+        "degradation of a mixed archive",
     }
     assert [name for name, variant in changed.items() if variant.generator.head == "ab"] == ["regression alone"]
     assert [name for name, variant in changed.items() if variant.stages[0].trains == BOTH] == [
@@ -78,7 +78,9 @@ def test_choices_are_trained_once_and_measured_beside_each_other(tmp_path, monke
 
 
 def test_a_choice_that_there_is_none_of_is_named(tmp_path):
-    settings = choices.BenchmarkSettings(data=str(tmp_path), output=str(tmp_path / "out"), only=("no film", "no flim"))
+    settings = choices.BenchmarkSettings(
+        data=str(tmp_path), output=str(tmp_path / "out"), only=("no degradation", "no degradatoin")
+    )
     with pytest.raises(SettingsError, match=r"^no variant is called 'no flim'; there are: as it is, "):
         choices.benchmark(settings)
     assert not (tmp_path / "out").exists()
@@ -185,7 +187,7 @@ def test_figures_of_a_training_run_leave_out_the_first_epoch():
 
 
 def test_the_plain_loop_notes_its_epochs_as_the_job_does(tmp_path):
-    recipe = tiny_recipe(film=FILMS["archive"])
+    recipe = tiny_recipe(degradation=DEGRADATIONS["archive"])
     np.save(tmp_path / "memory.npy", np.random.default_rng(0).integers(0, 256, (10, 32, 32, 3), dtype=np.uint8))
     threads = torch.get_num_threads()
     try:
@@ -200,20 +202,20 @@ def test_the_plain_loop_notes_its_epochs_as_the_job_does(tmp_path):
 
 
 def test_the_steps_that_are_compared_differ_in_precision_and_layout_only(monkeypatch):
-    duels = []
+    gans = []
 
-    class Noted(Duel):
+    class Noted(GanModule):
         def __init__(self, *arguments) -> None:
             super().__init__(*arguments)
-            duels.append(self)
+            gans.append(self)
 
-    monkeypatch.setattr(training, "Duel", Noted)
+    monkeypatch.setattr(training, "GanModule", Noted)
     steps = [training.step_on_one_core(tiny_recipe(precision="bfloat16"), fast=fast) for fast in (True, False)]
-    fast, naive = duels
+    fast, naive = gans
     assert fast.low_precision and not naive.low_precision
     layouts = [torch.channels_last, torch.contiguous_format]
-    for duel, layout in zip(duels, layouts, strict=True):
-        weights = [weight for weight in duel.generator.parameters() if weight.ndim == 4]
+    for gan, layout in zip(gans, layouts, strict=True):
+        weights = [weight for weight in gan.generator.parameters() if weight.ndim == 4]
         assert all(weight.is_contiguous(memory_format=layout) for weight in weights)
     assert all(map(torch.equal, fast.generator.parameters(), naive.generator.parameters()))
     assert {training._seconds(step) > 0 for step in steps} == {True}

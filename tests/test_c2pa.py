@@ -32,21 +32,21 @@ def credentials_of(signer: certificates.Signer) -> Credentials:
     return Credentials(certificates=str(signer.certificates), key=str(signer.key))
 
 
-def heard(data: bytes, form: str, signer: certificates.Signer) -> tuple[str, dict, set[str]]:
+def heard(data: bytes, format: str, signer: certificates.Signer) -> tuple[str, dict, set[str]]:
     """What C2PA's reader makes of a file: its verdict, the active manifest, and the codes of what is wrong."""
     verify = {"verify_trust": True, "remote_manifest_fetch": False, "ocsp_fetch": False}
     context = c2pa.Context.from_dict({"verify": verify, "trust": {"trust_anchors": signer.root}})
-    reader = c2pa.Reader(f"image/{form}", io.BytesIO(data), context=context)
+    reader = c2pa.Reader(f"image/{format}", io.BytesIO(data), context=context)
     said = json.loads(reader.json())
     wrong = {entry["code"] for entry in said["validation_results"]["activeManifest"]["failure"]}
     return said["validation_state"], said["manifests"][said["active_manifest"]], wrong
 
 
-@pytest.mark.parametrize("form", content_credentials.FORMATS)
-def test_signed_outputs_are_trusted_and_name_their_source(form, signer):
-    plain = output(form)
-    signed = content_credentials.sign(plain, form, SOURCE, "jpeg", credentials_of(signer), ORIGIN)
-    state, manifest, wrong = heard(signed, form, signer)
+@pytest.mark.parametrize("format", content_credentials.FORMATS)
+def test_signed_outputs_are_trusted_and_name_their_source(format, signer):
+    plain = output(format)
+    signed = content_credentials.sign(plain, format, SOURCE, "jpeg", credentials_of(signer), ORIGIN)
+    state, manifest, wrong = heard(signed, format, signer)
     assert (state, wrong) == ("Trusted", set())
     (ingredient,) = manifest["ingredients"]
     assert (ingredient["relationship"], ingredient["title"]) == ("parentOf", "plate & 7.tif")
@@ -57,16 +57,16 @@ def test_signed_outputs_are_trusted_and_name_their_source(form, signer):
     assert actions[1]["parameters"]["colornet.source_sha256"] == hashlib.sha256(SOURCE).hexdigest()
     assert manifest["claim_generator_info"][0]["name"] == "Colornet"
     np.testing.assert_array_equal(pictures.decoded(signed), pictures.decoded(plain))
-    assert metadata.read(signed, form) == metadata.read(plain, form)
+    assert metadata.read(signed, format) == metadata.read(plain, format)
 
 
-@pytest.mark.parametrize("form", content_credentials.FORMATS)
-def test_a_changed_pixel_is_noticed(form, signer):
-    signed = bytearray(content_credentials.sign(output(form), form, SOURCE, "jpeg", credentials_of(signer), ORIGIN))
+@pytest.mark.parametrize("format", content_credentials.FORMATS)
+def test_a_changed_pixel_is_noticed(format, signer):
+    signed = bytearray(content_credentials.sign(output(format), format, SOURCE, "jpeg", credentials_of(signer), ORIGIN))
     pixels = {"jpeg": b"\xff\xda", "png": b"IDAT", "webp": b"VP8 "}
-    at = signed.index(pixels[form]) + 20 if form in pixels else tifffile_offset(bytes(signed))
+    at = signed.index(pixels[format]) + 20 if format in pixels else tifffile_offset(bytes(signed))
     signed[at] ^= 1
-    state, _, wrong = heard(bytes(signed), form, signer)
+    state, _, wrong = heard(bytes(signed), format, signer)
     assert state == "Invalid" and "assertion.dataHash.mismatch" in wrong
 
 
@@ -99,13 +99,13 @@ def test_a_source_s_own_manifest_stays_its_ingredient_s(signer):
     assert state == "Trusted" and manifest["ingredients"][0]["active_manifest"]
 
 
-@pytest.mark.parametrize("form", ["jp2", "bmp", "j2k"])
-def test_sources_of_formats_that_c2pa_does_not_know(form, signer):
-    source = pictures.encoded(GRAY, PILLOW.get(form, "JPEG2000"))
-    signed = content_credentials.sign(output("png"), "png", source, form, credentials_of(signer), ORIGIN)
+@pytest.mark.parametrize("format", ["jp2", "bmp", "j2k"])
+def test_sources_of_formats_that_c2pa_does_not_know(format, signer):
+    source = pictures.encoded(GRAY, PILLOW.get(format, "JPEG2000"))
+    signed = content_credentials.sign(output("png"), "png", source, format, credentials_of(signer), ORIGIN)
     assert heard(signed, "png", signer)[0] == "Trusted"
-    with pytest.raises(ScanError, match=f"cannot be written into {form.upper()}"):
-        content_credentials.sign(b"", form, source, form, credentials_of(signer), ORIGIN)
+    with pytest.raises(ScanError, match=f"cannot be written into {format.upper()}"):
+        content_credentials.sign(b"", format, source, format, credentials_of(signer), ORIGIN)
 
 
 def test_damaged_sources_and_outputs(signer):

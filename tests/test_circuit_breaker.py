@@ -1,4 +1,4 @@
-"""The breaker stops a job whose storage fails for everything, and no other."""
+"""The circuit breaker stops a job whose storage fails for everything, and no other."""
 
 import pyarrow as pa
 import pytest
@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colornet.archive import ledger
-from jobs.colorizing.circuit_breaker import Breaker
+from jobs.colorizing.circuit_breaker import CircuitBreaker
 from jobs.command import StoppedError
 
 
@@ -32,20 +32,20 @@ DONE = (None, "")
 
 @pytest.mark.parametrize("trouble", [DENIED, FULL])
 def test_it_trips_at_the_limit_whatever_the_places(trouble):
-    breaker = Breaker(limit=5)
-    breaker.observe(rows(*[trouble] * 4))
+    circuit_breaker = CircuitBreaker(limit=5)
+    circuit_breaker.observe(rows(*[trouble] * 4))
     with pytest.raises(StoppedError, match=r"last 5 scans: (AccessError|StorageError): (AccessDenied|No space)"):
-        breaker.observe(rows(trouble))
+        circuit_breaker.observe(rows(trouble))
 
 
 @given(
     st.lists(st.lists(st.sampled_from([DENIED, FULL, GONE, BROKEN, DONE]), max_size=12), max_size=8), st.integers(2, 6)
 )
 def test_it_trips_exactly_when_so_many_in_a_row_have_the_same_storage_error(blocks, limit):
-    breaker, tripped = Breaker(limit), False
+    circuit_breaker, tripped = CircuitBreaker(limit), False
     try:
         for block in blocks:
-            breaker.observe(rows(*block))
+            circuit_breaker.observe(rows(*block))
     except StoppedError:
         tripped = True
     seen = [outcome for block in blocks for outcome in block]
@@ -54,17 +54,17 @@ def test_it_trips_exactly_when_so_many_in_a_row_have_the_same_storage_error(bloc
 
 
 def test_if_nothing_but_storage_failed_it_trips_at_the_end():
-    breaker = Breaker(limit=50)
-    breaker.observe(rows(DENIED, DENIED))
+    circuit_breaker = CircuitBreaker(limit=50)
+    circuit_breaker.observe(rows(DENIED, DENIED))
     with pytest.raises(StoppedError):
-        breaker.finish()
+        circuit_breaker.finish()
 
 
 @pytest.mark.parametrize("others", [[DONE, DENIED], [DENIED, BROKEN], [BROKEN], [GONE], [], [DENIED, DONE]])
 def test_if_something_else_was_seen_it_does_not_trip_at_the_end(others):
-    breaker = Breaker(limit=50)
-    breaker.observe(rows(*others))
-    breaker.finish()
+    circuit_breaker = CircuitBreaker(limit=50)
+    circuit_breaker.observe(rows(*others))
+    circuit_breaker.finish()
 
 
 def test_rows_of_the_ledger_have_what_it_looks_at():

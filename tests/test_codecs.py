@@ -31,7 +31,7 @@ def tiff(pixels: np.ndarray, **options) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("data", "form"),
+    ("data", "format"),
     [
         (pictures.encoded(GRAY, "PNG"), "png"),
         (tiff(GRAY), "tiff"),
@@ -41,9 +41,9 @@ def tiff(pixels: np.ndarray, **options) -> bytes:
         (tiff(GRAY, byteorder=">"), "tiff"),
     ],
 )
-def test_lossless_gray_keeps_every_code(data, form):
+def test_lossless_gray_keeps_every_code(data, format):
     scan = decode(data)
-    assert (open_source(data).form, scan.bits, scan.alpha) == (form, 8, None)
+    assert (open_source(data).format, scan.bits, scan.alpha) == (format, 8, None)
     expected = skimage.color.rgb2lab(np.repeat(GRAY[..., None], 3, axis=2))[..., 0]
     np.testing.assert_allclose(lightness_of(scan), expected, atol=1e-3)
 
@@ -85,16 +85,16 @@ def test_palette_and_bilevel_png():
     np.testing.assert_array_equal(decode(buffer.getvalue()).codes, np.asarray(bilevel.convert("L")))
 
 
-@pytest.mark.parametrize("form", ["png", "jp2", "j2k", "bmp"])
-def test_lossless_encoders_keep_every_level(form):
-    np.testing.assert_array_equal(pictures.decoded(encode(COLOUR, None, form)), COLOUR)
+@pytest.mark.parametrize("format", ["png", "jp2", "j2k", "bmp"])
+def test_lossless_encoders_keep_every_level(format):
+    np.testing.assert_array_equal(pictures.decoded(encode(COLOUR, None, format)), COLOUR)
 
 
-@pytest.mark.parametrize("form", ["png", "jp2", "tiff"])
+@pytest.mark.parametrize("format", ["png", "jp2", "tiff"])
 @pytest.mark.parametrize("colour", [False, True])
-def test_sixteen_bits_are_read_with_all_of_them(form, colour):
+def test_sixteen_bits_are_read_with_all_of_them(format, colour):
     deep = (COLOUR if colour else GRAY).astype(np.uint16) * 251 + 7
-    data = tiff(deep) if form == "tiff" else encode(deep if colour else np.dstack([deep] * 3), None, form)
+    data = tiff(deep) if format == "tiff" else encode(deep if colour else np.dstack([deep] * 3), None, format)
     scan = decode(data)
     assert scan.bits == 16
     rgb = deep if colour else np.dstack([deep] * 3)
@@ -202,17 +202,17 @@ def test_what_cannot_be_read_says_why(data, reason):
         decode(data)
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF"])
-def test_too_large_is_refused_by_the_header(form):
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF"])
+def test_too_large_is_refused_by_the_header(format):
     with pytest.raises(ScanError, match=r"53×37 pixels, more than the bound of 1,000"):
-        decode(pictures.encoded(GRAY, form), max_pixels=1000)
+        decode(pictures.encoded(GRAY, format), max_pixels=1000)
 
 
 def test_a_bomb_is_refused_before_it_is_decoded():
     """A few hundred bytes that claim 60,000 × 60,000 pixels: the header says so, and nothing else is looked at."""
     data = bytearray(pictures.encoded(GRAY, "JPEG"))
-    frame = data.index(b"\xff\xc0")
-    data[frame + 5 : frame + 9] = (60_000).to_bytes(2, "big") * 2
+    letterbox = data.index(b"\xff\xc0")
+    data[letterbox + 5 : letterbox + 9] = (60_000).to_bytes(2, "big") * 2
     with pytest.raises(ScanError, match="too large: 60000×60000"):
         decode(bytes(data))
 

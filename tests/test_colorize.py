@@ -22,7 +22,7 @@ from colornet.color.srgb import gray_lightness
 from colornet.colorize import Colorizer
 from colornet.errors import InColourError, ScanError
 from colornet.inference.bundle import Bundle
-from colornet.inference.letterbox import Frame, prepare, turn
+from colornet.inference.letterbox import Letterbox, prepare, turn
 from colornet.inference.predictor import Predictor
 from colornet.networks import build_generator
 from colornet.rendering.render import RenderSettings
@@ -53,12 +53,12 @@ def left_red(data: bytes) -> bytes:
 @given(st.integers(1, 5000), st.integers(1, 5000), st.integers(1, 300))
 def test_frames_lie_inside_and_keep_the_aspect_ratio(height, width, size):
     blank = np.lib.stride_tricks.as_strided(np.zeros(1, np.uint8), (height, width), (0, 0))
-    frame = Frame.fit(Scan(codes=blank, lightness=np.zeros(256, np.float32), bits=8), size)
-    assert frame.top >= 0 and frame.left >= 0
-    assert frame.top + frame.height <= size and frame.left + frame.width <= size
-    assert max(frame.height, frame.width) == size
-    assert abs(frame.height - max(1.0, height * size / max(height, width))) <= 0.5
-    assert abs(frame.width - max(1.0, width * size / max(height, width))) <= 0.5
+    letterbox = Letterbox.fit(Scan(codes=blank, lightness=np.zeros(256, np.float32), bits=8), size)
+    assert letterbox.top >= 0 and letterbox.left >= 0
+    assert letterbox.top + letterbox.height <= size and letterbox.left + letterbox.width <= size
+    assert max(letterbox.height, letterbox.width) == size
+    assert abs(letterbox.height - max(1.0, height * size / max(height, width))) <= 0.5
+    assert abs(letterbox.width - max(1.0, width * size / max(height, width))) <= 0.5
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (40, 90), (91, 30), (5, 3)])
@@ -66,11 +66,13 @@ def test_prepare_is_the_small_picture_in_its_frame(shape):
     scan = decode(pictures.encoded(pictures.gray(*shape), "PNG"))
     small = prepare(scan, 32)
     assert small.shape == (32, 32) and small.dtype == np.float16
-    frame = Frame.fit(scan, 32)
-    inner = small[frame.top : frame.top + frame.height, frame.left : frame.left + frame.width]
+    letterbox = Letterbox.fit(scan, 32)
+    inner = small[letterbox.top : letterbox.top + letterbox.height, letterbox.left : letterbox.left + letterbox.width]
     mean = scan.lightness[scan.codes].mean() / 50 - 1
     assert abs(inner.astype(np.float64).mean() - mean) < 0.05
-    np.testing.assert_array_equal(small[:, : frame.left + 1].T, np.tile(small[:, frame.left], (frame.left + 1, 1)))
+    np.testing.assert_array_equal(
+        small[:, : letterbox.left + 1].T, np.tile(small[:, letterbox.left], (letterbox.left + 1, 1))
+    )
 
 
 def test_prepare_sees_a_deep_scan_as_the_shallow_one():
@@ -84,20 +86,20 @@ def test_prepare_sees_a_deep_scan_as_the_shallow_one():
     assert np.abs(difference).mean() * 50 < 0.5  # averaged as codes here, as L* there
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "TIFF"])
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "TIFF"])
 @pytest.mark.parametrize("shape", [(70, 100), (101, 33), (1, 1), (3, 200)])
-def test_output_has_the_format_size_and_lightness_of_the_scan(form, shape):
-    data = pictures.encoded(pictures.gray(*shape), form)
+def test_output_has_the_format_size_and_lightness_of_the_scan(format, shape):
+    data = pictures.encoded(pictures.gray(*shape), format)
     source = decode(data)
     result = decode(Colorizer(bundle())(data))
-    assert open_source(Colorizer(bundle())(data)).form == open_source(data).form
+    assert open_source(Colorizer(bundle())(data)).format == open_source(data).format
     assert result.codes.shape == source.codes.shape
     difference = np.abs(result.lightness[result.codes] - source.lightness[source.codes])
-    assert difference.max() <= 0.5 if form != "JPEG" else difference.mean() < 2
+    assert difference.max() <= 0.5 if format != "JPEG" else difference.mean() < 2
 
 
 def test_colour_lands_where_the_network_put_it():
-    """Letter-boxed on both axes in turn, so that a frame that is off by its padding would show."""
+    """Letter-boxed on both axes in turn, so that a letterbox that is off by its padding would show."""
     for shape in ((60, 120), (120, 60), (64, 64)):
         data = pictures.encoded(np.full(shape, 119, np.uint8), "PNG")
         lab = skimage.color.rgb2lab(pictures.decoded(left_red(data)))
@@ -208,23 +210,23 @@ def test_jpeg_compressed_and_bilevel_tiffs(monkeypatch):
         assert difference.max() <= 0.5
 
 
-@pytest.mark.parametrize("form", ["jpeg", "png", "tiff", "jp2", "webp", "bmp"])
+@pytest.mark.parametrize("format", ["jpeg", "png", "tiff", "jp2", "webp", "bmp"])
 @pytest.mark.parametrize("deep", [False, True])
-def test_any_format_out(form, deep):
+def test_any_format_out(format, deep):
     gray = pictures.gray(50, 70)
     alpha = gray[::-1].copy()
     layers = np.dstack([gray, alpha]).astype(np.uint16) * 257 if deep else np.dstack([gray, alpha])
-    settings = RenderSettings(output_format=form, quality=95)
+    settings = RenderSettings(output_format=format, quality=95)
     rendered = Colorizer(bundle(), settings).render(imagecodecs.png_encode(layers))
     result = decode(rendered.data)
-    assert (rendered.form, result.codes.shape) == (form, gray.shape)
-    assert result.bits == (16 if deep and form in ("png", "tiff", "jp2") else 8)
-    assert (result.alpha is not None) == (form not in ("jpeg", "bmp"))
+    assert (rendered.format, result.codes.shape) == (format, gray.shape)
+    assert result.bits == (16 if deep and format in ("png", "tiff", "jp2") else 8)
+    assert (result.alpha is not None) == (format not in ("jpeg", "bmp"))
     if result.alpha is not None:
         np.testing.assert_array_equal(result.alpha, alpha.astype(np.uint16) * 257 if result.bits == 16 else alpha)
     expected = decode(pictures.encoded(gray, "PNG"))
     difference = np.abs(result.lightness[result.codes] - expected.lightness[expected.codes])
-    assert difference.max() <= 0.5 if form in ("png", "tiff", "jp2", "bmp") else difference.mean() < 2
+    assert difference.max() <= 0.5 if format in ("png", "tiff", "jp2", "bmp") else difference.mean() < 2
 
 
 def test_lossless_webp_stays_lossless():
@@ -262,9 +264,9 @@ def test_a_jpeg_with_another_gray_profile_is_rendered_through_its_pixels():
     assert np.abs(difference).mean() < 1.5
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP"])
-def test_damaged_scans_fail_or_are_rendered_and_marked(form):
-    data = pictures.encoded(pictures.gray(200, 200), form)
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "BMP"])
+def test_damaged_scans_fail_or_are_rendered_and_marked(format):
+    data = pictures.encoded(pictures.gray(200, 200), format)
     half = data[: len(data) * 2 // 3]
     with pytest.raises(ScanError, match="damaged"):
         Colorizer(bundle())(half)
@@ -273,7 +275,7 @@ def test_damaged_scans_fail_or_are_rendered_and_marked(form):
     result, source = decode(rendered.data), decode(data)
     top = np.s_[:60]
     difference = np.abs(result.lightness[result.codes][top] - source.lightness[source.codes][top])
-    assert difference.mean() < 2 or form == "BMP"  # a BMP begins with its last row
+    assert difference.mean() < 2 or format == "BMP"  # a BMP begins with its last row
     assert Colorizer(bundle(), RenderSettings(damaged="render")).render(data).note is None
 
 
@@ -284,7 +286,7 @@ def test_outputs_say_what_they_are():
     packet = words.xmp.decode()
     assert "digitalsourcetype/compositeWithTrainedAlgorithmicMedia" in packet
     assert hashlib.sha256(data).hexdigest() in packet and "42.jpg" in packet and "Colornet" in packet
-    assert words.dpi == (300, 300) and words.icc == metadata.profiles.srgb()
+    assert words.dpi == (300, 300) and words.icc == metadata.icc_profiles.srgb()
 
 
 def test_scans_in_colour_are_skipped_unless_asked():

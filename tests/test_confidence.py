@@ -20,7 +20,15 @@ from PIL import Image
 from colornet.colorize import Colorizer
 from colornet.evaluation import photographs
 from colornet.evaluation.chroma_error import BINS
-from colornet.evaluation.confidence import CORRELATED, SHARES, Worth, rank_correlation, sentence, table, worth
+from colornet.evaluation.confidence import (
+    CORRELATED,
+    SHARES,
+    SelectiveRisk,
+    rank_correlation,
+    selective_risk,
+    sentence,
+    table,
+)
 from colornet.evaluation.confidence_plot import plot
 from colornet.evaluation.contact_sheet import TITLES, contact_sheet
 from colornet.evaluation.gallery import Gallery, Shown
@@ -35,8 +43,8 @@ from tests import pictures
 SIZE = 32
 
 
-def judge(confidence: object, error: object) -> Worth:
-    found = worth(np.array(confidence, float), dict.fromkeys(CORRELATED, np.array(error, float)))
+def judge(confidence: object, error: object) -> SelectiveRisk:
+    found = selective_risk(np.array(confidence, float), dict.fromkeys(CORRELATED, np.array(error, float)))
     assert found is not None
     return found
 
@@ -108,7 +116,7 @@ def test_where_there_is_no_correlation_it_is_null_and_says_why(confidence, error
 
 
 def test_photographs_without_a_confidence_do_not_count():
-    assert worth(np.full(4, np.nan), dict.fromkeys(CORRELATED, np.arange(4.0))) is None
+    assert selective_risk(np.full(4, np.nan), dict.fromkeys(CORRELATED, np.arange(4.0))) is None
     found = judge([0.1, np.nan, 0.3, 0.4, 0.5], [8, 100, 3, np.nan, 1])
     assert found == judge([0.1, 0.3, 0.5], [8, 3, 1]) and found.photographs == 3
 

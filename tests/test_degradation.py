@@ -1,4 +1,4 @@
-"""Old film: each kind of damage against an independent implementation or what it must never do, and repeatability."""
+"""Degradation: each kind against an independent implementation or what it must never do, and repeatability."""
 
 import dataclasses
 import io
@@ -15,7 +15,7 @@ from skimage import data
 from colornet.color import lab
 from colornet.errors import SettingsError
 from colornet.training import degradation
-from colornet.training.degradation import FILMS, Film, is_nearly_gray, take_again
+from colornet.training.degradation import DEGRADATIONS, Degradation, degrade, is_nearly_gray
 
 SIDE = 48
 KINDS = tuple(degradation._DRAWS)
@@ -33,7 +33,7 @@ def seeded(seed: int = 0) -> torch.Generator:
 
 def taken(rgb: torch.Tensor, seed: int = 0, **changes) -> torch.Tensor:
     """Take photographs again, and return their sRGB codes in [0, 1] (B, H, W)."""
-    lightness = take_again(rgb, Film(**changes), seeded(seed))
+    lightness = degrade(rgb, Degradation(**changes), seeded(seed))
     return lab.join_scaled(lightness, lab.scale_ab(torch.zeros(len(rgb), 2, *rgb.shape[2:])))[:, 0]
 
 
@@ -51,54 +51,54 @@ def ramp(count: int = 4) -> torch.Tensor:
 
 def test_none_is_the_clean_gray_and_draws_nothing():
     generator = seeded()
-    assert FILMS["none"] == Film() and Film().changes_nothing
+    assert DEGRADATIONS["none"] == Degradation() and Degradation().changes_nothing
     clean = lab.split_scaled(photographs())[0]
-    assert torch.equal(take_again(photographs(), FILMS["none"], generator), clean)
+    assert torch.equal(degrade(photographs(), DEGRADATIONS["none"], generator), clean)
     assert torch.equal(generator.get_state(), seeded().get_state())
 
 
 def test_damage_that_does_not_happen_changes_nothing():
     """With a share so small that no photograph is hit, all stages run and none leaves a trace."""
-    rare = Film(**dict.fromkeys(KINDS, 1e-12))
+    rare = Degradation(**dict.fromkeys(KINDS, 1e-12))
     clean = lab.split_scaled(photographs())[0]
     assert not rare.changes_nothing
-    torch.testing.assert_close(take_again(photographs(), rare, seeded()), clean, atol=1e-4, rtol=0)
+    torch.testing.assert_close(degrade(photographs(), rare, seeded()), clean, atol=1e-4, rtol=0)
 
 
 def test_shape_type_and_range():
     rgb = photographs()
     before = rgb.clone()
-    worst = Film(**dict.fromkeys(KINDS, 1.0))
-    result = take_again(rgb, worst, seeded())
+    worst = Degradation(**dict.fromkeys(KINDS, 1.0))
+    result = degrade(rgb, worst, seeded())
     assert result.shape == (4, 1, SIDE, SIDE) and result.dtype == torch.float32
     assert result.min() >= -1 and result.max() <= 1 and result.isfinite().all()
     assert torch.equal(rgb, before)
-    assert torch.equal(take_again(rgb / 255.0, worst, seeded()), result)
-    assert take_again(rgb[..., :40, :33], worst, seeded()).shape == (4, 1, 40, 33)
+    assert torch.equal(degrade(rgb / 255.0, worst, seeded()), result)
+    assert degrade(rgb[..., :40, :33], worst, seeded()).shape == (4, 1, 40, 33)
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from([0.0, 1.0]), st.sampled_from(KINDS))
 def test_no_damage_leaves_the_range_even_at_its_ends(seed, code, kind):
-    result = take_again(gray(code, 2, 16), dataclasses.replace(FILMS["archive"], **{kind: 1.0}), seeded(seed))
+    result = degrade(gray(code, 2, 16), dataclasses.replace(DEGRADATIONS["archive"], **{kind: 1.0}), seeded(seed))
     assert result.abs().max() <= 1 and result.isfinite().all()
 
 
 def test_the_same_seed_gives_the_same_pictures_and_another_does_not():
-    first, again, other = (take_again(photographs(), FILMS["archive"], seeded(seed)) for seed in (3, 3, 4))
+    first, again, other = (degrade(photographs(), DEGRADATIONS["archive"], seeded(seed)) for seed in (3, 3, 4))
     assert torch.equal(first, again)
     assert all(not torch.equal(*pair) for pair in zip(first, other, strict=True))
 
 
 def test_a_photograph_does_not_depend_on_its_batch():
-    worst = Film(**dict.fromkeys(KINDS, 1.0))
+    worst = Degradation(**dict.fromkeys(KINDS, 1.0))
     batch = photographs(4)
-    whole = take_again(batch, worst, seeded())
-    half = take_again(batch[:2], worst, seeded())
-    other = take_again(torch.cat([batch[:2], 255 - batch[2:]]), worst, seeded())
+    whole = degrade(batch, worst, seeded())
+    half = degrade(batch[:2], worst, seeded())
+    other = degrade(torch.cat([batch[:2], 255 - batch[2:]]), worst, seeded())
     torch.testing.assert_close(half, whole[:2], atol=1e-4, rtol=0)
     torch.testing.assert_close(other[:2], whole[:2], atol=1e-4, rtol=0)
-    assert not torch.equal(*take_again(batch[:1].expand(2, -1, -1, -1), worst, seeded()))
+    assert not torch.equal(*degrade(batch[:1].expand(2, -1, -1, -1), worst, seeded()))
 
 
 def test_a_share_is_a_share():
@@ -108,10 +108,10 @@ def test_a_share_is_a_share():
 
 
 def test_archive_has_all_kinds_of_damage():
-    archive = FILMS["archive"]
+    archive = DEGRADATIONS["archive"]
     assert all(0 < getattr(archive, kind) < 1 for kind in KINDS)
     clean = lab.split_scaled(photographs())[0]
-    difference = take_again(photographs(), archive, seeded()) - clean
+    difference = degrade(photographs(), archive, seeded()) - clean
     assert 0.01 < difference.square().mean().sqrt() < 0.5
 
 
@@ -177,8 +177,8 @@ def test_tone_curves_keep_black_white_and_the_order_of_tones(seed):
 
 def test_tone_curves_in_closed_form():
     codes = torch.tensor([0.1, 0.5, 0.8]).reshape(1, 1, 1, 3)
-    luck = torch.tensor([0.0, 0.75, 1.0]).reshape(1, 3, 1, 1)  # it happens, half of the power, all of the curve
-    bent = degradation._tone(Film(tone=1.0, tone_power=2.0, tone_curve=0.4), codes, luck).flatten()
+    draws = torch.tensor([0.0, 0.75, 1.0]).reshape(1, 3, 1, 1)  # it happens, half of the power, all of the curve
+    bent = degradation._tone(Degradation(tone=1.0, tone_power=2.0, tone_curve=0.4), codes, draws).flatten()
     squares = np.array([0.01, 0.25, 0.64])
     expected = 0.6 * squares + 0.4 * (3 * squares**2 - 2 * squares**3)
     np.testing.assert_allclose(bent.numpy(), expected, rtol=1e-5)
@@ -253,7 +253,7 @@ def test_jpeg_agrees_with_a_real_one(quality):
 )
 def test_values_out_of_range_are_named(name, value):
     with pytest.raises(SettingsError, match=f"{name} must be in"):
-        Film(**{name: value})
+        Degradation(**{name: value})
 
 
 # --- nearly gray ------------------------------------------------------------------------------------------------------

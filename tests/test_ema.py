@@ -9,7 +9,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from colornet.errors import SettingsError
 from colornet.networks import build_generator
-from colornet.training.ema import AveragedGenerator, warmed_up
+from colornet.training.ema import EmaGenerator, warmed_up
 from colornet.training.wrapping import WithDistribution
 
 
@@ -40,7 +40,7 @@ def after_steps(model: nn.Module, steps: int):
 
 def test_closed_form_with_warm_up():
     model = Scalar(100.0)
-    average = AveragedGenerator(model, 0.3)
+    average = EmaGenerator(model, 0.3)
     values = [1.0, 5.0, -2.0, 8.0, 4.0]
     for value in values:
         model.weight.data.fill_(value)
@@ -55,7 +55,7 @@ def test_closed_form_with_warm_up():
 
 def test_a_constant_stays_itself():
     model = network()
-    average = AveragedGenerator(model, 0.999)
+    average = EmaGenerator(model, 0.999)
     for _ in range(20):
         average.update_parameters(model)
     for name, value in model.state_dict().items():
@@ -70,7 +70,7 @@ def test_the_decay_rises(updates, expected):
 
 def test_a_decay_of_zero_gives_the_weights_and_buffers_themselves():
     model = network()
-    average = AveragedGenerator(model, 0.0)
+    average = EmaGenerator(model, 0.0)
     for each in after_steps(model, 3):
         average.update_parameters(each)
         for name, value in model.state_dict().items():
@@ -79,7 +79,7 @@ def test_a_decay_of_zero_gives_the_weights_and_buffers_themselves():
 
 def test_running_statistics_are_averaged_like_weights():
     model = network()
-    average = AveragedGenerator(model, 0.9)
+    average = EmaGenerator(model, 0.9)
     means = []
     for each in after_steps(model, 3):
         average.update_parameters(each)
@@ -91,7 +91,7 @@ def test_running_statistics_are_averaged_like_weights():
 
 def test_it_trains_nothing_and_keeps_what_it_was_copied_from_apart():
     model = network()
-    average = AveragedGenerator(model, 0.9)
+    average = EmaGenerator(model, 0.9)
     before = copy.deepcopy(model.state_dict())
     average.update_parameters(model)
     average.module[0].weight.add_(1.0)
@@ -102,11 +102,11 @@ def test_it_trains_nothing_and_keeps_what_it_was_copied_from_apart():
 
 def test_state_goes_through_a_checkpoint_and_on(tmp_path):
     model = network()
-    average = AveragedGenerator(model, 0.99)
+    average = EmaGenerator(model, 0.99)
     for each in after_steps(model, 4):
         average.update_parameters(each)
     torch.save(average.state_dict(), tmp_path / "average.pt")
-    other = AveragedGenerator(network(seed=9), 0.99)
+    other = EmaGenerator(network(seed=9), 0.99)
     other.load_state_dict(torch.load(tmp_path / "average.pt", weights_only=True))
     for each in after_steps(model, 2):
         average.update_parameters(each)
@@ -121,8 +121,8 @@ def test_a_wrapped_network_is_averaged_bare(tmp_path):
     torch.distributed.init_process_group("gloo", f"file://{tmp_path}/meet", rank=0, world_size=1)
     try:
         model = network()
-        wrapped, bare = DistributedDataParallel(model), AveragedGenerator(model, 0.9)
-        average = AveragedGenerator(wrapped, 0.9)
+        wrapped, bare = DistributedDataParallel(model), EmaGenerator(model, 0.9)
+        average = EmaGenerator(wrapped, 0.9)
         for each in after_steps(wrapped, 3):
             average.update_parameters(each)
             bare.update_parameters(model)
@@ -136,7 +136,7 @@ def test_a_wrapped_network_is_averaged_bare(tmp_path):
 def test_a_generator_that_tells_its_distribution_is_averaged_bare():
     torch.manual_seed(0)
     generator = build_generator("backbone", {"encoder": "mobilenetv3_small_050", "width": 2, "head": "bins"})
-    average = AveragedGenerator(WithDistribution(generator), 0.9)
+    average = EmaGenerator(WithDistribution(generator), 0.9)
     average.update_parameters(WithDistribution(generator).generator)
     assert average.module.state_dict().keys() == generator.state_dict().keys()
 
@@ -144,4 +144,4 @@ def test_a_generator_that_tells_its_distribution_is_averaged_bare():
 @pytest.mark.parametrize("decay", [-0.1, 1.0, float("nan")])
 def test_a_decay_out_of_range_is_named(decay):
     with pytest.raises(SettingsError, match="decay must be in"):
-        AveragedGenerator(Scalar(1.0), decay)
+        EmaGenerator(Scalar(1.0), decay)

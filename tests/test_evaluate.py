@@ -22,7 +22,7 @@ from colornet.evaluation import photographs
 from colornet.evaluation.chroma_error import BINS
 from colornet.evaluation.measure import Measure, Model, Work
 from colornet.evaluation.metrics import METRICS
-from colornet.evaluation.perceptual_networks import Judges
+from colornet.evaluation.perceptual_networks import PerceptualNetworks
 from colornet.evaluation.reference import Reference
 from colornet.evaluation.report import Evaluation
 from colornet.inference import bundle as bundles
@@ -134,7 +134,7 @@ def test_that_nothing_could_be_read_is_an_error_that_names_a_photograph(data):
 def test_what_ends_the_job_is_told_by_its_worker(ray_local, tmp_path, data):
     model = Model("gone", str(tmp_path), "")
     reference = Reference("training photographs", 1, 0.0, 0.0, np.ones(BINS, np.float32))
-    worker = job._Worker(Work(models=(model,), reference=reference, size=8), ray.put(Judges()))
+    worker = job._Worker(Work(models=(model,), reference=reference, size=8), ray.put(PerceptualNetworks()))
     told = worker(photographs.find(data).items())
     assert told.num_rows == 1 and "not a model bundle" in told["error"][0].as_py()
 
@@ -165,7 +165,7 @@ def test_options_of_s3_reach_the_job_and_its_workers(s3, s3_server, monkeypatch,
 class Deadly:
     """Dies as a decoder that corrupts memory would: the whole process, without a word."""
 
-    def __init__(self, work: Work, judges: object) -> None:
+    def __init__(self, work: Work, perceptual_networks: object) -> None:
         pass
 
     def __call__(self, batch: pa.Table) -> pa.Table:

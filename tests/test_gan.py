@@ -1,4 +1,4 @@
-"""The duel: what its steps train and leave alone, in pieces, in low precision and on several workers."""
+"""Adversarial training: what its steps train and leave alone, in pieces, in low precision and on several workers."""
 
 import copy
 import dataclasses
@@ -16,7 +16,7 @@ from torch.nn.parallel import DistributedDataParallel
 from colornet.networks import build_generator
 from colornet.training import losses
 from colornet.training.distributed import mean_over_workers, sum_over_workers
-from colornet.training.gan import Batch, Duel, uses_bfloat16
+from colornet.training.gan import Batch, GanModule, uses_bfloat16
 from colornet.training.held_out import HeldOut
 from colornet.training.objective import Objective
 from colornet.training.presets import preset
@@ -45,15 +45,15 @@ def make_recipe(recipe: dict | None = None, **stage) -> Recipe:
     return dataclasses.replace(preset("smoke"), **{"precision": "float32", "stages": stages} | (recipe or {}))
 
 
-def make_duel(recipe: dict | None = None, *, plain: bool = False, wrap=lambda network: network, **stage) -> Duel:
-    """Build a duel of one stage; a plain one has no BatchNorm and no dropout, which see a batch as a whole."""
+def make_gan(recipe: dict | None = None, *, plain: bool = False, wrap=lambda network: network, **stage) -> GanModule:
+    """Build the GAN of one stage; a plain one has no BatchNorm and no dropout, which see a batch as a whole."""
     made = make_recipe(recipe, **stage)
     torch.manual_seed(made.seed)
     networks = for_training(made.build_generator()), made.build_discriminator()
     if plain:
         for network in networks:
             strip(network)
-    return Duel(*map(wrap, networks), made)
+    return GanModule(*map(wrap, networks), made)
 
 
 def strip(network: nn.Module) -> None:
@@ -84,66 +84,66 @@ def norm_of(network: nn.Module) -> Tensor:
     return torch.cat([parameter.grad.flatten() for parameter in network.parameters()]).norm()
 
 
-# --- a step of the duel -----------------------------------------------------------------------------------------------
+# --- an adversarial step --------------------------------------------------------------------------------------------
 
 
 def test_a_step_trains_both_and_counts():
-    duel = make_duel(reconstruction_weight=3.0, adversarial_weight=0.5)
-    generator, discriminator = snapshot(duel.generator), snapshot(duel.discriminator)
-    terms = duel.step(batch())
+    gan = make_gan(reconstruction_weight=3.0, adversarial_weight=0.5)
+    generator, discriminator = snapshot(gan.generator), snapshot(gan.discriminator)
+    terms = gan.step(batch())
     assert set(terms) == NORMS | {"generator_loss", "discriminator_loss", "adversarial_loss", "reconstruction_loss"}
     assert all(value.shape == () and not value.requires_grad for value in terms.values())
-    weights = {name for name, _ in duel.generator.named_parameters() if "norm" in name or name.startswith("out")}
-    assert weights <= changed(duel.generator, generator)
-    assert {"verdict.weight", "verdict.bias"} <= changed(duel.discriminator, discriminator)
-    assert duel.steps == 1
+    weights = {name for name, _ in gan.generator.named_parameters() if "norm" in name or name.startswith("out")}
+    assert weights <= changed(gan.generator, generator)
+    assert {"verdict.weight", "verdict.bias"} <= changed(gan.discriminator, discriminator)
+    assert gan.steps == 1
     expected = 0.5 * terms["adversarial_loss"] + 3.0 * terms["reconstruction_loss"]
     torch.testing.assert_close(terms["generator_loss"], expected)
-    torch.testing.assert_close(terms["generator_gradient_norm"], norm_of(duel.generator))
-    torch.testing.assert_close(terms["discriminator_gradient_norm"], norm_of(duel.discriminator))
+    torch.testing.assert_close(terms["generator_gradient_norm"], norm_of(gan.generator))
+    torch.testing.assert_close(terms["discriminator_gradient_norm"], norm_of(gan.discriminator))
 
 
 def test_the_discriminators_half_leaves_the_generator_alone():
-    duel = make_duel()
+    gan = make_gan()
     piece = batch()
-    before = snapshot(duel.generator)
-    fake = duel._predict(duel.generator, piece.seen).ab
-    before |= {name: value.clone() for name, value in duel.generator.named_buffers()}  # its own forward moved these
-    duel._train_discriminator([piece], [fake.detach()])
-    assert not changed(duel.generator, before)
-    assert all(parameter.grad is None for parameter in duel.generator.parameters())
+    before = snapshot(gan.generator)
+    fake = gan._predict(gan.generator, piece.seen).ab
+    before |= {name: value.clone() for name, value in gan.generator.named_buffers()}  # its own forward moved these
+    gan._train_discriminator([piece], [fake.detach()])
+    assert not changed(gan.generator, before)
+    assert all(parameter.grad is None for parameter in gan.generator.parameters())
 
 
 @pytest.mark.parametrize("network", ["reference", "patch"])
 def test_the_generators_half_leaves_the_discriminator_alone(network):
-    duel = make_duel({"discriminator": DiscriminatorRecipe(network=network, width=4)})
-    before = snapshot(duel.discriminator)
-    duel._train_generator([batch()])
-    assert not changed(duel.discriminator, before)  # BatchNorm's and the power iteration's buffers are among these
-    assert all(parameter.grad is None for parameter in duel.discriminator.parameters())
-    assert all(parameter.requires_grad for parameter in duel.discriminator.parameters())
-    assert duel.discriminator.training
-    assert any(parameter.grad.abs().sum() > 0 for parameter in duel.generator.parameters())
+    gan = make_gan({"discriminator": DiscriminatorRecipe(network=network, width=4)})
+    before = snapshot(gan.discriminator)
+    gan._train_generator([batch()])
+    assert not changed(gan.discriminator, before)  # BatchNorm's and the power iteration's buffers are among these
+    assert all(parameter.grad is None for parameter in gan.discriminator.parameters())
+    assert all(parameter.requires_grad for parameter in gan.discriminator.parameters())
+    assert gan.discriminator.training
+    assert any(parameter.grad.abs().sum() > 0 for parameter in gan.generator.parameters())
 
 
 def test_one_forward_serves_both_networks():
-    duel = make_duel()
+    gan = make_gan()
     judged, coloured = [], []
-    duel.discriminator.register_forward_hook(lambda _, inputs, __: judged.append([len(each) for each in inputs]))
-    duel.generator.register_forward_hook(lambda _, inputs, __: coloured.append(len(inputs[0])))
-    duel.step(batch(count=4))
+    gan.discriminator.register_forward_hook(lambda _, inputs, __: judged.append([len(each) for each in inputs]))
+    gan.generator.register_forward_hook(lambda _, inputs, __: coloured.append(len(inputs[0])))
+    gan.step(batch(count=4))
     assert judged == [[8, 8], [4, 4]]  # its own step, with real and made-up, then its verdict for the generator
     assert coloured == [4]
 
 
 def test_the_discriminator_sees_true_lightness_and_the_generator_the_films():
-    duel = make_duel({"discriminator": PATCH})
+    gan = make_gan({"discriminator": PATCH})
     piece = batch(count=3)
     judged, coloured = [], []
-    duel.discriminator.register_forward_hook(lambda _, inputs, __: judged.append(inputs))
-    duel.generator.register_forward_hook(lambda _, inputs, __: coloured.append(inputs[0]))
-    duel.step(piece)
-    duel.retraining_step(piece)
+    gan.discriminator.register_forward_hook(lambda _, inputs, __: judged.append(inputs))
+    gan.generator.register_forward_hook(lambda _, inputs, __: coloured.append(inputs[0]))
+    gan.step(piece)
+    gan.retraining_step(piece)
     assert all(torch.equal(seen, piece.seen) for seen in coloured) and len(coloured) == 2
     own, verdict, retrained = judged
     for lightness, ab in (own, retrained):
@@ -153,16 +153,16 @@ def test_the_discriminator_sees_true_lightness_and_the_generator_the_films():
 
 
 def test_weights_of_zero_switch_terms_off():
-    adversarial_only = make_duel(reconstruction_weight=0.0, adversarial_weight=1.0).step(batch())
+    adversarial_only = make_gan(reconstruction_weight=0.0, adversarial_weight=1.0).step(batch())
     torch.testing.assert_close(adversarial_only["generator_loss"], adversarial_only["adversarial_loss"])
     assert "reconstruction_loss" not in adversarial_only
-    alone = make_duel(trains=GENERATOR, adversarial_weight=7.0, reconstruction_weight=1.0).step(batch())
+    alone = make_gan(trains=GENERATOR, adversarial_weight=7.0, reconstruction_weight=1.0).step(batch())
     torch.testing.assert_close(alone["generator_loss"], alone["reconstruction_loss"])
 
 
 @pytest.mark.parametrize("kind", ["lsgan", "hinge"])
 def test_other_kinds_of_loss_record_the_cross_entropy_that_all_are_judged_by(kind):
-    terms = make_duel(adversarial=kind, reconstruction_weight=0.0).step(batch())
+    terms = make_gan(adversarial=kind, reconstruction_weight=0.0).step(batch())
     assert set(terms) == NORMS | {
         "generator_loss",
         "discriminator_loss",
@@ -172,8 +172,8 @@ def test_other_kinds_of_loss_record_the_cross_entropy_that_all_are_judged_by(kin
     torch.testing.assert_close(terms["generator_loss"], terms["adversarial_loss"])  # it is no part of the loss
     # The networks are the same before their first step, and the discriminator's first step hardly moves its verdicts.
     still = {"discriminator_learning_rate": 1e-12, "reconstruction_weight": 0.0}
-    entropy = make_duel(adversarial="bce", **still).step(batch())["adversarial_loss"]
-    other = make_duel(adversarial=kind, **still).step(batch())
+    entropy = make_gan(adversarial="bce", **still).step(batch())["adversarial_loss"]
+    other = make_gan(adversarial=kind, **still).step(batch())
     torch.testing.assert_close(other["adversarial_entropy_loss"], entropy)
     assert abs(other["adversarial_loss"] - entropy) > 0.1
 
@@ -182,15 +182,15 @@ def test_other_kinds_of_loss_record_the_cross_entropy_that_all_are_judged_by(kin
 
 
 def test_a_stage_of_the_discriminator_alone():
-    duel = make_duel(trains=DISCRIMINATOR)
-    generator, discriminator = snapshot(duel.generator), snapshot(duel.discriminator)
+    gan = make_gan(trains=DISCRIMINATOR)
+    generator, discriminator = snapshot(gan.generator), snapshot(gan.discriminator)
     judged = []
-    duel.discriminator.register_forward_hook(lambda _, inputs, __: judged.append(inputs[1]))
-    terms = duel.step(batch(count=4))
+    gan.discriminator.register_forward_hook(lambda _, inputs, __: judged.append(inputs[1]))
+    terms = gan.step(batch(count=4))
     assert set(terms) == {"discriminator_loss", "discriminator_gradient_norm"}
-    assert not changed(duel.generator, generator) and changed(duel.discriminator, discriminator)
-    assert duel.generator.training and duel.steps == 1
-    guesses = duel.colorize(batch(count=4).seen, finished=False)
+    assert not changed(gan.generator, generator) and changed(gan.discriminator, discriminator)
+    assert gan.generator.training and gan.steps == 1
+    guesses = gan.colorize(batch(count=4).seen, finished=False)
     (ab,) = judged
     fakes = ab[4:]
     torch.testing.assert_close(fakes[::2], guesses[::2])  # the other half is noise
@@ -200,55 +200,55 @@ def test_a_stage_of_the_discriminator_alone():
 
 @pytest.mark.parametrize(("count", "size"), [(1, 0), (4, 1), (6, 3)])
 def test_half_of_what_is_made_up_is_noise_whatever_the_pieces(count, size):
-    duel = make_duel(trains=DISCRIMINATOR, micro_batch_size=size)
+    gan = make_gan(trains=DISCRIMINATOR, micro_batch_size=size)
     judged = []
-    duel.discriminator.register_forward_hook(lambda _, inputs, __: judged.append(inputs[1][len(inputs[1]) // 2 :]))
+    gan.discriminator.register_forward_hook(lambda _, inputs, __: judged.append(inputs[1][len(inputs[1]) // 2 :]))
     for _ in range(2):
-        duel.step(batch(count=count))
-    guesses = duel.colorize(batch(count=count).seen, finished=False)
+        gan.step(batch(count=count))
+    guesses = gan.colorize(batch(count=count).seen, finished=False)
     fakes = torch.cat(judged)
     as_guessed = [torch.allclose(fake, guesses[place % count], atol=1e-5) for place, fake in enumerate(fakes)]
     assert as_guessed.count(True) == count
 
 
 def test_a_stage_of_the_generator_alone():
-    duel = make_duel(trains=GENERATOR)
-    generator, discriminator = snapshot(duel.generator), snapshot(duel.discriminator)
-    terms = duel.step(batch())
+    gan = make_gan(trains=GENERATOR)
+    generator, discriminator = snapshot(gan.generator), snapshot(gan.discriminator)
+    terms = gan.step(batch())
     assert set(terms) == {"generator_loss", "reconstruction_loss", "generator_gradient_norm"}
-    assert changed(duel.generator, generator) and not changed(duel.discriminator, discriminator)
-    assert all(parameter.grad is None for parameter in duel.discriminator.parameters())
+    assert changed(gan.generator, generator) and not changed(gan.discriminator, discriminator)
+    assert all(parameter.grad is None for parameter in gan.discriminator.parameters())
 
 
 @pytest.mark.parametrize("pieces", [0, 3])
 def test_a_step_of_retraining(pieces):
-    duel = make_duel(micro_batch_size=pieces)
-    generator, discriminator = snapshot(duel.generator), snapshot(duel.discriminator)
-    terms = duel.retraining_step(batch())
+    gan = make_gan(micro_batch_size=pieces)
+    generator, discriminator = snapshot(gan.generator), snapshot(gan.discriminator)
+    terms = gan.retraining_step(batch())
     assert set(terms) == {"discriminator_loss", "discriminator_gradient_norm"}
-    assert not changed(duel.generator, generator) and changed(duel.discriminator, discriminator)
-    assert duel.generator.training and duel.steps == 1
+    assert not changed(gan.generator, generator) and changed(gan.discriminator, discriminator)
+    assert gan.generator.training and gan.steps == 1
 
 
 def test_the_next_stage_has_its_own_terms_and_rates():
-    duel = make_duel(trains=GENERATOR)
-    duel.begin(dataclasses.replace(TINY, adversarial="hinge", generator_learning_rate=0.5))
-    assert {"adversarial_entropy_loss", "discriminator_loss"} <= set(duel.step(batch()))
-    assert duel.generator_optimizer.param_groups[0]["lr"] == 0.5
-    duel.pace(0.5, 0.1)
-    assert duel.generator_optimizer.param_groups[0]["lr"] == 0.25
-    assert duel.discriminator_optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * TINY.discriminator_learning_rate)
+    gan = make_gan(trains=GENERATOR)
+    gan.begin(dataclasses.replace(TINY, adversarial="hinge", generator_learning_rate=0.5))
+    assert {"adversarial_entropy_loss", "discriminator_loss"} <= set(gan.step(batch()))
+    assert gan.generator_optimizer.param_groups[0]["lr"] == 0.5
+    gan.lr_scale(0.5, 0.1)
+    assert gan.generator_optimizer.param_groups[0]["lr"] == 0.25
+    assert gan.discriminator_optimizer.param_groups[0]["lr"] == pytest.approx(0.1 * TINY.discriminator_learning_rate)
 
 
 def test_the_encoder_takes_steps_of_its_own_size():
-    duel = make_duel({"generator": BINS, "discriminator": PATCH}, trains=GENERATOR, encoder_share=0.0)
-    network = bare(duel.generator)
+    gan = make_gan({"generator": BINS, "discriminator": PATCH}, trains=GENERATOR, encoder_share=0.0)
+    network = bare(gan.generator)
     before, names = snapshot(network), {name for name, _ in network.named_parameters()}
-    duel.step(batch())
+    gan.step(batch())
     assert names & changed(network, before) == {name for name in names if not name.startswith("encoder.")}
-    duel.begin(dataclasses.replace(TINY, encoder_share=0.25, generator_learning_rate=0.5))
-    duel.pace(0.5, 1.0)
-    assert [group["lr"] for group in duel.generator_optimizer.param_groups] == [0.25, 0.0625]
+    gan.begin(dataclasses.replace(TINY, encoder_share=0.25, generator_learning_rate=0.5))
+    gan.lr_scale(0.5, 1.0)
+    assert [group["lr"] for group in gan.generator_optimizer.param_groups] == [0.25, 0.0625]
 
 
 # --- batches in pieces ------------------------------------------------------------------------------------------------
@@ -276,10 +276,10 @@ def test_a_batch_in_pieces_has_the_gradient_of_the_whole(settings):
     outcomes = []
     for size in (0, 3):  # pieces of 3, 3 and 1, which do not weigh the same
         # Adam's first step has the sign of the smallest gradient: the discriminator's must not reach the generator.
-        duel = make_duel(plain=True, micro_batch_size=size, discriminator_learning_rate=1e-9, **settings)
+        gan = make_gan(plain=True, micro_batch_size=size, discriminator_learning_rate=1e-9, **settings)
         if "recipe" in settings:
-            duel.discriminator.eval()  # each forward would turn the power iteration one step further
-        outcomes.append((duel.step(batch(count=7)), gradients(duel.generator), duel))
+            gan.discriminator.eval()  # each forward would turn the power iteration one step further
+        outcomes.append((gan.step(batch(count=7)), gradients(gan.generator), gan))
     (whole, expected, one), (pieces, added, several) = outcomes
     torch.testing.assert_close(pieces, whole, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(added, expected, rtol=1e-3, atol=1e-5)
@@ -292,15 +292,15 @@ def test_a_batch_in_pieces_has_the_gradient_of_the_whole(settings):
 
 @pytest.mark.parametrize("pieces", [0, 2])
 def test_gradients_are_clipped_and_their_norm_before_that_is_told(pieces):
-    free = make_duel(plain=True, micro_batch_size=pieces)
+    free = make_gan(plain=True, micro_batch_size=pieces)
     norms = free.step(batch())
     for which in ("generator", "discriminator"):
         limit = norms[f"{which}_gradient_norm"].item() / 10
-        clipped = make_duel({"clip_norm": limit}, plain=True, micro_batch_size=pieces)
+        clipped = make_gan({"max_grad_norm": limit}, plain=True, micro_batch_size=pieces)
         told = clipped.step(batch())
         assert norm_of(getattr(clipped, which)).item() == pytest.approx(limit, rel=1e-3)
         torch.testing.assert_close(told["discriminator_gradient_norm"], norms["discriminator_gradient_norm"])
-    generous = make_duel({"clip_norm": 1e6}, plain=True, micro_batch_size=pieces)
+    generous = make_gan({"max_grad_norm": 1e6}, plain=True, micro_batch_size=pieces)
     generous.step(batch())
     torch.testing.assert_close(gradients(generous.generator), gradients(free.generator))
 
@@ -310,7 +310,7 @@ def test_gradients_are_clipped_and_their_norm_before_that_is_told(pieces):
 
 def test_r1_is_told_unweighted_and_is_part_of_the_step():
     piece = batch()
-    free, penalised = (make_duel(plain=True, gradient_penalty_weight=weight) for weight in (0.0, 5.0))
+    free, penalised = (make_gan(plain=True, gradient_penalty_weight=weight) for weight in (0.0, 5.0))
     ab = piece.ab.clone().requires_grad_()
     (slope,) = torch.autograd.grad(free.discriminator(piece.lightness, ab).sum(), ab)
     terms = penalised.step(piece)
@@ -328,9 +328,9 @@ def test_the_perceptual_loss_is_of_the_photographs_own_lightness():
 
     made = make_recipe({"perceptual_weights": "vgg16.safetensors"}, perceptual_weight=2.0, reconstruction_weight=0.0)
     generator = made.build_generator()
-    duel = Duel(generator, made.build_discriminator(), made, objective=Objective(generator, perceptual=perceptual))
+    gan = GanModule(generator, made.build_discriminator(), made, objective=Objective(generator, perceptual=perceptual))
     piece = batch()
-    terms = duel.step(piece)
+    terms = gan.step(piece)
     ((lightness, predicted, truth),) = called
     assert torch.equal(lightness, piece.lightness) and torch.equal(truth, piece.ab)
     torch.testing.assert_close(terms["perceptual_loss"], (predicted - truth).abs().mean().detach())
@@ -339,22 +339,22 @@ def test_the_perceptual_loss_is_of_the_photographs_own_lightness():
 
 
 def test_a_distribution_is_trained_through_its_wrapper():
-    duel = make_duel(
-        {"generator": BINS, "average_decay": 0.5}, trains=GENERATOR, distribution_weight=0.7, reconstruction_weight=0.2
+    gan = make_gan(
+        {"generator": BINS, "ema_decay": 0.5}, trains=GENERATOR, distribution_weight=0.7, reconstruction_weight=0.2
     )
-    assert isinstance(duel.generator, WithDistribution) and duel.bare_generator is duel.generator.generator
-    reference = copy.deepcopy(duel.bare_generator)
+    assert isinstance(gan.generator, WithDistribution) and gan.bare_generator is gan.generator.generator
+    reference = copy.deepcopy(gan.bare_generator)
     piece = batch()
-    terms = duel.step(piece)
+    terms = gan.step(piece)
     _, logits = reference.forward_with_distribution(piece.seen)
     weights = torch.ones(len(reference.centres))
     expected = losses.distribution_loss(logits, piece.ab, reference.centres, weights)
     torch.testing.assert_close(terms["distribution_loss"], expected.detach())
     told = 0.7 * terms["distribution_loss"] + 0.2 * terms["reconstruction_loss"]
     torch.testing.assert_close(terms["generator_loss"], told)
-    assert duel.colorize(piece.seen).shape == duel.colorize(piece.seen, finished=False).shape == piece.ab.shape
-    reference.load_state_dict(duel.state_dict()["generator"])  # names are those of the bundle's network
-    reference.load_state_dict(duel.finished_generator.state_dict())
+    assert gan.colorize(piece.seen).shape == gan.colorize(piece.seen, finished=False).shape == piece.ab.shape
+    reference.load_state_dict(gan.state_dict()["generator"])  # names are those of the bundle's network
+    reference.load_state_dict(gan.finished_generator.state_dict())
 
 
 def test_rare_bins_weigh_what_they_are_given():
@@ -365,8 +365,8 @@ def test_rare_bins_weigh_what_they_are_given():
         generator = made.build_generator()
         weights = None if weight is None else torch.full((len(generator.centres),), weight)
         wrapped = for_training(generator)
-        duel = Duel(wrapped, made.build_discriminator(), made, objective=Objective(wrapped, bin_weights=weights))
-        told.append(duel.step(batch())["distribution_loss"])
+        gan = GanModule(wrapped, made.build_discriminator(), made, objective=Objective(wrapped, bin_weights=weights))
+        told.append(gan.step(batch())["distribution_loss"])
     torch.testing.assert_close(told[1], 3 * told[0])
 
 
@@ -382,40 +382,40 @@ def test_what_has_no_distribution_is_not_wrapped():
 
 @pytest.mark.parametrize("pieces", [0, 2])
 def test_the_average_is_updated_once_a_step_of_the_generator(pieces):
-    duel = make_duel({"average_decay": 0.9}, micro_batch_size=pieces)
+    gan = make_gan({"ema_decay": 0.9}, micro_batch_size=pieces)
     for _ in range(3):
-        duel.step(batch())
-    assert int(duel.average.n_averaged) == 3
-    duel.retraining_step(batch())
-    duel.begin(dataclasses.replace(TINY, trains=DISCRIMINATOR))
-    duel.step(batch())
-    assert int(duel.average.n_averaged) == 3
-    duel.begin(dataclasses.replace(TINY, trains=GENERATOR))
-    duel.step(batch())
-    assert int(duel.average.n_averaged) == 4
-    assert duel.finished_generator is duel.average.module
-    assert not torch.equal(duel.colorize(batch().seen), duel.colorize(batch().seen, finished=False))
+        gan.step(batch())
+    assert int(gan.ema.n_averaged) == 3
+    gan.retraining_step(batch())
+    gan.begin(dataclasses.replace(TINY, trains=DISCRIMINATOR))
+    gan.step(batch())
+    assert int(gan.ema.n_averaged) == 3
+    gan.begin(dataclasses.replace(TINY, trains=GENERATOR))
+    gan.step(batch())
+    assert int(gan.ema.n_averaged) == 4
+    assert gan.finished_generator is gan.ema.module
+    assert not torch.equal(gan.colorize(batch().seen), gan.colorize(batch().seen, finished=False))
 
 
 def test_without_an_average_the_last_weights_are_the_finished_ones():
-    duel = make_duel()
-    assert duel.average is None and duel.finished_generator is duel.bare_generator is duel.generator
+    gan = make_gan()
+    assert gan.ema is None and gan.finished_generator is gan.bare_generator is gan.generator
 
 
 # --- judging ----------------------------------------------------------------------------------------------------------
 
 
 def test_colorizing_and_counting_change_nothing():
-    duel = make_duel({"discriminator": PATCH})
+    gan = make_gan({"discriminator": PATCH})
     piece = batch()
-    before = snapshot(duel.generator), snapshot(duel.discriminator)
-    ab = duel.colorize(piece.seen)
-    right = duel.count_correct(piece.lightness, piece.ab, ab)
-    assert not changed(duel.generator, before[0]) and not changed(duel.discriminator, before[1])
-    assert duel.generator.training and duel.discriminator.training
+    before = snapshot(gan.generator), snapshot(gan.discriminator)
+    ab = gan.colorize(piece.seen)
+    right = gan.count_correct(piece.lightness, piece.ab, ab)
+    assert not changed(gan.generator, before[0]) and not changed(gan.discriminator, before[1])
+    assert gan.generator.training and gan.discriminator.training
     assert ab.dtype == torch.float32 and not ab.requires_grad and ab.shape == piece.ab.shape
-    duel.discriminator.eval()
-    verdicts = [duel.discriminator(piece.lightness, each).mean(dim=(1, 2, 3)) for each in (piece.ab, ab)]
+    gan.discriminator.eval()
+    verdicts = [gan.discriminator(piece.lightness, each).mean(dim=(1, 2, 3)) for each in (piece.ab, ab)]
     assert right.item() == (verdicts[0] > 0).sum() + (verdicts[1] <= 0).sum()
 
 
@@ -423,22 +423,22 @@ def test_colorizing_and_counting_change_nothing():
 
 
 def test_state_goes_round_safely_and_the_next_step_is_identical(tmp_path):
-    settings = {"average_decay": 0.9, "clip_norm": 1.0, "weight_decay": 0.01}
-    duel = make_duel(settings)
+    settings = {"ema_decay": 0.9, "max_grad_norm": 1.0, "weight_decay": 0.01}
+    gan = make_gan(settings)
     for seed in range(3):
-        duel.step(batch(seed=seed))
-    torch.save(duel.state_dict(), tmp_path / "state.pt")
-    other = make_duel({**settings, "seed": 99})
+        gan.step(batch(seed=seed))
+    torch.save(gan.state_dict(), tmp_path / "state.pt")
+    other = make_gan({**settings, "seed": 99})
     other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     outcomes = []
-    for each in (duel, other):
+    for each in (gan, other):
         torch.manual_seed(7)  # dropout
         outcomes.append(each.step(batch(seed=5)))
     assert outcomes[0] == outcomes[1]
-    assert not changed(duel.generator, snapshot(other.generator))
-    assert not changed(duel.discriminator, snapshot(other.discriminator))
-    assert not changed(duel.average, snapshot(other.average))
-    assert duel.steps == other.steps == 4
+    assert not changed(gan.generator, snapshot(other.generator))
+    assert not changed(gan.discriminator, snapshot(other.discriminator))
+    assert not changed(gan.ema, snapshot(other.ema))
+    assert gan.steps == other.steps == 4
 
 
 # --- precision and devices --------------------------------------------------------------------------------------------
@@ -447,33 +447,33 @@ def test_state_goes_round_safely_and_the_next_step_is_identical(tmp_path):
 @pytest.mark.parametrize("settings", [{}, {"generator": BINS, "discriminator": PATCH}], ids=["unet", "bins"])
 def test_bfloat16_trains(settings):
     weights = {"gradient_penalty_weight": 1.0, "distribution_weight": 1.0 if settings else 0.0}
-    duel = make_duel({"precision": "bfloat16", "average_decay": 0.9, **settings}, adversarial="hinge", **weights)
-    assert duel.low_precision and uses_bfloat16("bfloat16", torch.device("cpu"))
+    gan = make_gan({"precision": "bfloat16", "ema_decay": 0.9, **settings}, adversarial="hinge", **weights)
+    assert gan.low_precision and uses_bfloat16("bfloat16", torch.device("cpu"))
     assert not uses_bfloat16("float32", torch.device("cpu"))
     seen = []
-    duel.bare_discriminator.register_forward_hook(lambda _, inputs, output: seen.append(output.dtype))
-    terms = duel.step(batch())
+    gan.bare_discriminator.register_forward_hook(lambda _, inputs, output: seen.append(output.dtype))
+    terms = gan.step(batch())
     assert all(value.dtype == torch.float32 and value.isfinite() for value in terms.values())
-    assert all(parameter.dtype == torch.float32 for parameter in duel.generator.parameters())
+    assert all(parameter.dtype == torch.float32 for parameter in gan.generator.parameters())
     assert seen == [torch.bfloat16, torch.float32, torch.bfloat16]  # R1 is in full precision
-    assert duel.colorize(batch().seen).dtype == torch.float32
+    assert gan.colorize(batch().seen).dtype == torch.float32
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("precision", ["auto", "float32"])
 def test_a_step_on_a_gpu(precision):
-    made = make_recipe({"precision": precision, "average_decay": 0.9, "clip_norm": 1.0}, gradient_penalty_weight=1.0)
-    duel = Duel(made.build_generator().cuda(), made.build_discriminator().cuda(), made, "cuda")
+    made = make_recipe({"precision": precision, "ema_decay": 0.9, "max_grad_norm": 1.0}, gradient_penalty_weight=1.0)
+    gan = GanModule(made.build_generator().cuda(), made.build_discriminator().cuda(), made, "cuda")
     piece = Batch(*(each.cuda() for each in batch()))
-    assert all(value.isfinite() and value.is_cuda for value in duel.step(piece).values())
-    assert duel.colorize(piece.seen).isfinite().all()
+    assert all(value.isfinite() and value.is_cuda for value in gan.step(piece).values())
+    assert gan.colorize(piece.seen).isfinite().all()
 
 
 # --- several workers --------------------------------------------------------------------------------------------------
 
 PARALLEL = {
-    "duel": {"plain": True},
-    "pieces": {"plain": True, "micro_batch_size": 3, "recipe": {"clip_norm": 0.5, "average_decay": 0.9}},
+    "adversarial": {"plain": True},
+    "pieces": {"plain": True, "micro_batch_size": 3, "recipe": {"max_grad_norm": 0.5, "ema_decay": 0.9}},
     "R1": {"plain": True, "gradient_penalty_weight": 3.0},
     "R1 in pieces": {"plain": True, "gradient_penalty_weight": 3.0, "micro_batch_size": 2},
     "generator": {"plain": True, "trains": GENERATOR},
@@ -483,7 +483,7 @@ WHOLE = {
     "reference": {"gradient_penalty_weight": 1.0, "micro_batch_size": 2},
     "bfloat16": {"recipe": {"precision": "bfloat16"}, "gradient_penalty_weight": 1.0, "adversarial": "hinge"},
     "bins": {
-        "recipe": {"generator": BINS, "discriminator": PATCH, "average_decay": 0.9},
+        "recipe": {"generator": BINS, "discriminator": PATCH, "ema_decay": 0.9},
         "distribution_weight": 1.0,
         "adversarial": "hinge",
         "gradient_penalty_weight": 1.0,
@@ -522,26 +522,26 @@ def share(first: int, rank: int) -> Tensor:
 
 
 def measure(photographs: Tensor) -> dict[str, float]:
-    held_out = HeldOut(photographs, make_duel(), batch_size=2)
+    held_out = HeldOut(photographs, make_gan(), batch_size=2)
     predicted = held_out.colorize(finished=True)
     return held_out.compare(predicted) | {"accuracy": held_out.accuracy(predicted)}
 
 
 def two_steps(rank: int, **settings) -> dict:
-    duel = make_duel(wrap=DistributedDataParallel, **settings)
-    assert isinstance(duel.generator, DistributedDataParallel) and bare(duel.generator) is duel.bare_generator
+    gan = make_gan(wrap=DistributedDataParallel, **settings)
+    assert isinstance(gan.generator, DistributedDataParallel) and bare(gan.generator) is gan.bare_generator
     buckets: dict[str, list[bool]] = {"generator": [], "discriminator": []}
     for name, seen in buckets.items():
-        getattr(duel, name).register_comm_hook(seen, counted)
+        getattr(gan, name).register_comm_hook(seen, counted)
     if "plain" not in settings:
         torch.manual_seed(rank)  # noise and dropout of their own
     half = Batch(*(part[4 * rank : 4 * rank + 4] for part in batch(count=8)))
-    terms = [mean_over_workers(torch.stack(list(duel.step(half).values()))) for _ in range(2)]
-    state = copy.deepcopy(duel.state_dict())
-    networks = {name: state[name] or {} for name in ("generator", "discriminator", "average")}
+    terms = [mean_over_workers(torch.stack(list(gan.step(half).values()))) for _ in range(2)]
+    state = copy.deepcopy(gan.state_dict())
+    networks = {name: state[name] or {} for name in ("generator", "discriminator", "ema")}
     reduced = {name: sum(seen) for name, seen in buckets.items()}
     retrained = len(buckets["discriminator"])
-    duel.retraining_step(half)
+    gan.retraining_step(half)
     reduced["retraining"] = sum(buckets["discriminator"][retrained:])
     return {"means": torch.stack(terms), "reduced": reduced, **networks}
 
@@ -553,11 +553,11 @@ def counted(seen: list[bool], bucket):
 
 @pytest.mark.parametrize("name", PARALLEL)
 def test_two_workers_equal_one_with_both_batches(ranks, name):
-    duel = make_duel(**PARALLEL[name] | {"micro_batch_size": 0})
-    expected = torch.stack([torch.stack(list(duel.step(batch(count=8)).values())) for _ in range(2)])
+    gan = make_gan(**PARALLEL[name] | {"micro_batch_size": 0})
+    expected = torch.stack([torch.stack(list(gan.step(batch(count=8)).values())) for _ in range(2)])
     torch.testing.assert_close(ranks[0][name]["means"], expected, rtol=1e-3, atol=1e-5)
     for network in ("generator", "discriminator"):
-        for key, value in duel.state_dict()[network].items():
+        for key, value in gan.state_dict()[network].items():
             torch.testing.assert_close(ranks[0][name][network][key], value, rtol=1e-3, atol=1e-5, msg=key)
 
 
@@ -565,7 +565,7 @@ def test_two_workers_equal_one_with_both_batches(ranks, name):
 def test_workers_stay_alike(ranks, name):
     first, second = (rank[name] for rank in ranks)
     assert first["means"].isfinite().all() and torch.equal(first["means"], second["means"])
-    for network in ("generator", "discriminator", "average"):
+    for network in ("generator", "discriminator", "ema"):
         for key, value in first[network].items():
             if "running_" not in key and "num_batches" not in key:  # those of the first count, from each forward on
                 assert torch.equal(second[network][key], value), (network, key)

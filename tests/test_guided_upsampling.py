@@ -5,7 +5,7 @@ import skimage.color
 
 from colornet.color.srgb import even_lightness
 from colornet.rendering.guided_upsampling import follow_lightness
-from colornet.rendering.lab_to_srgb import join
+from colornet.rendering.lab_to_srgb import lab_to_srgb
 
 SIDE, FACTOR = 1024, 8
 
@@ -24,7 +24,7 @@ def test_bleeding_at_edges_falls_by_more_than_half():
     codes = np.round(lightness * 655.35).astype(np.uint16)
 
     def error(colour: np.ndarray) -> np.ndarray:
-        found = skimage.color.rgb2lab(join(codes, even_lightness(), colour, 16) / 65535)[..., 1:]
+        found = skimage.color.rgb2lab(lab_to_srgb(codes, even_lightness(), colour, 16) / 65535)[..., 1:]
         return np.hypot(*(found.transpose(2, 0, 1) - truth))
 
     near = np.abs(np.gradient(small[0])).max(0).repeat(FACTOR, 0).repeat(FACTOR, 1) > 1

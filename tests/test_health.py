@@ -1,4 +1,4 @@
-"""The verdict on the duel: histories of each failure, healthy ones with noise, boundaries, and what a run records."""
+"""The verdict on training: histories of each failure, healthy ones with noise, boundaries, what a run records."""
 
 import dataclasses
 import math
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from colornet.errors import SettingsError
 from colornet.training import health
-from colornet.training.gan import Duel
+from colornet.training.gan import GanModule
 from colornet.training.health import Action, Epoch, Policy, State, Thresholds, Verdict, decide, judge
 from colornet.training.presets import preset
 from colornet.training.trainer import Trainer
@@ -178,7 +178,7 @@ def test_an_epoch_without_losses_is_judged_by_its_colour():
     alone = {"colourfulness": 1.0, "true_colourfulness": 20.0, "generator_gradient_norm": 1.0}  # no reconstruction
     assert states([alone] * 5)[-1] is State.GRAY_COLLAPSE
     assert states([alone | {"colourfulness": 19.0}] * 5)[-1] is State.HEALTHY
-    assert states([{"stage": "warm-up", "epoch": 1}] * 5) == [State.HEALTHY] * 5
+    assert states([{"stage": "pre-training", "epoch": 1}] * 5) == [State.HEALTHY] * 5
     assert judge([]) == []
 
 
@@ -255,6 +255,6 @@ def test_the_trainer_records_what_is_judged_under_these_names():
     smoke = preset("smoke")
     stage = dataclasses.replace(smoke.stages[-1], epochs=1, steps_per_epoch=1)
     made = dataclasses.replace(smoke, stages=(stage,), retrain_steps=0)
-    measured = Trainer(Duel(made.build_generator(), made.build_discriminator(), made), Noise()).run_epoch()
+    measured = Trainer(GanModule(made.build_generator(), made.build_discriminator(), made), Noise()).run_epoch()
     assert {field.name for field in dataclasses.fields(Epoch)} <= measured.keys()
     assert None not in dataclasses.asdict(Epoch.of(measured)).values()

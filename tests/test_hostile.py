@@ -12,7 +12,7 @@ faulthandler.enable()
 import numpy as np
 import torch
 torch.set_num_threads(1)
-from colornet.bundle import Bundle
+from colornet.inference.bundle import Bundle
 from colornet.colorize import Colorizer
 from colornet.errors import ColornetError
 from colornet.networks import build_generator
@@ -62,7 +62,7 @@ import numpy as np
 import tifffile
 import torch
 torch.set_num_threads(1)
-from colornet.bundle import Bundle
+from colornet.inference.bundle import Bundle
 from colornet.colorize import Colorizer
 from colornet.networks import build_generator
 

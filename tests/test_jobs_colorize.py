@@ -45,9 +45,9 @@ def model(tmp_path_factory) -> str:
 
 def write_scans(folder: str, count: int) -> None:
     for index in range(count):
-        form = ("JPEG", "PNG", "TIFF")[index % 3]
-        data = pictures.encoded(pictures.gray(30 + index, 50, index), form)
-        storage.write(storage.join(folder, f"box {index % 4}", f"{index:03}.{form.lower()}"), data)
+        format = ("JPEG", "PNG", "TIFF")[index % 3]
+        data = pictures.encoded(pictures.gray(30 + index, 50, index), format)
+        storage.write(storage.join(folder, f"box {index % 4}", f"{index:03}.{format.lower()}"), data)
 
 
 def rows_of(output: str) -> pa.Table:

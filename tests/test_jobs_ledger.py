@@ -173,9 +173,9 @@ def test_failures_for_the_archivist(output, tmp_path, suffix):
     place = tmp_path / f"failures{suffix}"
     place.write_text("of last week")
     assert report(asked(output, failures=place)) == 0
-    frame = pl.read_csv(place) if suffix == ".csv" else pl.read_parquet(place)
-    assert frame["source_uri"].to_list() == ["/in/10.tif", "/in/11.tif", "/in/12.tif"]
-    assert frame["reason"].to_list()[1:] == ["/in/11.tif: [bold]damaged[/bold]", "out of reach\x1b[2J"]
+    letterbox = pl.read_csv(place) if suffix == ".csv" else pl.read_parquet(place)
+    assert letterbox["source_uri"].to_list() == ["/in/10.tif", "/in/11.tif", "/in/12.tif"]
+    assert letterbox["reason"].to_list()[1:] == ["/in/11.tif: [bold]damaged[/bold]", "out of reach\x1b[2J"]
     assert sorted(path.name for path in tmp_path.iterdir()) == [place.name, "out"]
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from colornet.color.srgb import PRIMARIES, even_lightness, gray_lightness, lightness_codes
-from colornet.rendering.lab_to_srgb import join
+from colornet.rendering.lab_to_srgb import lab_to_srgb
 
 DEPTHS = {8: np.uint8, 16: np.uint16}
 
@@ -25,7 +25,7 @@ def lab_of(rgb: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("bits", [8, 16])
 def test_no_colour_gives_the_codes_back(bits):
     codes = np.arange(2**bits, dtype=DEPTHS[bits]).reshape(16, -1)
-    rgb = join(codes, gray_lightness(bits), np.zeros((2, 3, 5), np.float32), bits)
+    rgb = lab_to_srgb(codes, gray_lightness(bits), np.zeros((2, 3, 5), np.float32), bits)
     np.testing.assert_array_equal(rgb, np.repeat(codes[..., None], 3, axis=2))
 
 
@@ -37,14 +37,14 @@ def test_lightness_is_kept_whatever_the_colour(bits, rounding, data):
     codes = data.draw(arrays.arrays(DEPTHS[bits], shape))
     small = data.draw(st.tuples(st.just(2), st.integers(1, 9), st.integers(1, 9)))
     ab = data.draw(arrays.arrays(np.float32, small, elements=st.floats(-128, 127, width=32)))
-    rgb = join(codes, gray_lightness(bits), ab, bits)
+    rgb = lab_to_srgb(codes, gray_lightness(bits), ab, bits)
     assert np.abs(lab_of(rgb)[..., 0] - gray_lightness(bits)[codes]).max() <= rounding
 
 
 def test_agrees_with_scikit_image_inside_the_gamut():
     lab = lab_of(np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8))
     codes = np.round(lab[..., 0] * 655.35).astype(np.uint16)
-    rgb = join(codes, even_lightness(), lab[..., 1:].transpose(2, 0, 1).astype(np.float32), 8)
+    rgb = lab_to_srgb(codes, even_lightness(), lab[..., 1:].transpose(2, 0, 1).astype(np.float32), 8)
     assert np.abs(rgb - skimage.color.lab2rgb(lab) * 255).max() <= 1
 
 
@@ -53,7 +53,7 @@ def test_out_of_gamut_colours_keep_their_hue_and_the_chroma_that_fits():
     lightness = gray_lightness(8)
     for angle in np.linspace(0, 2 * np.pi, 24, endpoint=False):
         ab = np.array([np.cos(angle), np.sin(angle)], np.float32) * 120
-        _, a, b = lab_of(join(codes, lightness, ab[:, None, None], 16))[0, 0]
+        _, a, b = lab_of(lab_to_srgb(codes, lightness, ab[:, None, None], 16))[0, 0]
         found = np.arctan2(b, a)
         assert np.abs(np.angle(np.exp(1j * (found - angle)))) < 0.01
         # A little more chroma at this hue and L* must lie outside the cube.
@@ -67,7 +67,7 @@ def test_colour_is_brought_up_bilinearly():
     rng = np.random.default_rng(1)
     ab = (rng.random((2, 5, 7), np.float32) - 0.5) * 20
     codes = np.full((50, 70), 119, np.uint8)
-    found = lab_of(join(codes, gray_lightness(8), ab, 16))[..., 1:]
+    found = lab_of(lab_to_srgb(codes, gray_lightness(8), ab, 16))[..., 1:]
     expected = skimage.transform.resize(ab.transpose(1, 2, 0), (50, 70), order=1, mode="edge", anti_aliasing=False)
     assert np.abs(found - expected).max() < 0.05
 

@@ -239,10 +239,10 @@ def test_others_read_the_parts(tmp_path, compacted):
     if compacted:
         ledger.compact(str(tmp_path))
     pattern = str(tmp_path / "_colornet" / "ledger" / "*.parquet")
-    frame = pl.read_parquet(pattern).sort("source_uri", descending=True)
-    assert frame.columns == ledger.SCHEMA.names
-    assert frame.schema["finished_at"] == pl.Datetime("us", "UTC") and frame.schema["seconds"] == pl.Float32
-    found = frame.row(0, named=True)
+    letterbox = pl.read_parquet(pattern).sort("source_uri", descending=True)
+    assert letterbox.columns == ledger.SCHEMA.names
+    assert letterbox.schema["finished_at"] == pl.Datetime("us", "UTC") and letterbox.schema["seconds"] == pl.Float32
+    found = letterbox.row(0, named=True)
     assert {name: found[name] for name in row} == row
     query = (
         f"SELECT source_uri, pixels, seconds, epoch_us(finished_at), typeof(finished_at) FROM '{pattern}' ORDER BY 1"

@@ -118,7 +118,7 @@ def test_file_that_its_holder_removed_is_no_lock(tmp_path, monkeypatch):
 
 _JOB = """
 import sys, time
-from colornet.archive.lock import OutputLock
+from colornet.storage.lock import OutputLock
 with OutputLock(sys.argv[1], "jobs.other", float(sys.argv[2])):
     print("locked", flush=True)
     time.sleep(60)

@@ -25,17 +25,17 @@ GRAY = pictures.gray(24, 40)
 COLOUR = pictures.colour(24, 40)
 THUMBNAIL = pictures.encoded(pictures.gray(12, 20), "JPEG")
 PILLOW = {"jpeg": "JPEG", "png": "PNG", "tiff": "TIFF", "jp2": "JPEG2000", "webp": "WEBP", "bmp": "BMP"}
-FORMS = tuple(PILLOW)
+FORMATS_ = tuple(PILLOW)
 
 
 @functools.cache
-def gray(form: str) -> bytes:
-    return pictures.encoded(GRAY, PILLOW[form], **({"lossless": True} if form == "webp" else {}))
+def gray(format: str) -> bytes:
+    return pictures.encoded(GRAY, PILLOW[format], **({"lossless": True} if format == "webp" else {}))
 
 
 @functools.cache
-def colour(form: str) -> bytes:
-    return pictures.encoded(COLOUR, PILLOW[form], **({"lossless": True} if form == "webp" else {}))
+def colour(format: str) -> bytes:
+    return pictures.encoded(COLOUR, PILLOW[format], **({"lossless": True} if format == "webp" else {}))
 
 
 # --- sources, made by exiftool ---------------------------------------------------------------------------------------
@@ -90,21 +90,21 @@ def profile(space: str = "LAB") -> bytes:
     return ImageCms.ImageCmsProfile(ImageCms.createProfile(space)).tobytes()  # type: ignore[arg-type]
 
 
-def source(form: str, folder: Path) -> bytes:
+def source(format: str, folder: Path) -> bytes:
     """A gray scan in which exiftool wrote all that it can write there."""
     density = Density(Fraction(300), Fraction(300))
-    data = metadata.embed(gray(form), form, Metadata(exif=canon_block(), icc=profile(), density=density))
-    arguments = list(WORDS[form])
-    if form in ("jpeg", "png", "webp", "jp2"):
+    data = metadata.embed(gray(format), format, Metadata(exif=canon_block(), icc=profile(), density=density))
+    arguments = list(WORDS[format])
+    if format in ("jpeg", "png", "webp", "jp2"):
         thumbnail = folder / "thumbnail.jpg"
         thumbnail.write_bytes(THUMBNAIL)
         arguments.append(f"-ThumbnailImage<={thumbnail}")
-    return exiftool.write(data, folder / f"source.{form}", *arguments)
+    return exiftool.write(data, folder / f"source.{format}", *arguments)
 
 
-def says(data: bytes, form: str, folder: Path) -> dict[str, object]:
+def says(data: bytes, format: str, folder: Path) -> dict[str, object]:
     """What exiftool reads, less where in the file it lies."""
-    found = exiftool.read(data, folder / f"read.{form}")
+    found = exiftool.read(data, folder / f"read.{format}")
     places = ("Composite:", "ICC", "IFD1:", "JFIF:", "PNG:", "Jpeg2000:", "RIFF:")
     return {key: value for key, value in found.items() if not key.startswith(places)}
 
@@ -116,14 +116,14 @@ STRUCTURE = (
 
 
 @exiftool.needed
-@pytest.mark.parametrize("form", WORDS)
-def test_all_words_come_through(form, tmp_path):
-    data = source(form, tmp_path)
-    found = metadata.read(data, form)
+@pytest.mark.parametrize("format", WORDS)
+def test_all_words_come_through(format, tmp_path):
+    data = source(format, tmp_path)
+    found = metadata.read(data, format)
     assert found.notes == ()
     assert (found.orientation, found.dpi) == (6, pytest.approx((300, 300), abs=0.01))
-    output = metadata.embed(colour(form), form, metadata.for_output(found, form))
-    before, after = says(data, form, tmp_path), says(output, form, tmp_path)
+    output = metadata.embed(colour(format), format, metadata.for_output(found, format))
+    before, after = says(data, format, tmp_path), says(output, format, tmp_path)
     for names in (before, after):
         for name in STRUCTURE:
             names.pop(f"IFD0:{name}", None)
@@ -134,37 +134,37 @@ def test_all_words_come_through(form, tmp_path):
 
 
 @exiftool.needed
-@pytest.mark.parametrize("form", [form for form in WORDS if form != "tiff"])
-def test_thumbnail_goes_and_maker_notes_stay_valid(form, tmp_path):
-    data = source(form, tmp_path)
+@pytest.mark.parametrize("format", [format for format in WORDS if format != "tiff"])
+def test_thumbnail_goes_and_maker_notes_stay_valid(format, tmp_path):
+    data = source(format, tmp_path)
     assert exiftool.extract(data, tmp_path / "a", "ThumbnailImage") == THUMBNAIL
     assert THUMBNAIL in data
-    output = metadata.embed(colour(form), form, metadata.for_output(metadata.read(data, form), form))
+    output = metadata.embed(colour(format), format, metadata.for_output(metadata.read(data, format), format))
     found = exiftool.read(output, tmp_path / "b")
     assert found["Canon:CanonImageType"] == "Canon EOS Test Camera"
     assert not any(key.startswith("IFD1:") for key in found)
     assert THUMBNAIL[100:] not in output
     # what is left of the block lies where it lay
-    before, after = metadata.read(data, form).exif, metadata.read(output, form).exif
+    before, after = metadata.read(data, format).exif, metadata.read(output, format).exif
     assert before is not None and after is not None
     note = before.index(IMAGE_TYPE)
     assert after.index(IMAGE_TYPE) == note
 
 
 @exiftool.needed
-@pytest.mark.parametrize("form", ["jpeg", "png", "tiff", "jp2", "webp"])
-def test_profile_is_srgb(form, tmp_path):
-    source_data = metadata.embed(gray(form), form, Metadata(icc=profile()))
-    before = metadata.read(source_data, form)
+@pytest.mark.parametrize("format", ["jpeg", "png", "tiff", "jp2", "webp"])
+def test_profile_is_srgb(format, tmp_path):
+    source_data = metadata.embed(gray(format), format, Metadata(icc=profile()))
+    before = metadata.read(source_data, format)
     assert before.icc == profile()
-    output = metadata.embed(colour(form), form, metadata.for_output(before, form))
-    found = exiftool.read(output, tmp_path / f"a.{form}")
-    if form == "jp2":  # it has a number for sRGB
+    output = metadata.embed(colour(format), format, metadata.for_output(before, format))
+    found = exiftool.read(output, tmp_path / f"a.{format}")
+    if format == "jp2":  # it has a number for sRGB
         assert found["Jpeg2000:ColorSpace"] == 16
     else:
         assert found["ICC_Profile:ProfileDescription"] == "sRGB built-in"
         assert found["ICC-header:ColorSpaceData"] == "RGB "
-        assert metadata.read(output, form).icc == icc_profiles.srgb()
+        assert metadata.read(output, format).icc == icc_profiles.srgb()
 
 
 def test_profile_is_the_same_every_time():
@@ -176,18 +176,18 @@ def test_profile_is_the_same_every_time():
 
 @exiftool.needed
 @pytest.mark.parametrize(
-    ("form", "tags"),
+    ("format", "tags"),
     [
         ("jpeg", ("JFIF:XResolution", "JFIF:YResolution", "JFIF:ResolutionUnit")),
         ("tiff", ("IFD0:XResolution", "IFD0:YResolution", "IFD0:ResolutionUnit")),
     ],
 )
-def test_density_per_centimetre_stays_exact(form, tags, tmp_path):
+def test_density_per_centimetre_stays_exact(format, tags, tmp_path):
     density = Density(Fraction(118), Fraction(120), "cm")
-    output = metadata.embed(colour(form), form, Metadata(density=density))
-    assert metadata.read(output, form).density == density
-    found = exiftool.read(output, tmp_path / f"a.{form}")
-    assert [found[tag] for tag in tags] == [118, 120, 2 if form == "jpeg" else 3]
+    output = metadata.embed(colour(format), format, Metadata(density=density))
+    assert metadata.read(output, format).density == density
+    found = exiftool.read(output, tmp_path / f"a.{format}")
+    assert [found[tag] for tag in tags] == [118, 120, 2 if format == "jpeg" else 3]
 
 
 @exiftool.needed
@@ -201,42 +201,42 @@ def test_density_is_read_alike_everywhere(tmp_path):
         "webp": ("IFD0:XResolution", 600),
         "bmp": ("File:PixelsPerMeterX", 23622),
     }
-    for form in FORMS:
-        output = metadata.embed(colour(form), form, metadata.for_output(Metadata(density=density), form))
-        path = tmp_path / f"a.{form}"
+    for format in FORMATS_:
+        output = metadata.embed(colour(format), format, metadata.for_output(Metadata(density=density), format))
+        path = tmp_path / f"a.{format}"
         path.write_bytes(output)
-        tag, value = tags[form]
-        assert float(exiftool.run("-n", "-s3", f"-{tag}", path)) == pytest.approx(value), form
-        assert metadata.read(output, form).dpi == pytest.approx((600, 1200), abs=0.02)
+        tag, value = tags[format]
+        assert float(exiftool.run("-n", "-s3", f"-{tag}", path)) == pytest.approx(value), format
+        assert metadata.read(output, format).dpi == pytest.approx((600, 1200), abs=0.02)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_pixels_are_the_same_bytes(form):
+@pytest.mark.parametrize("format", FORMATS_)
+def test_pixels_are_the_same_bytes(format):
     full = Metadata(exif=canon_block(), icc=icc_profiles.srgb(), density=Density(Fraction(300), Fraction(300)))
-    output = metadata.embed(colour(form), form, metadata.for_output(full, form))
-    np.testing.assert_array_equal(pictures.decoded(output), pictures.decoded(colour(form)))
-    again = metadata.embed(output, form, metadata.for_output(full, form))
-    assert metadata.read(again, form) == metadata.read(output, form)
-    np.testing.assert_array_equal(pictures.decoded(again), pictures.decoded(colour(form)))
+    output = metadata.embed(colour(format), format, metadata.for_output(full, format))
+    np.testing.assert_array_equal(pictures.decoded(output), pictures.decoded(colour(format)))
+    again = metadata.embed(output, format, metadata.for_output(full, format))
+    assert metadata.read(again, format) == metadata.read(output, format)
+    np.testing.assert_array_equal(pictures.decoded(again), pictures.decoded(colour(format)))
 
 
 # --- from one format to another --------------------------------------------------------------------------------------
 
 
 @exiftool.needed
-@pytest.mark.parametrize("form", ["jpeg", "png", "tiff", "jp2", "webp", "bmp", "j2k"])
+@pytest.mark.parametrize("format", ["jpeg", "png", "tiff", "jp2", "webp", "bmp", "j2k"])
 @pytest.mark.parametrize("origin", ["jpeg", "tiff"])
-def test_words_cross_formats(origin, form, tmp_path):
+def test_words_cross_formats(origin, format, tmp_path):
     found = metadata.read(source(origin, tmp_path), origin)
-    carried = metadata.for_output(found, form)
-    output = metadata.embed(colour(form if form != "j2k" else "jp2"), "jp2" if form == "j2k" else form, carried)
-    says_now = exiftool.read(output, tmp_path / f"a.{form if form != 'j2k' else 'jp2'}")
+    carried = metadata.for_output(found, format)
+    output = metadata.embed(colour(format if format != "j2k" else "jp2"), "jp2" if format == "j2k" else format, carried)
+    says_now = exiftool.read(output, tmp_path / f"a.{format if format != 'j2k' else 'jp2'}")
     lost = {note.partition(" has no place for ")[2] for note in carried.notes}
     assert ("Exif" not in lost) == ("GPS:GPSLatitude" in says_now)
     assert ("XMP" not in lost) == ("XMP-dc:Title" in says_now)
     assert ("IPTC" not in lost) == ("IPTC:Keywords" in says_now)
     everything = {"Exif", "XMP", "IPTC"}
-    expected = {"webp": {"IPTC"}, "bmp": everything, "j2k": everything}.get(form, set())
+    expected = {"webp": {"IPTC"}, "bmp": everything, "j2k": everything}.get(format, set())
     assert lost - {"jpeg:COM", "Photoshop's resources"} == expected
     if "Exif" not in lost:
         assert says_now["IFD0:Orientation"] == 6 and says_now["IFD0:Artist"] == "Ünïcode Photographer"
@@ -469,7 +469,7 @@ def test_thumbnail_that_claims_the_camera_s_words():
     assert carried.exif and b"A camera with a long name" in carried.exif
 
 
-def everything(form: str) -> bytes:
+def everything(format: str) -> bytes:
     rdf = xmp.empty()
     xmp.describe_more(rdf, {"tiff": xmp.NAMESPACES["tiff"]}).set(xmp.name("tiff:Make"), "Agfa")
     full = Metadata(
@@ -482,26 +482,26 @@ def everything(form: str) -> bytes:
         orientation=6,
         extras=(("jpeg:COM", b"words"), ("png:tEXt", b"Title\0words"), ("jp2:xml ", b"<a/>")),
     )
-    return metadata.embed(colour(form), form, full)
+    return metadata.embed(colour(format), format, full)
 
 
-WHOLE = {form: everything(form) for form in FORMS}
+WHOLE = {format: everything(format) for format in FORMATS_}
 
 
-@given(st.sampled_from(FORMS), st.data())
+@given(st.sampled_from(FORMATS_), st.data())
 @settings(max_examples=400, deadline=None)
-def test_mutated_files_never_fail_a_scan(form, draw):
-    data = bytearray(WHOLE[form])
+def test_mutated_files_never_fail_a_scan(format, draw):
+    data = bytearray(WHOLE[format])
     for _ in range(draw.draw(st.integers(1, 6))):
         width = draw.draw(st.sampled_from([1, 2, 4]))
         at = draw.draw(st.integers(0, max(0, len(data) - width)))
         value = draw.draw(st.sampled_from([0, 1, 255]) | st.integers(0, 255))
         data[at : at + width] = bytes([value]) * width
     cut = draw.draw(st.sampled_from([len(data)] * 3 + [draw.draw(st.integers(0, len(data)))]))
-    found = metadata.read(bytes(data[:cut]), form)
+    found = metadata.read(bytes(data[:cut]), format)
     assert all(note and "\n" not in note for note in found.notes)
     assert 1 <= found.orientation <= 8
-    for target in FORMS:
+    for target in FORMATS_:
         carried = metadata.for_output(found, target)
         output = metadata.embed(colour(target), target, carried)
         again = metadata.read(output, target)
@@ -509,11 +509,11 @@ def test_mutated_files_never_fail_a_scan(form, draw):
         assert (again.xmp, again.iptc) == (carried.xmp, carried.iptc)
 
 
-@given(st.binary(max_size=200), st.sampled_from(FORMS))
+@given(st.binary(max_size=200), st.sampled_from(FORMATS_))
 @settings(max_examples=200, deadline=None)
-def test_noise_never_fails_a_scan(noise, form):
-    magic = WHOLE[form][:12]
-    metadata.read(magic + noise, form)
+def test_noise_never_fails_a_scan(noise, format):
+    magic = WHOLE[format][:12]
+    metadata.read(magic + noise, format)
     for block in (b"II*\0\x08\0\0\0" + noise, b"MM\0*\0\0\0\x08" + noise):
         carried = metadata.for_output(replace(Metadata(), exif=block), "png")
         assert carried.exif is None or len(carried.exif) <= len(block) + 4

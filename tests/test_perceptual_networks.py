@@ -21,7 +21,7 @@ from colornet.evaluation.chroma_error import BINS
 from colornet.evaluation.fid import FEATURES, PHOTOGRAPHS, FeatureSets, Gaussian, Inception, frechet_distance
 from colornet.evaluation.lpips import Lpips
 from colornet.evaluation.measure import GRAY, Measure, Truth, Work, channels_first
-from colornet.evaluation.perceptual_networks import Judges, load_judges
+from colornet.evaluation.perceptual_networks import PerceptualNetworks, load_perceptual_networks
 from colornet.evaluation.reference import Reference
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
@@ -174,24 +174,24 @@ def test_files_that_hold_something_else_are_named(alexnet, inception, tmp_path, 
     torch.save({**state, "fc.weight": torch.zeros(1000, 2048)}, tmp_path / "torchvision.pth")
     (tmp_path / "trap.pth").write_bytes(pickle.dumps(Trap(), protocol=2))
     with pytest.raises(SettingsError, match=r"inception\.pth holds neither torchvision's AlexNet nor its VGG16"):
-        load_judges(inception, None, SIZE)
+        load_perceptual_networks(inception, None, SIZE)
     with pytest.raises(SettingsError, match=r"alexnet\.pth does not fit FID's Inception v3: it has no Conv2d_1a_3x3"):
-        load_judges(None, alexnet, SIZE)
+        load_perceptual_networks(None, alexnet, SIZE)
     with pytest.raises(
         SettingsError, match=r"torchvision\.pth does not fit.*its fc\.weight has the shape \(1000, 2048"
     ):
-        load_judges(None, str(tmp_path / "torchvision.pth"), SIZE)
+        load_perceptual_networks(None, str(tmp_path / "torchvision.pth"), SIZE)
     for weights in ((str(tmp_path / "trap.pth"), None), (None, str(tmp_path / "trap.pth"))):
         with pytest.raises(SettingsError, match=r"trap\.pth"):
-            load_judges(*weights, SIZE)
+            load_perceptual_networks(*weights, SIZE)
     assert "run" not in capsys.readouterr().out
 
 
 def test_pictures_that_are_too_small_for_lpips_are_named(alexnet):
     with pytest.raises(SettingsError, match="LPIPS needs pictures of at least 32 pixels, not 31"):
-        load_judges(alexnet, None, 31)
+        load_perceptual_networks(alexnet, None, 31)
     assert Lpips(alexnet)(torch.zeros(1, 3, 32, 32), torch.ones(1, 3, 32, 32)).shape == (1,)
-    assert load_judges(None, None, 8) == Judges()
+    assert load_perceptual_networks(None, None, 8) == PerceptualNetworks()
 
 
 def test_without_torch_fidelity_the_extra_is_named(inception, monkeypatch):
@@ -218,10 +218,10 @@ def quick_distance(one: Gaussian, other: Gaussian) -> float:
 
 def test_measures_come_with_the_rows(alexnet, inception, data, monkeypatch):
     monkeypatch.setattr(fid, "frechet_distance", quick_distance)
-    judges = load_judges(alexnet, inception, SIZE)
+    perceptual_networks = load_perceptual_networks(alexnet, inception, SIZE)
     reference = Reference("training photographs", 1, 10.0, 20.0, np.ones(BINS, np.float32))
     found = photographs.find(data).items()
-    measured = Measure(Work(models=(), reference=reference, size=SIZE), judges)(found)
+    measured = Measure(Work(models=(), reference=reference, size=SIZE), perceptual_networks)(found)
     sets = FeatureSets()
     rows = pa.concat_tables(map(sets.take, (measured.slice(0, 3), measured.slice(3))))
     assert rows.num_rows == 2 * 4 + 1 and "features" not in rows.column_names
@@ -230,11 +230,11 @@ def test_measures_come_with_the_rows(alexnet, inception, data, monkeypatch):
     read = [picture for _, picture in photographs.read(found, SIZE) if not isinstance(picture, str)]
     truth = Truth(np.stack(read), torch.ones(BINS))
     gray = channels_first(truth.render(torch.zeros(4, 2, SIZE, SIZE)))
-    wanted = judges.lpips(gray, truth.rgb)
+    wanted = perceptual_networks.lpips(gray, truth.rgb)
     each = [row["lpips"] for row in rows.to_pylist() if row["colorizer"] == GRAY]
     assert each == pytest.approx(wanted.tolist(), rel=1e-4) and min(each) > 0
 
-    one, other = (judges.inception(rgb).double() for rgb in (truth.rgb, gray))
+    one, other = (perceptual_networks.inception(rgb).double() for rgb in (truth.rgb, gray))
     wanted = (one.mean(0) - other.mean(0)).norm() + (one.T.cov() - other.T.cov()).norm()
     assert sets.distances()[GRAY] == pytest.approx(wanted.item(), rel=1e-3) and wanted > 0
     assert set(sets.distances()) == {GRAY, "mean colour"}

@@ -22,9 +22,9 @@ from colornet.errors import SettingsError, StorageError
 SIZE = 32
 
 
-def encode(rgb: np.ndarray, form: str = "PNG") -> bytes:
+def encode(rgb: np.ndarray, format: str = "PNG") -> bytes:
     buffer = io.BytesIO()
-    Image.fromarray(rgb).save(buffer, format=form, quality=95)
+    Image.fromarray(rgb).save(buffer, format=format, quality=95)
     return buffer.getvalue()
 
 
@@ -165,7 +165,7 @@ def test_the_reader_yields_group_by_group(shards):
 
 def test_reading_does_without_pytorch():
     """Ray Data's processes load what this module loads: seconds each, if PyTorch were among it."""
-    command = "import sys, colornet.training.photographs; sys.exit('torch' in sys.modules)"
+    command = "import sys, colornet.datasets.photographs; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0
 
 
@@ -190,17 +190,17 @@ def test_crops_may_be_smaller_than_the_short_side(tmp_path):
     write_shard(tmp_path / "a.parquet", [encode(slope)])
     write_shard(tmp_path / "val.parquet", [encode(slope)])
     plan = Plan(photographs.find(str(tmp_path)).train, seed=0)
-    rows = next(photographs.Reader(plan, 50, least_crop=0.5)({"item": np.array([0])}))["image"].astype(int)
+    rows = next(photographs.Reader(plan, 50, min_crop_scale=0.5)({"item": np.array([0])}))["image"].astype(int)
     shown = np.abs(rows[:, 25, 45, 0] - rows[:, 25, 5, 0]) / 80  # columns in a pixel
     assert rows.shape[1:] == (50, 50, 3)
     assert 0.97 < shown.min() < 1.15 and 1.85 < shown.max() < 2.03
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG"])
-def test_other_sizes_and_modes_become_rgb(tmp_path, form):
+@pytest.mark.parametrize("format", ["JPEG", "PNG"])
+def test_other_sizes_and_modes_become_rgb(tmp_path, format):
     gray = io.BytesIO()
-    Image.new("L", (300, 200), 120).save(gray, format=form)
-    small = encode(np.full((9, 7, 3), 120, np.uint8), form)
+    Image.new("L", (300, 200), 120).save(gray, format=format)
+    small = encode(np.full((9, 7, 3), 120, np.uint8), format)
     write_shard(tmp_path / "val.parquet", [gray.getvalue(), small])
     write_shard(tmp_path / "a.parquet", [small])
     rows = photographs.read_held_out(photographs.find(str(tmp_path)).held_out, SIZE, limit=9)

@@ -13,13 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from colornet.inference.bundle import Bundle
-from colornet.inference.letterbox import Frame
+from colornet.inference.letterbox import Letterbox
 from colornet.inference.predictor import GPU_BATCH, Batched, Prediction, Predictor
 from colornet.networks import build_generator
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 DEVICES = ["cpu", pytest.param("cuda", marks=needs_gpu)]
-WHOLE = Frame(0, 0, 32, 32)
+WHOLE = Letterbox(0, 0, 32, 32)
 UNET = ("unet", {"width": 2})
 BINS = ("backbone", {"encoder": "mobilenetv3_small_050", "width": 2, "head": "bins"})
 PLAIN = ("backbone", {"encoder": "mobilenetv3_small_050", "width": 2, "head": "ab"})
@@ -42,9 +42,11 @@ def squares(count: int, size: int = 32) -> np.ndarray:
 def test_a_prediction_does_not_depend_on_the_pictures_beside_it(device, network):
     predictor = Predictor(bundle(*network), device=device)
     lightness = squares(5 if device == "cpu" else GPU_BATCH + 3)
-    frames = [Frame(index, 0, 32 - index, 32) for index in range(len(lightness))]
-    together = predictor.predict(lightness, frames)
-    alone = [predictor.predict(each[None], [frame])[0] for each, frame in zip(lightness, frames, strict=True)]
+    letterboxes = [Letterbox(index, 0, 32 - index, 32) for index in range(len(lightness))]
+    together = predictor.predict(lightness, letterboxes)
+    alone = [
+        predictor.predict(each[None], [letterbox])[0] for each, letterbox in zip(lightness, letterboxes, strict=True)
+    ]
     assert [each.confidence for each in together] == [each.confidence for each in alone]
     colour = np.stack([each.ab for each in together])
     assert colour.shape == (len(lightness), 2, 32, 32)
@@ -85,7 +87,7 @@ def telling(cells: torch.Tensor) -> Predictor:
 
 @pytest.mark.parametrize("certain", [0.0, 1.0])
 def test_confidence_is_0_if_all_bins_are_as_likely_and_1_if_there_is_one(certain):
-    for prediction in telling(torch.full((8, 8), certain)).predict(squares(2), [WHOLE, Frame(3, 0, 25, 32)]):
+    for prediction in telling(torch.full((8, 8), certain)).predict(squares(2), [WHOLE, Letterbox(3, 0, 25, 32)]):
         assert prediction.confidence == pytest.approx(certain, abs=1e-5)
         assert 0 <= prediction.confidence <= 1
 
@@ -98,8 +100,8 @@ def test_padding_does_not_count(top, left, data):
     cells = torch.zeros(8, 8)
     edge = data.draw(st.integers(0, 8))
     cells[:, :edge] = 1
-    frame = Frame(top, left, height, width, data.draw(st.integers(1, 8)))
-    (prediction,) = telling(cells).predict(squares(1), [frame])
+    letterbox = Letterbox(top, left, height, width, data.draw(st.integers(1, 8)))
+    (prediction,) = telling(cells).predict(squares(1), [letterbox])
     share = sum(column < 4 * edge for column in range(left, left + width)) / width
     assert prediction.confidence == pytest.approx(share, abs=1e-5)
 
@@ -107,7 +109,7 @@ def test_padding_does_not_count(top, left, data):
 def test_squares_that_are_no_multiple_of_four():
     cells = torch.zeros(16, 16)  # the network sees 64 pixels
     cells[:, 8] = 1  # of which the last cell of the picture has one column
-    (prediction,) = telling(cells).predict(squares(1, 33), [Frame(0, 0, 33, 33)])
+    (prediction,) = telling(cells).predict(squares(1, 33), [Letterbox(0, 0, 33, 33)])
     assert prediction.confidence == pytest.approx(1 / 33, abs=1e-5)
 
 
@@ -126,12 +128,15 @@ class Traced:
         self.batches: list[int] = []
         self.may_go = threading.Event()
 
-    def predict(self, lightness, frames):
+    def predict(self, lightness, letterboxes):
         self.may_go.wait()
         self.batches.append(len(lightness))
         if np.isnan(lightness).any():
             raise ValueError("not a number")
-        return [Prediction(np.stack([each, -each]), frame.top) for each, frame in zip(lightness, frames, strict=True)]
+        return [
+            Prediction(np.stack([each, -each]), letterbox.top)
+            for each, letterbox in zip(lightness, letterboxes, strict=True)
+        ]
 
 
 def test_everyone_gets_their_own_and_batches_are_bounded():
@@ -139,8 +144,8 @@ def test_everyone_gets_their_own_and_batches_are_bounded():
     batched = Batched(traced, 4)
     questions = [np.full((1 + index % 3, 2, 2), index, np.float16) for index in range(24)]
     with ThreadPoolExecutor(24) as threads:
-        frames = [[Frame(index, 0, 1, 1)] * len(question) for index, question in enumerate(questions)]
-        answers = [threads.submit(batched.predict, *each) for each in zip(questions, frames, strict=True)]
+        letterboxes = [[Letterbox(index, 0, 1, 1)] * len(question) for index, question in enumerate(questions)]
+        answers = [threads.submit(batched.predict, *each) for each in zip(questions, letterboxes, strict=True)]
         traced.may_go.set()
         for index, (question, answer) in enumerate(zip(questions, answers, strict=True)):
             predictions = answer.result(10)

@@ -34,9 +34,9 @@ def jpeg(height: int = 200, width: int = 300, seed: int = 0, **options) -> bytes
     return pictures.encoded(pictures.colour(height, width, seed), "JPEG", quality=95, **options)
 
 
-def as_form(picture: Image.Image, form: str, **options) -> bytes:
+def as_form(picture: Image.Image, format: str, **options) -> bytes:
     target = io.BytesIO()
-    picture.save(target, form, **options)
+    picture.save(target, format, **options)
     return target.getvalue()
 
 

@@ -27,18 +27,18 @@ ORIGIN = Origin(
 TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 
 
-def output(form: str, found: Metadata | None = None, origin: Origin = ORIGIN) -> bytes:
-    carried = metadata.for_output(provenance.describe(found or Metadata(), origin), form)
-    return metadata.embed(pictures.encoded(COLOUR, PILLOW[form]), form, carried)
+def output(format: str, found: Metadata | None = None, origin: Origin = ORIGIN) -> bytes:
+    carried = metadata.for_output(provenance.describe(found or Metadata(), origin), format)
+    return metadata.embed(pictures.encoded(COLOUR, PILLOW[format]), format, carried)
 
 
 # --- XMP -------------------------------------------------------------------------------------------------------------
 
 
 @exiftool.needed
-@pytest.mark.parametrize("form", ["jpeg", "png", "tiff", "jp2", "webp"])
-def test_every_format_says_what_it_is(form, tmp_path):
-    found = exiftool.read(output(form), tmp_path / f"a.{form}")
+@pytest.mark.parametrize("format", ["jpeg", "png", "tiff", "jp2", "webp"])
+def test_every_format_says_what_it_is(format, tmp_path):
+    found = exiftool.read(output(format), tmp_path / f"a.{format}")
     assert found["XMP-iptcExt:DigitalSourceType"] == TYPE
     assert found["XMP-xmpMM:DerivedFrom"] == {
         "DocumentID": f"sha256:{ORIGIN.source_sha256}",
@@ -92,8 +92,8 @@ def test_what_the_source_said_is_kept(tmp_path):
 
 
 def test_two_runs_give_the_same_bytes():
-    for form in PILLOW:
-        assert output(form) == output(form)
+    for format in PILLOW:
+        assert output(format) == output(format)
     other = Origin(**{**ORIGIN.__dict__, "settings": "quality 80"})
     assert other.identity != ORIGIN.identity
     dated = Origin(**{**ORIGIN.__dict__, "created": datetime(2026, 1, 2, tzinfo=UTC)})

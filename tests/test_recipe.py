@@ -1,4 +1,4 @@
-"""Recipes: presets, checks that name the field, the pace of a stage, and the way to JSON and back."""
+"""Recipes: presets, checks that name the field, the learning rates of a stage, and the way to JSON and back."""
 
 import dataclasses
 import json
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from colornet.errors import SettingsError
 from colornet.networks.backbone import BackboneGenerator
 from colornet.training import recipe
-from colornet.training.degradation import Film
+from colornet.training.degradation import Degradation
 from colornet.training.health import Action, Policy, Thresholds
 from colornet.training.losses import GAN_LOSSES
 from colornet.training.presets import PRESETS, preset
@@ -56,12 +56,12 @@ def test_the_standard_preset_builds_with_weights_for_its_encoder():
 
 def test_reference_is_the_pure_adversarial_game():
     reference = preset("reference")
-    warm_up, duel = reference.stages
-    assert (warm_up.trains, duel.trains) == (DISCRIMINATOR, BOTH)
-    assert duel.reconstruction_weight == 0 and duel.adversarial_weight == 1 and duel.adversarial == "bce"
-    assert duel.generator_learning_rate == 10 * duel.discriminator_learning_rate
+    pre_training, gan = reference.stages
+    assert (pre_training.trains, gan.trains) == (DISCRIMINATOR, BOTH)
+    assert gan.reconstruction_weight == 0 and gan.adversarial_weight == 1 and gan.adversarial == "bce"
+    assert gan.generator_learning_rate == 10 * gan.discriminator_learning_rate
     assert (reference.generator.width, reference.discriminator.width, reference.image_size) == (64, 32, 256)
-    assert reference.discriminator.network == "reference" and reference.film.changes_nothing
+    assert reference.discriminator.network == "reference" and reference.degradation.changes_nothing
 
 
 def test_unknown_presets_are_named():
@@ -85,7 +85,7 @@ STAGES = st.builds(
     micro_batch_size=st.integers(0, 64),
     generator_learning_rate=RATES,
     discriminator_learning_rate=RATES,
-    ramp=SHARES,
+    warmup=SHARES,
     decay=SHARES,
     reconstruction=st.sampled_from(recipe.RECONSTRUCTIONS),
     reconstruction_weight=st.floats(1e-3, 1e6),
@@ -102,19 +102,19 @@ STAGES = st.builds(
 @given(
     stages=st.lists(STAGES, max_size=3).map(lambda stages: (*stages, Stage(image_size=64))),
     betas=st.tuples(st.floats(0, 0.999), st.floats(0, 0.999)),
-    film=st.builds(Film, grain=SHARES, jpeg_quality=st.floats(1, 95)),
+    degradation=st.builds(Degradation, grain=SHARES, jpeg_quality=st.floats(1, 95)),
     policy=st.builds(Policy, gray_collapse=st.sampled_from([action.value for action in Action])),
     thresholds=st.builds(Thresholds, window=st.integers(1, 99), gray=SHARES),
-    average_decay=st.floats(0, 1, exclude_max=True),
+    ema_decay=st.floats(0, 1, exclude_max=True),
     seed=st.integers(0, 2**31),
 )
-def test_json_round_trip(stages, betas, film, policy, thresholds, average_decay, seed):
+def test_json_round_trip(stages, betas, degradation, policy, thresholds, ema_decay, seed):
     made = Recipe(
         generator=BINS,
         stages=stages,
-        film=film,
+        degradation=degradation,
         betas=betas,
-        average_decay=average_decay,
+        ema_decay=ema_decay,
         perceptual_weights="vgg16.safetensors",
         health=policy,
         thresholds=thresholds,
@@ -137,16 +137,16 @@ def test_missing_fields_take_their_defaults():
         ({"generator": {"depth": 3}}, "generator has no field 'depth'"),
         ({"generator": 3}, "generator must be a mapping"),
         ({"generator": {"width": "wide"}}, r"generator\.width must be of type int, not 'wide'"),
-        ({"stages": [{"pace": 1}]}, r"stages\.0 has no field 'pace'"),
+        ({"stages": [{"lr_scale": 1}]}, r"stages\.0 has no field 'lr_scale'"),
         ({"stages": [{}, {"batches": 1}]}, r"stages\.1 has no field 'batches'; there are: name, trains"),
         ({"stages": [{}, 3]}, r"stages\.1 must be a mapping, not 3"),
         ({"stages": [{"epochs": "3"}]}, r"stages\.0\.epochs must be of type int, not '3'"),
         ({"stages": {"epochs": 3}}, "stages must be a tuple of stages"),
         ({"stages": []}, "stages must have one that trains the generator"),
-        ({"film": {"snow": 1.0}}, "film has no field 'snow'"),
-        ({"film": {"grain": "much"}}, r"film\.grain must be of type float, not 'much'"),
-        ({"film": {"grain": True}}, r"film\.grain must be of type float, not True"),
-        ({"film": {"grain": 2}}, r"grain must be in \[0, 1\], not 2"),
+        ({"degradation": {"snow": 1.0}}, "degradation has no field 'snow'"),
+        ({"degradation": {"grain": "much"}}, r"degradation\.grain must be of type float, not 'much'"),
+        ({"degradation": {"grain": True}}, r"degradation\.grain must be of type float, not True"),
+        ({"degradation": {"grain": 2}}, r"grain must be in \[0, 1\], not 2"),
         ({"health": {"gray_collapse": "panic"}}, "gray_collapse must be one of .*, not 'panic'"),
         ({"health": {"gray_collapse": 3}}, r"health\.gray_collapse must be of type str, not 3"),
         ({"health": {"repeat_every": 1.5}}, r"health\.repeat_every must be of type int, not 1\.5"),
@@ -181,9 +181,9 @@ WRONG_IN_STAGE = {
     "micro_batch_size": [-1, 2.0],
     "generator_learning_rate": [0, -1e-4, math.inf],
     "discriminator_learning_rate": [math.nan, "fast"],
-    "least_crop": [0, 1.1, math.nan],
+    "min_crop_scale": [0, 1.1, math.nan],
     "encoder_share": [-0.1, 1.1],
-    "ramp": [-0.1, 1.1],
+    "warmup": [-0.1, 1.1],
     "decay": [-0.1, math.nan],
     "reconstruction": ["l2"],
     "reconstruction_weight": [math.inf, -1],
@@ -199,11 +199,11 @@ WRONG_IN_RECIPE = {
     "generator": [{"width": 4}],
     "discriminator": [None],
     "stages": [[Stage()], (3,), Stage()],
-    "film": ["archive"],
+    "degradation": ["archive"],
     "betas": [(0.5, 1.0), (0.5,), (-0.1, 0.5), (0.5, math.nan), [0.5, 0.9]],
     "weight_decay": [-0.1, math.inf],
-    "clip_norm": [-1.0, math.nan],
-    "average_decay": [1.0, -0.1, math.nan],
+    "max_grad_norm": [-1.0, math.nan],
+    "ema_decay": [1.0, -0.1, math.nan],
     "rebalancing": [0, 1.1],
     "perceptual_weights": [None],
     "held_out_photographs": [0],
@@ -372,7 +372,7 @@ def test_photographs_count_every_step_of_every_worker(trains):
     other = Stage(image_size=64, batch_size=10)
     stage = Stage(trains=trains, epochs=2, steps_per_epoch=10, batch_size=4, image_size=64)
     made = Recipe(stages=(other, stage), retrain_steps=5)
-    # In a duel, each epoch can be retrained twice: for its accuracy, and because of its verdict.
+    # In adversarial training, each epoch can be retrained twice: for its accuracy, and because of its verdict.
     steps = 2 * (10 + 2 * 5) if trains == BOTH else 2 * 10
     assert made.photographs(1, workers=1) == steps * 4
     assert made.photographs(1, workers=2) == steps * 2 * 2
@@ -380,29 +380,29 @@ def test_photographs_count_every_step_of_every_worker(trains):
     assert made.photographs(0, workers=2) == other.epochs * (other.steps_per_epoch + 2 * 5) * 5 * 2
 
 
-# --- the pace of a stage ----------------------------------------------------------------------------------------------
+# --- the learning rates of a stage ------------------------------------------------------------------------------------
 
 
 def test_pace_in_closed_form():
-    stage = Stage(epochs=2, steps_per_epoch=10, ramp=0.2, decay=0.5)
+    stage = Stage(epochs=2, steps_per_epoch=10, warmup=0.2, decay=0.5)
     rise = [0.25, 0.5, 0.75, 1.0]  # over a fifth of 20 steps
     fall = [1.0 - k / 10 for k in range(10)]  # from the middle on, to a tenth at the last step
-    assert [stage.pace(step) for step in range(20)] == pytest.approx([*rise, *[1.0] * 6, *fall])
+    assert [stage.lr_scale(step) for step in range(20)] == pytest.approx([*rise, *[1.0] * 6, *fall])
 
 
 def test_pace_without_ramp_and_decay():
-    stage = Stage(epochs=1, steps_per_epoch=5, ramp=0.0, decay=0.0)
-    assert [stage.pace(step) for step in range(5)] == [1.0] * 5
+    stage = Stage(epochs=1, steps_per_epoch=5, warmup=0.0, decay=0.0)
+    assert [stage.lr_scale(step) for step in range(5)] == [1.0] * 5
 
 
 @given(
     steps=st.integers(1, 200),
-    ramp=st.floats(0, 1),
+    warmup=st.floats(0, 1),
     decay=st.floats(0, 1),
 )
-def test_pace_is_a_share_that_rises_once_and_falls_once(steps, ramp, decay):
-    stage = Stage(epochs=1, steps_per_epoch=steps, ramp=ramp, decay=decay)
-    pace = [stage.pace(step) for step in range(steps)]
-    assert all(0 < each <= 1 for each in pace)
-    top = pace.index(max(pace))
-    assert pace[: top + 1] == sorted(pace[: top + 1]) and pace[top:] == sorted(pace[top:], reverse=True)
+def test_lr_scale_is_a_share_that_rises_once_and_falls_once(steps, warmup, decay):
+    stage = Stage(epochs=1, steps_per_epoch=steps, warmup=warmup, decay=decay)
+    lr_scale = [stage.lr_scale(step) for step in range(steps)]
+    assert all(0 < each <= 1 for each in lr_scale)
+    top = lr_scale.index(max(lr_scale))
+    assert lr_scale[: top + 1] == sorted(lr_scale[: top + 1]) and lr_scale[top:] == sorted(lr_scale[top:], reverse=True)

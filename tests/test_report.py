@@ -82,11 +82,11 @@ BAD = (None, math.nan, math.inf, -math.inf, "", "text $x_1$ \x00 <b>")
 
 
 def run(epochs: int, **changes: object) -> list[dict]:
-    """A run as the trainer records it: two epochs of a first stage, then the duel."""
+    """A run as the trainer records it: two epochs of a first stage, then adversarial training."""
     return [
         {
             "epoch": epoch,
-            "stage": "warm-up" if epoch <= 2 else "duel",
+            "stage": "pre-training" if epoch <= 2 else "adversarial",
             "steps": 100 * epoch,
             "photographs": 3200 * epoch,
             "workers": 2,
@@ -116,7 +116,7 @@ def run(epochs: int, **changes: object) -> list[dict]:
             "waiting_for_data": 0.02,
             "finished": 1.7e9 + 60 * epoch,
             "verdict": "healthy",
-            "verdict_sentence": "the duel is fair",
+            "verdict_sentence": "the networks are balanced",
             "action": "go_on",
             **changes,
         }
@@ -150,7 +150,7 @@ def test_the_plot_marks_failures_in_their_colours_for_as_long_as_they_last():
 
 def test_a_stage_and_a_verdict_change_the_plot():
     unknown = {"verdict": "a verdict of tomorrow $_$"}
-    assert len({report.plot(run(6, **changes)) for changes in ({}, {"stage": "duel"}, unknown)}) == 3
+    assert len({report.plot(run(6, **changes)) for changes in ({}, {"stage": "adversarial"}, unknown)}) == 3
 
 
 def test_the_plot_takes_epochs_without_the_duels_numbers():
@@ -171,7 +171,11 @@ def test_the_table_has_null_for_what_json_has_not():
 
 ABOUT = {
     "name": "A run",
-    "recipe": {"seed": 20261, "networks": {"generator": "unet"}, "stages": [{"name": "duel", "losses": {"l1": 1e-05}}]},
+    "recipe": {
+        "seed": 20261,
+        "networks": {"generator": "unet"},
+        "stages": [{"name": "adversarial", "losses": {"l1": 1e-05}}],
+    },
     "data": {"photographs": 9, "sources": [{"name": "Open", "licence": "CC0"}, {"name": "Own", "photographs": 3}]},
     "hardware": ["a GPU", "16 cores"],
 }
@@ -277,7 +281,7 @@ def test_a_run_without_a_discriminator_shows_the_held_out_error_beside_the_loss(
     fought = [{**epoch, "discriminator_accuracy": 0.8} for epoch in alone]
     for history, title, beside in (
         (alone, "The training", "mean a*b* distance"),
-        (fought, "The duel", "discriminator accuracy"),
+        (fought, "Adversarial training", "discriminator accuracy"),
     ):
         first, figure = next(curves.figures(history))
         labels = {"".join(each.itertext()) for each in figure.iter("{http://www.w3.org/2000/svg}text")}
@@ -299,7 +303,7 @@ def test_a_page_has_every_epochs_verdict(whole):
             for epoch in range(int(found[1]), int(found[2] or found[1]) + 1):
                 assert epoch not in verdicts
                 verdicts[epoch] = row[1:]
-    fine, gray = ["healthy", "the duel is fair", ""], ["gray collapse", "the output is nearly gray"]
+    fine, gray = ["healthy", "the networks are balanced", ""], ["gray collapse", "the output is nearly gray"]
     assert verdicts == {
         epoch: [*gray, "warn (epoch 5, 6, 7, 8, 9)"] if 5 <= epoch <= 9 else fine for epoch in range(1, 13)
     }
@@ -307,7 +311,7 @@ def test_a_page_has_every_epochs_verdict(whole):
 
 def test_a_page_says_how_the_run_stands(whole):
     text = Reader(whole).text
-    assert "After epoch 12, stage “duel”." in text
+    assert "After epoch 12, stage “adversarial”." in text
     for fact in ("12.08 in epoch 12", "10.0, true 17.0", "1,200", "38,400", "12 min 00 s"):
         assert fact in text, fact
     assert "2023-11-14 22:25 UTC" in text  # 1.7e9 s is 22:13:20 on that day
@@ -402,7 +406,7 @@ def test_tensorboard_reads_every_number(tmp_path):
         assert points == expected
     verdicts = read.Tensors("verdict/text_summary")
     assert [each.step for each in verdicts] == [100, 200, 300]
-    assert verdicts[2].tensor_proto.string_val[0] == b"Epoch 3: healthy: the duel is fair. Action: go on."
+    assert verdicts[2].tensor_proto.string_val[0] == b"Epoch 3: healthy: the networks are balanced. Action: go on."
     (picture,) = read.Images("held_out_photographs")
     assert (picture.step, picture.width, picture.height) == (200, 512, 358)
     assert abs(np.asarray(Image.open(io.BytesIO(picture.encoded_image_string))).mean() - 50) < 2

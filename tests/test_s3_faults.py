@@ -89,12 +89,12 @@ def test_bodies_that_are_always_broken_are_given_up(s3, s3_server, proxy):
         proxy.faults = [fault]
         with pytest.raises(StorageError, match=rf"scan\.jpg: {words}") as refusal:
             storage.read(f"{s3}/scan.jpg")
-        assert proxy.injected[fault] == s3.BODY_ATTEMPTS
+        assert proxy.injected[fault] == s3_client.BODY_ATTEMPTS
         assert "\n" not in str(refusal.value)
     proxy.injected.clear()
     with pytest.raises(StorageError, match=r"other\.jpg: "):
         storage.write(f"{s3}/other.jpg", SCAN)
-    assert proxy.injected == {"corrupt": s3.BODY_ATTEMPTS}
+    assert proxy.injected == {"corrupt": s3_client.BODY_ATTEMPTS}
     assert stored(s3_server, s3) == {"scan.jpg": SCAN}
 
 
@@ -303,7 +303,7 @@ def test_large_object_is_uploaded_in_parts(s3, s3_server, proxy):
     assert sorted(int(part.headers["content-length"]) for part in parts) == [MIB, 8 * MIB, 8 * MIB]
     assert all("content-md5" in part.headers for part in parts)
     assert storage.read(f"{s3}/_colornet/large.tif") == storage.StoredObject(LARGE, version)
-    assert storage.stat(f"{s3}/_colornet/large.tif").version == version == s3._version_in_parts(LARGE)
+    assert storage.stat(f"{s3}/_colornet/large.tif").version == version == s3_client._version_in_parts(LARGE)
     head = straight(s3_server).head_object(Bucket=s3.removeprefix("s3://"), Key="_colornet/large.tif")
     assert (head["ContentType"], head["Metadata"]) == ("image/tiff", {"origin": "a test"})
     assert uploads(s3_server, s3) == []

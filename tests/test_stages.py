@@ -25,7 +25,7 @@ from colornet.archive.version import code_version
 from colornet.errors import BundleError
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
-from colornet.inference.letterbox import Frame
+from colornet.inference.letterbox import Letterbox
 from colornet.inference.predictor import Prediction
 from colornet.networks import build_generator
 from colornet.rendering.render import RenderSettings
@@ -125,7 +125,7 @@ def test_mean_chroma_is_that_of_the_picture_and_not_of_its_padding(archive, work
     tifffile.imwrite(archive / "two.tif", pages[0], photometric="minisblack")
     tifffile.imwrite(archive / "two.tif", pages[1], photometric="minisblack", append=True)
 
-    def predictor(lightness: np.ndarray, frames: list[Frame]) -> "Future[list[Prediction]]":
+    def predictor(lightness: np.ndarray, letterboxes: list[Letterbox]) -> "Future[list[Prediction]]":
         """Colour of chroma 5 in the picture's half as wide as high, of 13 elsewhere."""
         ab = np.empty((2, 32, 32), np.float16)
         ab[0], ab[1] = 5, 12
@@ -149,8 +149,8 @@ def test_confidence_is_that_of_the_least_certain_page(archive, work):
     (archive / "failed.tif").write_bytes((archive / "three.tif").read_bytes())
     told = iter([0.75, 0.25, 0.5, 0.125, RuntimeError("out of memory"), None])
 
-    def predictor(lightness: np.ndarray, frames: list[Frame]) -> "Future[list[Prediction]]":
-        assert frames == [Frame(0, 0, 32, 32)]
+    def predictor(lightness: np.ndarray, letterboxes: list[Letterbox]) -> "Future[list[Prediction]]":
+        assert letterboxes == [Letterbox(0, 0, 32, 32)]
         answer: Future[list[Prediction]] = Future()
         confidence = next(told)
         if isinstance(confidence, RuntimeError):
@@ -281,8 +281,8 @@ class Elsewhere:
         self.predictor = stages.load_predictor(work)
         self.thread = ThreadPoolExecutor(1)
 
-    def __call__(self, lightness: np.ndarray, frames: list[Frame]) -> "Future[list[Prediction]]":
-        return self.thread.submit(self.predictor.predict, lightness, frames)
+    def __call__(self, lightness: np.ndarray, letterboxes: list[Letterbox]) -> "Future[list[Prediction]]":
+        return self.thread.submit(self.predictor.predict, lightness, letterboxes)
 
 
 @pytest.mark.parametrize("budget", [1, stages.BUDGET])
@@ -300,9 +300,9 @@ def test_a_generator_elsewhere_gives_the_same_bytes(archive, work, budget):
 def test_others_are_computed_while_a_scan_waits_for_its_colour(archive, work):
     elsewhere, together = Elsewhere(work), threading.Barrier(4)
 
-    def predictor(lightness: np.ndarray, frames: list[Frame]) -> "Future[list[Prediction]]":
+    def predictor(lightness: np.ndarray, letterboxes: list[Letterbox]) -> "Future[list[Prediction]]":
         """Answers when four have asked."""
-        return callers.submit(lambda: (together.wait(20), elsewhere(lightness, frames).result())[1])
+        return callers.submit(lambda: (together.wait(20), elsewhere(lightness, letterboxes).result())[1])
 
     names = ["landscape.jpg", "portrait.png", "sub/square.tif", "tiny.png"]
     scans = pa.concat_tables([inventory.read_inventory(str(archive / name)) for name in names])
@@ -314,13 +314,13 @@ def test_others_are_computed_while_a_scan_waits_for_its_colour(archive, work):
 def test_a_generator_that_fails_fails_its_scan_and_no_other(archive, work):
     elsewhere = Elsewhere(work)
 
-    def predictor(lightness: np.ndarray, frames: list[Frame]) -> "Future[list[Prediction]]":
+    def predictor(lightness: np.ndarray, letterboxes: list[Letterbox]) -> "Future[list[Prediction]]":
         if asked["times"] == 1:
             raise ConnectionError("no route")
         asked["times"] += 1
         answer: Future[list[Prediction]] = Future()
         answer.set_exception(RuntimeError("out of memory"))
-        return elsewhere(lightness, frames) if asked["times"] > 2 else answer
+        return elsewhere(lightness, letterboxes) if asked["times"] > 2 else answer
 
     asked = Counter()
     worker = stages.Colorize(work, predictor)

@@ -538,7 +538,7 @@ def test_forked_process_makes_its_own_client(s3):
         assert s3_client.client() is not parents
         assert storage.read(f"{s3}/scan.jpg").data == b"scan"
 
-    with s3._making_client:  # as another thread may hold it in the moment of the fork
+    with s3_client._making_client:  # as another thread may hold it in the moment of the fork
         child = multiprocessing.get_context("fork").Process(target=in_child, daemon=True)
         child.start()
     child.join(30)

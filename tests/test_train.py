@@ -24,7 +24,7 @@ from colornet.datasets.photographs import GROUP
 from colornet.errors import SettingsError, TrainingError
 from colornet.inference import bundle as bundles
 from colornet.training import presets, recipe
-from colornet.training.degradation import FILMS
+from colornet.training.degradation import DEGRADATIONS
 from colornet.training.health import Policy, Thresholds
 from jobs import train as job
 from jobs.command import run_job
@@ -55,10 +55,10 @@ def noise(seed: int) -> bytes:
     return buffer.getvalue()
 
 
-def settings(shards: Path, output: Path, workers: int = 1, duel=None, **changes) -> TrainSettings:
-    """The smoke recipe with changes of it, and of its duel."""
-    warm_up, stage = SMOKE.stages
-    made = dataclasses.replace(SMOKE, **{"stages": (warm_up, dataclasses.replace(stage, **duel or {}))} | changes)
+def settings(shards: Path, output: Path, workers: int = 1, gan=None, **changes) -> TrainSettings:
+    """The smoke recipe with changes of it, and of its adversarial stage."""
+    pre_training, stage = SMOKE.stages
+    made = dataclasses.replace(SMOKE, **{"stages": (pre_training, dataclasses.replace(stage, **gan or {}))} | changes)
     return TrainSettings(data=str(shards), output=str(output), num_workers=workers, cpus_per_worker=1, recipe=made)
 
 
@@ -91,7 +91,7 @@ def cli(monkeypatch, capsys, *arguments: object) -> tuple[int, str]:
         (["--min-workers", "2"], "min-workers must be in 1 to 1 (num-workers), not 2"),
         (["--sync-batchnorm"], "sync-batchnorm is for GPUs"),
         (["--generator.encoder-weights", "/no/such/file", "--generator.network", "backbone"], "/no/such/file"),
-        (["--film.grain", "2"], "grain must be in [0, 1], not 2.0"),
+        (["--degradation.grain", "2"], "grain must be in [0, 1], not 2.0"),
         (["--health.gray-collapse", "hope"], "gray_collapse must be one of go_on, warn"),
         (["--name", "../other"], "name must be of letters, digits, - and _, not '../other'"),
         (["--data", "/no/such/place"], "/no/such/place"),
@@ -153,7 +153,11 @@ def test_the_bundle_tells_what_it_is(finished, shards):
 
 def test_the_report_has_every_epoch(finished):
     measured = history(finished)
-    assert [(each["epoch"], each["stage"]) for each in measured] == [(1, "warm-up"), (2, "duel"), (3, "duel")]
+    assert [(each["epoch"], each["stage"]) for each in measured] == [
+        (1, "pre-training"),
+        (2, "adversarial"),
+        (3, "adversarial"),
+    ]
     expected = {"generator_loss", "discriminator_loss", "discriminator_accuracy", "photographs_per_second", "verdict"}
     assert expected <= set(measured[1])
     report = finished / "report"
@@ -183,15 +187,15 @@ def test_another_recipe_under_the_same_name_is_refused(finished, shards):
     with pytest.raises(
         SettingsError, match=r"'smoke' .* has another recipe \(stages.1.epochs was 2\): give another --name"
     ):
-        job.train(settings(shards, finished, duel={"epochs": 3}))
+        job.train(settings(shards, finished, gan={"epochs": 3}))
 
 
 def test_the_same_run_twice_is_the_same_and_one_with_a_killed_worker_too(ray_local, shards, tmp_path, capsys):
-    """Across a stage's boundary, with a film, an average, and dropout: whatever is drawn at random must be restored."""
+    """Across stages, with degradation, an average, and dropout: whatever is drawn at random must be restored."""
     changes = {
-        "duel": {"epochs": 3, "steps_per_epoch": 40},
-        "film": FILMS["archive"],
-        "average_decay": 0.9,
+        "adversarial": {"epochs": 3, "steps_per_epoch": 40},
+        "degradation": DEGRADATIONS["archive"],
+        "ema_decay": 0.9,
         "thresholds": Thresholds(window=1, guessing=1.0),  # the policy retrains the discriminator once more
     }
     undisturbed, disturbed = tmp_path / "undisturbed", tmp_path / "disturbed"
@@ -242,7 +246,7 @@ def test_a_duel_that_is_not_fair_ends_the_run_if_the_policy_says_so(ray_local, s
         shards,
         tmp_path,
         workers=2,
-        duel={"discriminator_learning_rate": 1e-12, "epochs": 9},
+        gan={"discriminator_learning_rate": 1e-12, "epochs": 9},
         health=Policy(discriminator_behind="stop"),
         thresholds=Thresholds(window=2, guessing=0.99),
         retrain_below=0.0,
@@ -255,7 +259,7 @@ def test_a_duel_that_is_not_fair_ends_the_run_if_the_policy_says_so(ray_local, s
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_at_once(ray_local, shards, tmp_path, capsys):
-    explosive = settings(shards, tmp_path, workers=2, duel={"generator_learning_rate": 1e30})
+    explosive = settings(shards, tmp_path, workers=2, gan={"generator_learning_rate": 1e30})
     with pytest.raises(TrainingError, match=r"the run 'smoke' ended: step \d+: the .* is not finite"):
         job.train(explosive)
     assert "going on" not in capsys.readouterr().err

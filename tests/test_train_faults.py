@@ -111,12 +111,12 @@ def test_a_run_takes_the_workers_that_there_are(cluster, shards, tmp_path):
     first, last = workers.index(2), epochs - workers[::-1].index(2)
     assert workers == [1] * first + [2] * (last - first) + [1] * (epochs - last) and 2 <= first < last < epochs
     # Three photographs a step on one worker; on two of them four, because each takes two.
-    duel = measured[1:]
-    rate = duel[0]["generator_learning_rate"]
-    assert [each["generator_learning_rate"] / rate for each in duel] == pytest.approx(
-        [1 if each["workers"] == 1 else 4 / 3 for each in duel]
+    gan = measured[1:]
+    rate = gan[0]["generator_learning_rate"]
+    assert [each["generator_learning_rate"] / rate for each in gan] == pytest.approx(
+        [1 if each["workers"] == 1 else 4 / 3 for each in gan]
     )
-    for each in duel:
+    for each in gan:
         photographs = each["photographs_per_second"] * each["seconds"]
         assert photographs == pytest.approx(60 * (3 if each["workers"] == 1 else 4))
     assert_little_was_repeated(job.said(), epochs)
@@ -139,7 +139,7 @@ def assert_little_was_repeated(said: str, epochs: int) -> None:
 # --- the driver -------------------------------------------------------------------------------------------------------
 
 LONGER = ("--num-workers", "2", "--stages.1.epochs", "8", "--stages.1.steps-per-epoch", "30")
-RANDOM = ("--film.grain", "0.05", "--average-decay", "0.9")
+RANDOM = ("--degradation.grain", "0.05", "--ema-decay", "0.9")
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,8 @@ from torch import Tensor
 from colornet.color import lab
 from colornet.errors import TrainingError
 from colornet.training import trainer
-from colornet.training.degradation import FILMS, take_again
-from colornet.training.gan import Batch, Duel
+from colornet.training.degradation import DEGRADATIONS, degrade
+from colornet.training.gan import Batch, GanModule
 from colornet.training.health import Policy, State, Thresholds
 from colornet.training.held_out import HeldOut
 from colornet.training.losses import NonFiniteLossError
@@ -25,9 +25,9 @@ from colornet.training.recipe import DISCRIMINATOR, GENERATOR, Recipe, Stage
 from colornet.training.trainer import SETTLE_EVERY, Trainer
 
 SIZE = 32
-DUEL = dataclasses.replace(preset("smoke").stages[-1], epochs=1)
-WARM_UP = dataclasses.replace(DUEL, name="warm-up", trains=DISCRIMINATOR, steps_per_epoch=2, decay=0.0)
-COLOUR = dataclasses.replace(DUEL, name="colour", trains=GENERATOR, adversarial_weight=0.0, steps_per_epoch=3)
+ADVERSARIAL = dataclasses.replace(preset("smoke").stages[-1], epochs=1)
+PRE_TRAINING = dataclasses.replace(ADVERSARIAL, name="pre-training", trains=DISCRIMINATOR, steps_per_epoch=2, decay=0.0)
+COLOUR = dataclasses.replace(ADVERSARIAL, name="colour", trains=GENERATOR, adversarial_weight=0.0, steps_per_epoch=3)
 NO_RETRAINING = {"retrain_below": 0.0, "retrain_steps": 0}
 TIMES = ("seconds", "photographs_per_second", "waiting_for_data", "finished")
 
@@ -42,7 +42,7 @@ def one_thread():
 
 
 def recipe(*stages: Stage, **changes) -> Recipe:
-    made = dataclasses.replace(preset("smoke"), stages=stages or (DUEL,), precision="float32")
+    made = dataclasses.replace(preset("smoke"), stages=stages or (ADVERSARIAL,), precision="float32")
     return dataclasses.replace(made, **changes)
 
 
@@ -84,13 +84,13 @@ class Same(Noise):
             yield self.photographs
 
 
-def make_duel(made: Recipe) -> Duel:
+def make_gan(made: Recipe) -> GanModule:
     torch.manual_seed(made.seed)
-    return Duel(made.build_generator(), made.build_discriminator(), made)
+    return GanModule(made.build_generator(), made.build_discriminator(), made)
 
 
 def make_trainer(*stages: Stage, photographs=None, on_progress=lambda progress: None, **changes) -> Trainer:
-    return Trainer(make_duel(recipe(*stages, **changes)), photographs or Noise(), on_progress)
+    return Trainer(make_gan(recipe(*stages, **changes)), photographs or Noise(), on_progress)
 
 
 def run(made: Trainer) -> Trainer:
@@ -109,8 +109,8 @@ def same_weights(one: Trainer, other: Trainer) -> bool:
 
 
 def weights(made: Trainer) -> list[Tensor]:
-    state = made.duel.state_dict()
-    names = [name for name in ("generator", "discriminator", "average") if state[name]]
+    state = made.gan.state_dict()
+    names = [name for name in ("generator", "discriminator", "ema") if state[name]]
     return [value.clone() for name in names for value in state[name].values()]
 
 
@@ -119,40 +119,42 @@ def weights(made: Trainer) -> list[Tensor]:
 
 def test_a_run_goes_through_its_stages_in_order():
     photographs = Noise()
-    made = make_trainer(COLOUR, WARM_UP, dataclasses.replace(DUEL, epochs=2), photographs=photographs, **NO_RETRAINING)
+    made = make_trainer(
+        COLOUR, PRE_TRAINING, dataclasses.replace(ADVERSARIAL, epochs=2), photographs=photographs, **NO_RETRAINING
+    )
     assert not made.finished and made.stopped is None
     run(made)
     assert made.finished and made.epoch == 4 and photographs.stages == [0, 1, 2]
     told = [(each["epoch"], each["stage"], each["steps"], each["workers"]) for each in made.history]
-    assert told == [(1, "colour", 3, 1), (2, "warm-up", 5, 1), (3, "duel", 9, 1), (4, "duel", 13, 1)]
+    assert told == [(1, "colour", 3, 1), (2, "pre-training", 5, 1), (3, "adversarial", 9, 1), (4, "adversarial", 13, 1)]
     with pytest.raises(TrainingError, match="the run has 4 epochs, and they are over"):
         made.run_epoch()
 
 
 def test_each_kind_of_stage_is_measured():
-    colour, warm_up, duel = run(make_trainer(COLOUR, WARM_UP, DUEL, **NO_RETRAINING)).history
+    colour, pre_training, gan = run(make_trainer(COLOUR, PRE_TRAINING, ADVERSARIAL, **NO_RETRAINING)).history
     everywhere = {"generator_learning_rate", "discriminator_learning_rate", "nearly_gray", "held_out_error", *TIMES}
     everywhere |= {"colourfulness", "true_colourfulness", "hue_concentration", "true_hue_concentration"}
-    assert all(everywhere <= epoch.keys() for epoch in (colour, warm_up, duel))
+    assert all(everywhere <= epoch.keys() for epoch in (colour, pre_training, gan))
     judged, accuracy = {"verdict", "verdict_sentence", "action"}, {"discriminator_accuracy", "retraining_steps"}
     assert judged <= colour.keys() and not accuracy & colour.keys() and "discriminator_loss" not in colour
-    assert not (judged | accuracy) & warm_up.keys() and "generator_loss" not in warm_up
-    assert judged | accuracy | {"adversarial_loss", "generator_gradient_norm"} <= duel.keys()
-    assert 0 <= duel["discriminator_accuracy"] == duel["accuracy_after_retraining"] <= 1
-    assert 0 < duel["held_out_error"] < 200 and duel["retraining_steps"] == 0
-    assert duel["photographs_per_second"] == pytest.approx(4 * 4 / duel["seconds"])
-    assert 0 <= duel["waiting_for_data"] <= 1
+    assert not (judged | accuracy) & pre_training.keys() and "generator_loss" not in pre_training
+    assert judged | accuracy | {"adversarial_loss", "generator_gradient_norm"} <= gan.keys()
+    assert 0 <= gan["discriminator_accuracy"] == gan["accuracy_after_retraining"] <= 1
+    assert 0 < gan["held_out_error"] < 200 and gan["retraining_steps"] == 0
+    assert gan["photographs_per_second"] == pytest.approx(4 * 4 / gan["seconds"])
+    assert 0 <= gan["waiting_for_data"] <= 1
 
 
 def test_means_are_of_the_epochs_steps():
-    made = make_trainer(dataclasses.replace(DUEL, steps_per_epoch=SETTLE_EVERY + 2), **NO_RETRAINING)
-    told, step = [], made.duel.step
+    made = make_trainer(dataclasses.replace(ADVERSARIAL, steps_per_epoch=SETTLE_EVERY + 2), **NO_RETRAINING)
+    told, step = [], made.gan.step
 
     def noted(batch):
         told.append(step(batch))
         return told[-1]
 
-    made.duel.step = noted
+    made.gan.step = noted
     measured = made.run_epoch()
     for name in told[0]:
         assert measured[name] == pytest.approx(np.mean([float(each[name]) for each in told]), rel=1e-5)
@@ -160,22 +162,24 @@ def test_means_are_of_the_epochs_steps():
 
 def rates_of(made: Trainer) -> list[tuple[float, float]]:
     """Run to the end, and note the learning rates of each step."""
-    rates, step = [], made.duel.step
+    rates, step = [], made.gan.step
 
     def noted(batch):
-        optimizers = made.duel.generator_optimizer, made.duel.discriminator_optimizer
+        optimizers = made.gan.generator_optimizer, made.gan.discriminator_optimizer
         rates.append(tuple(optimizer.param_groups[0]["lr"] for optimizer in optimizers))
         return step(batch)
 
-    made.duel.step = noted
+    made.gan.step = noted
     run(made)
     return rates
 
 
 def test_learning_rates_over_the_stages():
-    first = dataclasses.replace(COLOUR, epochs=2, steps_per_epoch=4, ramp=0.25, decay=0.5, generator_learning_rate=1.0)
-    second = dataclasses.replace(WARM_UP, discriminator_learning_rate=0.25, generator_learning_rate=0.5)
-    made = make_trainer(first, second, DUEL, **NO_RETRAINING)
+    first = dataclasses.replace(
+        COLOUR, epochs=2, steps_per_epoch=4, warmup=0.25, decay=0.5, generator_learning_rate=1.0
+    )
+    second = dataclasses.replace(PRE_TRAINING, discriminator_learning_rate=0.25, generator_learning_rate=0.5)
+    made = make_trainer(first, second, ADVERSARIAL, **NO_RETRAINING)
     rates = rates_of(made)
     assert [rate for rate, _ in rates[:8]] == pytest.approx([0.5, 1.0, 1.0, 1.0, 1.0, 0.75, 0.5, 0.25])
     assert rates[8:10] == [(0.5, 0.25)] * 2
@@ -186,22 +190,24 @@ def test_learning_rates_over_the_stages():
 @pytest.mark.parametrize(("workers", "scale"), [(1, 1.0), (2, 1.0), (3, 0.75), (8, 2.0)])
 def test_learning_rates_follow_the_batch_that_workers_make_up(monkeypatch, workers, scale):
     monkeypatch.setattr(trainer, "count_workers", lambda: workers)
-    made = make_trainer(dataclasses.replace(DUEL, decay=0.0), **NO_RETRAINING)  # of 4 photographs a step
-    assert set(rates_of(made)) == {(scale * DUEL.generator_learning_rate, scale * DUEL.discriminator_learning_rate)}
+    made = make_trainer(dataclasses.replace(ADVERSARIAL, decay=0.0), **NO_RETRAINING)  # of 4 photographs a step
+    assert set(rates_of(made)) == {
+        (scale * ADVERSARIAL.generator_learning_rate, scale * ADVERSARIAL.discriminator_learning_rate)
+    }
     assert made.history[0]["workers"] == workers
 
 
 def test_progress_is_told_every_few_steps():
     told = []
-    stage = dataclasses.replace(DUEL, epochs=2, steps_per_epoch=2 * SETTLE_EVERY + 5)
-    made = make_trainer(WARM_UP, stage, on_progress=told.append, **NO_RETRAINING)
+    stage = dataclasses.replace(ADVERSARIAL, epochs=2, steps_per_epoch=2 * SETTLE_EVERY + 5)
+    made = make_trainer(PRE_TRAINING, stage, on_progress=told.append, **NO_RETRAINING)
     made.run_epoch()
     made.run_epoch()
     assert [(each.stage, each.step, each.steps) for each in told] == [
-        ("warm-up, epoch 1/3", 2, 2),
-        ("duel, epoch 2/3", 10, 25),
-        ("duel, epoch 2/3", 20, 25),
-        ("duel, epoch 2/3", 25, 25),
+        ("pre-training, epoch 1/3", 2, 2),
+        ("adversarial, epoch 2/3", 10, 25),
+        ("adversarial, epoch 2/3", 20, 25),
+        ("adversarial, epoch 2/3", 25, 25),
     ]
     first, last = told[0], told[-1]
     assert last.losses["generator_loss"] == made.history[1]["generator_loss"] and last.photographs_per_second > 0
@@ -211,7 +217,7 @@ def test_progress_is_told_every_few_steps():
 
 def test_time_left_counts_the_pixels_of_later_stages():
     told = []
-    later = dataclasses.replace(DUEL, image_size=64, batch_size=8, steps_per_epoch=3)  # 8 times the work a step
+    later = dataclasses.replace(ADVERSARIAL, image_size=64, batch_size=8, steps_per_epoch=3)  # 8 times the work a step
     made = make_trainer(dataclasses.replace(COLOUR, epochs=2), later, on_progress=told.append, **NO_RETRAINING)
     made.run_epoch()
     (only,) = told
@@ -230,18 +236,18 @@ def test_photographs_that_run_out():
 @pytest.mark.parametrize("name", ["discriminator loss", "generator gradient norm"])
 def test_a_run_ends_at_the_step_that_is_not_finite(name):
     made = make_trainer(**NO_RETRAINING)
-    which, step = name.split()[0], made.duel.step
+    which, step = name.split()[0], made.gan.step
 
     def poisoned(batch):
-        if made.duel.steps == 2:
+        if made.gan.steps == 2:
             if "gradient" in name:
-                next(getattr(made.duel, which).parameters()).register_hook(lambda gradient: gradient * math.nan)
+                next(getattr(made.gan, which).parameters()).register_hook(lambda gradient: gradient * math.nan)
             else:
                 with torch.no_grad():
-                    made.duel.generator.out.bias.fill_(math.nan)
+                    made.gan.generator.out.bias.fill_(math.nan)
         return step(batch)
 
-    made.duel.step = poisoned
+    made.gan.step = poisoned
     with pytest.raises(NonFiniteLossError, match=f"step 3: the {name} is not finite"):
         made.run_epoch()
 
@@ -250,15 +256,15 @@ def test_a_run_ends_at_the_step_that_is_not_finite(name):
 
 
 def first_batch(photographs: Tensor, **changes) -> tuple[Batch, Trainer]:
-    stage = dataclasses.replace(DUEL, steps_per_epoch=1, batch_size=len(photographs))
+    stage = dataclasses.replace(ADVERSARIAL, steps_per_epoch=1, batch_size=len(photographs))
     made = make_trainer(stage, photographs=Same(photographs), **NO_RETRAINING, **changes)
-    batches, step = [], made.duel.step
+    batches, step = [], made.gan.step
 
     def noted(batch):
         batches.append(batch)
         return step(batch)
 
-    made.duel.step = noted
+    made.gan.step = noted
     made.run_epoch()
     return batches[0], made
 
@@ -278,7 +284,7 @@ def test_film_changes_what_the_generator_sees_and_nothing_else():
     photographs = noise(4, seed=3)
     clean, plain = first_batch(photographs)
     torch.manual_seed(0)
-    filmed, old = first_batch(photographs, film=FILMS["archive"])
+    filmed, old = first_batch(photographs, degradation=DEGRADATIONS["archive"])
     assert torch.equal(filmed.lightness, clean.lightness) and torch.equal(filmed.ab, clean.ab)
     assert filmed.seen.shape == clean.seen.shape and not torch.allclose(filmed.seen, clean.seen, atol=0.05)
     for made in (plain, old):  # held-out photographs are measured on their own gray
@@ -290,12 +296,12 @@ def test_film_changes_what_the_generator_sees_and_nothing_else():
 
 def test_film_is_drawn_from_the_runs_random_numbers():
     photographs = noise(4, seed=3)
-    film = FILMS["archive"]
-    made = make_trainer(photographs=Same(photographs), film=film, **NO_RETRAINING)
+    degradation = DEGRADATIONS["archive"]
+    made = make_trainer(photographs=Same(photographs), degradation=degradation, **NO_RETRAINING)
     made._enter(0)
     torch.manual_seed(5)
     seen = made._next().seen
-    assert torch.equal(seen, take_again(photographs, film, torch.Generator().manual_seed(5)))
+    assert torch.equal(seen, degrade(photographs, degradation, torch.Generator().manual_seed(5)))
 
 
 GRAY = torch.tensor([[[[60]], [[60]], [[60]]]], dtype=torch.uint8).expand(1, 3, SIZE, SIZE)
@@ -320,7 +326,7 @@ def test_a_batch_of_gray_alone_is_counted_and_trained_on():
 
 def test_what_is_nearly_gray_is_counted_anew_in_each_epoch():
     photographs = torch.cat([GRAY, noise(3, 0)])
-    stage = dataclasses.replace(DUEL, epochs=2)
+    stage = dataclasses.replace(ADVERSARIAL, epochs=2)
     made = run(make_trainer(stage, photographs=Same(photographs), **NO_RETRAINING))
     assert [epoch["nearly_gray"] for epoch in made.history] == [4, 4]
 
@@ -330,43 +336,49 @@ def test_what_is_nearly_gray_is_counted_anew_in_each_epoch():
 
 @pytest.mark.parametrize(("below", "steps"), [(0.0, 0), (1.0, 25)])
 def test_a_discriminator_that_fell_behind_is_retrained(below, steps):
-    made = make_trainer(retrain_below=below, retrain_steps=25, average_decay=0.9)
+    made = make_trainer(retrain_below=below, retrain_steps=25, ema_decay=0.9)
     generators = []
 
     def guessing(lightness, real, fake):  # whatever it learns
-        generators.append([value.clone() for value in made.duel.generator.state_dict().values()])
+        generators.append([value.clone() for value in made.gan.generator.state_dict().values()])
         return torch.tensor(float(len(real)))
 
-    made.duel.count_correct = guessing
+    made.gan.count_correct = guessing
     measured = made.run_epoch()
     for before in generators:
-        assert all(map(torch.equal, before, made.duel.generator.state_dict().values()))
+        assert all(map(torch.equal, before, made.gan.generator.state_dict().values()))
     assert measured["retraining_steps"] == steps
-    assert measured["steps"] == made.duel.steps == DUEL.steps_per_epoch + steps
-    assert int(made.duel.average.n_averaged) == DUEL.steps_per_epoch
+    assert measured["steps"] == made.gan.steps == ADVERSARIAL.steps_per_epoch + steps
+    assert int(made.gan.ema.n_averaged) == ADVERSARIAL.steps_per_epoch
     assert measured["discriminator_accuracy"] == measured["accuracy_after_retraining"] == 0.5
 
 
 def test_retraining_stops_when_it_is_good_enough():
     made = make_trainer(retrain_below=0.9, retrain_steps=100)
     verdicts = iter([0.5, 0.5, 0.6, 0.6, 1.0, 1.0])  # two batches of held-out photographs each
-    made.duel.count_correct = lambda lightness, real, fake: torch.tensor(2.0 * len(real) * next(verdicts))
+    made.gan.count_correct = lambda lightness, real, fake: torch.tensor(2.0 * len(real) * next(verdicts))
     measured = made.run_epoch()
     assert measured["discriminator_accuracy"] == 0.5 and measured["accuracy_after_retraining"] == 1.0
     assert measured["retraining_steps"] == 2 * SETTLE_EVERY
 
 
-@pytest.mark.parametrize("stage", [COLOUR, WARM_UP])
+@pytest.mark.parametrize("stage", [COLOUR, PRE_TRAINING])
 def test_stages_of_one_network_are_not_retrained(stage):
-    made = make_trainer(stage, DUEL, retrain_below=1.0, retrain_steps=25)
-    assert "retraining_steps" not in made.run_epoch() and made.duel.steps == stage.steps_per_epoch
+    made = make_trainer(stage, ADVERSARIAL, retrain_below=1.0, retrain_steps=25)
+    assert "retraining_steps" not in made.run_epoch() and made.gan.steps == stage.steps_per_epoch
 
 
 # --- the same run again, and after a stop -----------------------------------------------------------------------------
 
 
-LONG = (COLOUR, WARM_UP, dataclasses.replace(DUEL, epochs=2))
-RICH = {"average_decay": 0.9, "film": FILMS["archive"], "clip_norm": 1.0, "retrain_below": 1.0, "retrain_steps": 3}
+LONG = (COLOUR, PRE_TRAINING, dataclasses.replace(ADVERSARIAL, epochs=2))
+RICH = {
+    "ema_decay": 0.9,
+    "degradation": DEGRADATIONS["archive"],
+    "max_grad_norm": 1.0,
+    "retrain_below": 1.0,
+    "retrain_steps": 3,
+}
 
 
 def test_the_same_run_twice_is_the_same():
@@ -418,8 +430,8 @@ def test_a_state_is_not_changed_by_the_run_that_goes_on_from_it(interrupted):
 
 def held_out(truth: Tensor) -> HeldOut:
     """Made-up and true colour in closed form, (a*, b*) of each photograph."""
-    duel = make_duel(recipe())
-    made = HeldOut(noise(len(truth), 0), duel, batch_size=2)
+    gan = make_gan(recipe())
+    made = HeldOut(noise(len(truth), 0), gan, batch_size=2)
     made.__dict__["_pictures"] = [(torch.zeros(len(part), 1, SIZE, SIZE), plane(part)) for part in truth.split(2)]
     return made
 
@@ -472,7 +484,7 @@ def test_psnr_is_that_of_an_independent_implementation():
 def test_accuracy_weighs_each_picture_alike():
     made = held_out(torch.rand(3, 2))
     right = iter([4.0, 0.0])  # of 2 + 2 and 1 + 1 pictures
-    made._duel.count_correct = lambda lightness, real, fake: torch.tensor(next(right))
+    made._gan.count_correct = lambda lightness, real, fake: torch.tensor(next(right))
     assert made.accuracy([torch.zeros(2, 2, SIZE, SIZE), torch.zeros(1, 2, SIZE, SIZE)]) == pytest.approx(4 / 6)
 
 
@@ -488,21 +500,21 @@ def test_a_worker_without_held_out_photographs():
 
 
 def test_the_finished_generator_is_measured_and_the_one_that_trains_is_judged():
-    made = make_trainer(average_decay=0.999, **NO_RETRAINING)
+    made = make_trainer(ema_decay=0.999, **NO_RETRAINING)
     judged = []
 
     def noted(lightness, real, fake):
         judged.append(fake)
         return torch.zeros(())
 
-    made.duel.count_correct = noted
+    made.gan.count_correct = noted
     measured = made.run_epoch()
     finished, raw = (torch.cat(made.held_out.colorize(finished=which)) for which in (True, False))
     assert torch.equal(torch.cat(judged), raw) and not torch.equal(raw, finished)
     colourfulness = lab.unscale_ab(finished).norm(dim=1).mean().item()
     assert measured["colourfulness"] == pytest.approx(colourfulness, rel=1e-4)
     shown, ab = made.panel()
-    assert torch.equal(ab, made.duel.colorize(lab.split_scaled(shown)[0])) and len(shown) == 3
+    assert torch.equal(ab, made.gan.colorize(lab.split_scaled(shown)[0])) and len(shown) == 3
 
 
 # --- the verdict on a run ---------------------------------------------------------------------------------------------
@@ -513,7 +525,7 @@ AHEAD = {"discriminator_learning_rate": 0.1, "generator_learning_rate": 1e-12, "
 
 
 def collapsing(epochs: int, changes: dict, guessing: float = 0.55, **policy) -> Trainer:
-    stage = dataclasses.replace(DUEL, epochs=epochs, steps_per_epoch=10, decay=0.0, **changes)
+    stage = dataclasses.replace(ADVERSARIAL, epochs=epochs, steps_per_epoch=10, decay=0.0, **changes)
     thresholds = Thresholds(window=WINDOW, guessing=guessing, gray=0.0, one_hue=1.0)
     return run(
         make_trainer(
@@ -558,7 +570,7 @@ def test_a_verdict_can_retrain_the_discriminator():
     first, last = made.history
     assert (last["verdict"], last["action"]) == ("discriminator_behind", "retrain_discriminator")
     assert (first["retraining_steps"], last["retraining_steps"]) == (0, SETTLE_EVERY + 2)
-    assert last["steps"] == made.duel.steps == WINDOW * 10 + SETTLE_EVERY + 2
+    assert last["steps"] == made.gan.steps == WINDOW * 10 + SETTLE_EVERY + 2
     assert 0 <= last["accuracy_after_retraining"] <= 1
 
 
@@ -583,7 +595,7 @@ def test_a_stage_is_judged_by_its_own_epochs():
     gray = dataclasses.replace(COLOUR, epochs=WINDOW, generator_learning_rate=1e-12)
     made = make_trainer(
         gray,
-        dataclasses.replace(DUEL, epochs=WINDOW, generator_learning_rate=1e-12),
+        dataclasses.replace(ADVERSARIAL, epochs=WINDOW, generator_learning_rate=1e-12),
         thresholds=Thresholds(window=WINDOW, gray=1.0, guessing=0.0),
         **NO_RETRAINING,
     )

@@ -32,7 +32,7 @@ from colornet.archive.version import code_version
 from colornet.codecs import MEDIA_TYPES, Scan
 from colornet.errors import BundleError, ColornetError, InColourError, ScanError
 from colornet.inference import bundle as bundles
-from colornet.inference.letterbox import Frame, prepare
+from colornet.inference.letterbox import Letterbox, prepare
 from colornet.inference.predictor import Precision, Prediction, Predictor
 from colornet.provenance.c2pa import Credentials
 from colornet.rendering.render import Rendered, RenderSettings, render
@@ -41,7 +41,7 @@ from colornet.storage.options import S3Options
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
-RemotePredictor = Callable[[NDArray[np.float16], Sequence[Frame]], "Future[list[Prediction]]"]
+RemotePredictor = Callable[[NDArray[np.float16], Sequence[Letterbox]], "Future[list[Prediction]]"]
 """Asks another process for colour: what `Predictor.predict` takes in, a future of what it returns out. It is called
 from several threads at once. What the future raises makes the scan a failed one, so whatever heals by itself is to be
 tried again behind it."""
@@ -114,7 +114,7 @@ def store(work: Work, row: Row, rendered: Rendered) -> str:
         "source-sha256": row["source_sha256"],
         "source-version": row["source_version"],
     }
-    storage.write(output_uri, rendered.data, MEDIA_TYPES[rendered.form], metadata=metadata)
+    storage.write(output_uri, rendered.data, MEDIA_TYPES[rendered.format], metadata=metadata)
     return output_uri
 
 
@@ -286,18 +286,18 @@ class Colorize:
         origin = settings.origin(row["key"], data, self.work.bundle_digest)
         known["source_sha256"] = origin.source_sha256
         source = settings.open(data)
-        known["format"] = source.form
+        known["format"] = source.format
         return render(source, lambda page, scan: self._predict(page, scan, watch), settings, origin, credentials)
 
     def _predict(self, page: int, scan: Scan, watch: Stopwatch) -> Prediction:
         with watch.during("prepare"):
-            frames = [Frame.fit(scan, self.work.render.size)]
+            letterboxes = [Letterbox.fit(scan, self.work.render.size)]
             lightness = prepare(scan, self.work.render.size)[None]
         with watch.during("predict"):
             if self.remote is None:
                 assert self.local is not None
-                return self.local.predict(lightness, frames)[0]
-            answer = self.remote(lightness, frames)
+                return self.local.predict(lightness, letterboxes)[0]
+            answer = self.remote(lightness, letterboxes)
             held = 3 * scan.codes.nbytes * (page + 1)  # the pages so far, in colour, as far as they are not compressed
             with self._stepping_aside(held, watch):
                 return answer.result()[0]

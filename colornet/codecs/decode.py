@@ -48,7 +48,7 @@ class Source(Protocol):
     """An opened file: its pages are decoded one at a time."""
 
     @property
-    def form(self) -> str:
+    def format(self) -> str:
         """One of FORMATS."""
 
     @property
@@ -71,7 +71,7 @@ class Source(Protocol):
 
 @dataclass(frozen=True)
 class _OnePicture:
-    form: str
+    format: str
     data: bytes
     decode: Callable[[], Scan]
     words: Metadata
@@ -96,8 +96,8 @@ class _Strict:
     max_pixels: int
 
     @property
-    def form(self) -> str:
-        return self.source.form
+    def format(self) -> str:
+        return self.source.format
 
     @property
     def data(self) -> bytes:
@@ -112,11 +112,11 @@ class _Strict:
 
     def page(self, index: int) -> Scan:
         try:
-            return _strictly(self.form, lambda: self.source.page(index))
+            return _strictly(self.format, lambda: self.source.page(index))
         except ScanError:
             if not self.salvage or index:
                 raise
-            return _strictly(self.form, lambda: _salvaged(self.data, self.max_pixels))
+            return _strictly(self.format, lambda: _salvaged(self.data, self.max_pixels))
 
     def layout(self, index: int) -> Layout:
         return self.source.layout(index)
@@ -150,8 +150,8 @@ def open_source(data: bytes, *, max_pixels: int = MAX_PIXELS, salvage: bool = Fa
         ScanError: for whatever is wrong with the bytes, now or when a page is decoded; the message is a reason fit for
             the ledger. MemoryError is let through: it says something of the machine, not of the scan.
     """
-    form = sniff(data)
-    return _Strict(_strictly(form, lambda: _OPENERS[form](data, max_pixels)), salvage, max_pixels)
+    format = sniff(data)
+    return _Strict(_strictly(format, lambda: _OPENERS[format](data, max_pixels)), salvage, max_pixels)
 
 
 def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Scan:
@@ -159,13 +159,13 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Scan:
     return open_source(data, max_pixels=max_pixels).page(0)
 
 
-def _strictly(form: str, work: Callable[[], T]) -> T:
+def _strictly(format: str, work: Callable[[], T]) -> T:
     try:
         return work()
     except (ScanError, MemoryError):
         raise
     except Exception as error:  # decoders raise OSError, ValueError, TypeError, SyntaxError, struct.error and more
-        raise ScanError(f"damaged {form.upper()}: {_one_line(error)}") from error
+        raise ScanError(f"damaged {format.upper()}: {_one_line(error)}") from error
 
 
 def _one_line(error: Exception) -> str:
@@ -219,7 +219,7 @@ def _open_png(data: bytes, max_pixels: int) -> Source:
     return _OnePicture("png", data, lambda: pixels.from_channels(imagecodecs.png_decode(data), icc=words.icc), words)
 
 
-def _open_jpeg2000(data: bytes, max_pixels: int, form: str) -> Source:
+def _open_jpeg2000(data: bytes, max_pixels: int, format: str) -> Source:
     """A JP2 file, or the bare codestream ("j2k") that such a file wraps."""
     header = data.find(b"\xff\x4f\xff\x51")
     if header < 0:
@@ -230,13 +230,13 @@ def _open_jpeg2000(data: bytes, max_pixels: int, form: str) -> Source:
     if components > 4 or depth & 0x80 or (depth & 0x7F) + 1 > 16:
         raise ScanError(f"JPEG 2000 of {components} components of {depth:#x} is no picture that Colornet knows")
 
-    words = metadata.read(data, form)
+    words = metadata.read(data, format)
 
     def work() -> Scan:
         samples = imagecodecs.jpeg2k_decode(data)
         return pixels.from_channels(pixels.widen(samples, (depth & 0x7F) + 1), icc=words.icc)
 
-    return _OnePicture(form, data, work, words)
+    return _OnePicture(format, data, work, words)
 
 
 def _open_webp(data: bytes, max_pixels: int) -> Source:

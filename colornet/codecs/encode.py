@@ -24,7 +24,7 @@ def _chunks(data: bytes) -> Iterator[int]:
         at += 8 + int.from_bytes(data[at + 4 : at + 8], "little") + (data[at + 4] & 1)
 
 
-def encode(rgb: Pixels, alpha: Pixels | None, form: str, *, quality: int = 92, lossless: bool = False) -> bytes:
+def encode(rgb: Pixels, alpha: Pixels | None, format: str, *, quality: int = 92, lossless: bool = False) -> bytes:
     """Encode a colour picture.
 
     Args:
@@ -38,16 +38,16 @@ def encode(rgb: Pixels, alpha: Pixels | None, form: str, *, quality: int = 92, l
         ValueError: if the format is not among these.
     """
     pixels = rgb if alpha is None else np.dstack([rgb, alpha])
-    if form == "jpeg":
+    if format == "jpeg":
         return simplejpeg.encode_jpeg(rgb, quality=quality, colorspace="RGB", colorsubsampling="420")
-    if form == "png":
+    if format == "png":
         return bytes(imagecodecs.png_encode(pixels, level=2))
-    if form in ("jp2", "j2k"):
-        return bytes(imagecodecs.jpeg2k_encode(pixels, reversible=True, codecformat=form))
-    if form == "webp":
+    if format in ("jp2", "j2k"):
+        return bytes(imagecodecs.jpeg2k_encode(pixels, reversible=True, codecformat=format))
+    if format == "webp":
         return bytes(imagecodecs.webp_encode(pixels, level=quality, lossless=lossless, method=4))
-    if form == "bmp":
+    if format == "bmp":
         buffer = io.BytesIO()
         Image.fromarray(rgb).save(buffer, "BMP")
         return buffer.getvalue()
-    raise ValueError(f"no one-picture format is called {form!r}")
+    raise ValueError(f"no one-picture format is called {format!r}")

@@ -57,7 +57,7 @@ class Layout:
 class TiffSource:
     """An opened TIFF file. Thumbnails that it carries as reduced-resolution pages are left out."""
 
-    form = "tiff"
+    format = "tiff"
 
     def __init__(self, data: bytes, max_pixels: int) -> None:
         """Read the header and all pages' tags; raises ScanError or whatever tifffile raises on damage."""

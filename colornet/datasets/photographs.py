@@ -163,7 +163,7 @@ class Reader:
     plan: Plan
     image_size: int
     """Side of the crops, pixels."""
-    least_crop: float = 1.0
+    min_crop_scale: float = 1.0
     """Smallest crop, as a share of a photograph's shorter side."""
     s3: S3Options = field(default_factory=S3Options)
     """How the process that reads speaks to S3."""
@@ -172,10 +172,10 @@ class Reader:
         """Yield for each number in the column `item` a batch with the group's photographs in the column `image`."""
         storage.use(self.s3)
         for number in batch["item"]:
-            yield {"image": read_group(self.plan, int(number), self.image_size, self.least_crop)}
+            yield {"image": read_group(self.plan, int(number), self.image_size, self.min_crop_scale)}
 
 
-def read_group(plan: Plan, number: int, image_size: int, least_crop: float = 1.0) -> Rows:
+def read_group(plan: Plan, number: int, image_size: int, min_crop_scale: float = 1.0) -> Rows:
     """Read one group of a plan: decoded, cropped at random, flipped at random, shuffled; the same at every call.
 
     Photographs that cannot be decoded are counted in the log, and others of the group stand in for them.
@@ -191,7 +191,7 @@ def read_group(plan: Plan, number: int, image_size: int, least_crop: float = 1.0
     for place, piece in enumerate(pieces):
         images = _images(piece.uri, piece.row_group, piece.start, piece.stop)
         random = np.random.default_rng((plan.seed, 2, number, place))
-        rows += _decode(images, image_size, piece.uri, random, least_crop)
+        rows += _decode(images, image_size, piece.uri, random, min_crop_scale)
     if not rows:
         raise StorageError(f"{pieces[0].uri}: none of {GROUP} photographs, here and in other files, can be decoded")
     np.random.default_rng((plan.seed, 1, number)).shuffle(rows)
@@ -295,13 +295,13 @@ def _decode(
     image_size: int,
     uri: str,
     random: np.random.Generator | None,
-    least_crop: float = 1.0,
+    min_crop_scale: float = 1.0,
 ) -> Iterator[np.ndarray]:
     """Yield the crops of those photographs that can be decoded, and log how many cannot."""
     reasons = []
     for data in images:
         try:
-            yield crop(data, image_size, random, least_crop)
+            yield crop(data, image_size, random, min_crop_scale)
         except Exception as error:  # Pillow's decoders raise all kinds of exceptions for damaged files
             unknown = isinstance(error, UnidentifiedImageError)  # whose message has but an address
             reasons.append("of no known format" if unknown else str(error) or type(error).__name__)

@@ -103,5 +103,5 @@ def _embedded(picture: NDArray[np.uint8]) -> str:
     return _uri(buffer.getvalue(), "jpeg")
 
 
-def _uri(encoded: bytes, form: str) -> str:
-    return f"data:image/{form};base64," + base64.b64encode(encoded).decode()
+def _uri(encoded: bytes, format: str) -> str:
+    return f"data:image/{format};base64," + base64.b64encode(encoded).decode()

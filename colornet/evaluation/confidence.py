@@ -52,7 +52,7 @@ class Decile:
 
 
 @dataclass(frozen=True)
-class Worth:
+class SelectiveRisk:
     """What the confidence of a model is worth. Errors are means over photographs of `ERROR`, in units of a*b*."""
 
     photographs: int
@@ -72,7 +72,7 @@ class Worth:
     """Error of the best photographs, for each of the shares: the least that any confidence could have."""
 
 
-def worth(confidence: NDArray[np.float64], errors: Mapping[str, NDArray[np.float64]]) -> Worth | None:
+def selective_risk(confidence: NDArray[np.float64], errors: Mapping[str, NDArray[np.float64]]) -> SelectiveRisk | None:
     """Judge the confidence of a model; None if it has none.
 
     Args:
@@ -87,7 +87,7 @@ def worth(confidence: NDArray[np.float64], errors: Mapping[str, NDArray[np.float
     order = np.argsort(confidence, kind="stable")
     rising = _shared(confidence, errors[ERROR])[order]
     tenths = np.array_split(np.arange(count), min(10, count))
-    return Worth(
+    return SelectiveRisk(
         photographs=count,
         rank_correlation={name: rank_correlation(confidence, errors[name]) for name in CORRELATED},
         all=float(errors[ERROR].mean()),
@@ -111,7 +111,7 @@ def rank_correlation(confidence: NDArray[np.float64], error: NDArray[np.float64]
     return Correlation(float(scipy.stats.spearmanr(confidence, error).statistic), low, high, None)
 
 
-def sentence(model: str, found: Worth) -> str:
+def sentence(model: str, found: SelectiveRisk) -> str:
     """Say in words what the confidence of a model is worth."""
     correlation = found.rank_correlation[ERROR]
     if correlation.value is None:
@@ -124,7 +124,7 @@ def sentence(model: str, found: Worth) -> str:
     )
 
 
-def table(found: Mapping[str, Worth], columns: Sequence[str]) -> list[list[str]]:
+def table(found: Mapping[str, SelectiveRisk], columns: Sequence[str]) -> list[list[str]]:
     """Write what was found, of at least one model, for people.
 
     Returns:
@@ -135,7 +135,7 @@ def table(found: Mapping[str, Worth], columns: Sequence[str]) -> list[list[str]]
     return [[title, *(cells[name][title] if name in cells else "–" for name in columns)] for title in titles]
 
 
-def _cells(found: Worth) -> dict[str, str]:
+def _cells(found: SelectiveRisk) -> dict[str, str]:
     error = METRICS[ERROR].title
     correlations = {METRICS[metric].title: _words(each) for metric, each in found.rank_correlation.items()}
     return {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from colornet.evaluation.confidence import ERROR, Worth
+from colornet.evaluation.confidence import ERROR, SelectiveRisk
 
 if TYPE_CHECKING:  # loaded where it is used, because the job's workers need not load it
     from matplotlib.axes import Axes
@@ -19,7 +19,9 @@ _LEGEND: dict[str, Any] = {"frameon": False, "fontsize": "small"}
 
 
 def plot(
-    found: Mapping[str, Worth], confidences: Sequence[NDArray[np.float64]], errors: Sequence[NDArray[np.float64]]
+    found: Mapping[str, SelectiveRisk],
+    confidences: Sequence[NDArray[np.float64]],
+    errors: Sequence[NDArray[np.float64]],
 ) -> bytes:
     """Draw a row for each model: left its photographs, right the risk-coverage curve.
 
@@ -46,7 +48,9 @@ def plot(
     return buffer.getvalue()
 
 
-def _draw_photographs(axes: Axes, found: Worth, confidence: NDArray[np.float64], error: NDArray[np.float64]) -> None:
+def _draw_photographs(
+    axes: Axes, found: SelectiveRisk, confidence: NDArray[np.float64], error: NDArray[np.float64]
+) -> None:
     axes.plot(confidence, error, ".", color=_DOTS, alpha=0.5, markersize=5, label="a photograph")
     means = [each.confidence for each in found.deciles], [each.error for each in found.deciles]
     axes.plot(*means, "o-", color=_SUREST, label="mean of a tenth")
@@ -58,7 +62,7 @@ def _draw_photographs(axes: Axes, found: Worth, confidence: NDArray[np.float64],
     axes.legend(**_LEGEND)
 
 
-def _draw_curve(axes: Axes, found: Worth) -> None:
+def _draw_curve(axes: Axes, found: SelectiveRisk) -> None:
     axes.axhline(found.all, color=_RANDOM, linestyle="--", label="in random order")
     axes.plot(found.shares, found.surest, "o-", color=_SUREST, markersize=4, label="the surest first")
     axes.plot(found.shares, found.best, ":", color=_BEST, label="the best first, if that were known")

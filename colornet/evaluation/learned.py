@@ -7,7 +7,7 @@ from torch.nn import functional
 
 from colornet.color import lab
 from colornet.inference.bundle import Bundle
-from colornet.inference.letterbox import Frame
+from colornet.inference.letterbox import Letterbox
 from colornet.inference.predictor import Predictor
 
 FRACTIONS = (0.5, 0.75, 1.0)
@@ -45,7 +45,7 @@ class Learned:
 
     def _at_size(self, lightness: Tensor, size: int) -> tuple[Tensor, Tensor]:
         scaled = lab.scale_lightness(_resize(lightness, size)).squeeze(1).clamp(-1, 1)
-        whole = [Frame(0, 0, size, size)] * len(scaled)
+        whole = [Letterbox(0, 0, size, size)] * len(scaled)
         ab, confidences = zip(*self.predictor.predict(scaled.numpy().astype(np.float16), whole), strict=True)
         known = [torch.nan if confidence is None else confidence for confidence in confidences]
         return _resize(torch.from_numpy(np.stack(ab)).float(), lightness.shape[-1]), torch.tensor(known).double()

@@ -22,12 +22,12 @@ from colornet.evaluation.ciede2000 import ciede2000
 from colornet.evaluation.fid import FEATURES, PHOTOGRAPHS
 from colornet.evaluation.learned import Learned
 from colornet.evaluation.metrics import METRICS, colourfulness
-from colornet.evaluation.perceptual_networks import Judges
+from colornet.evaluation.perceptual_networks import PerceptualNetworks
 from colornet.evaluation.photographs import ITEMS, Item, Photograph, read
 from colornet.evaluation.reference import Reference
 from colornet.evaluation.trivial import Constant
 from colornet.inference import bundle as bundles
-from colornet.rendering.lab_to_srgb import join
+from colornet.rendering.lab_to_srgb import lab_to_srgb
 from colornet.storage import S3Options
 
 BATCH = 8
@@ -89,11 +89,11 @@ class Work:
 class Measure:
     """A worker: a table of `ITEMS` in, a table of `ROWS` out."""
 
-    def __init__(self, work: Work, judges: Judges | None = None) -> None:
+    def __init__(self, work: Work, perceptual_networks: PerceptualNetworks | None = None) -> None:
         """Load the bundles; raises BundleError, also if one has been exchanged."""
         storage.use(work.s3)
         self.work = work
-        self.judges = (judges or Judges()).to(work.device)
+        self.perceptual_networks = (perceptual_networks or PerceptualNetworks()).to(work.device)
         self.colorizers = load_colorizers(work)
         self.weights = torch.tensor(work.reference.weights)  # Ray's arrays cannot be written to
 
@@ -110,21 +110,21 @@ class Measure:
 
     def _measured(self, items: Sequence[Item], photographs: Sequence[Photograph]) -> Iterator[dict[str, Any]]:
         truth = Truth(np.stack(photographs), self.weights)
-        if self.judges.inception is not None:
+        if self.perceptual_networks.inception is not None:
             yield from _rows(items, PHOTOGRAPHS, {}, self._features(truth.rgb))
         for name, colorizer in self.colorizers.items():
             ab, confidence = colorizer.at_sizes(truth.lightness)
             rgb = channels_first(truth.render(ab[-1]))
             found = {**truth.measure(ab, rgb), "confidence": confidence}
-            if self.judges.lpips is not None:
+            if self.perceptual_networks.lpips is not None:
                 device = self.work.device
-                found["lpips"] = self.judges.lpips(rgb.to(device), truth.rgb.to(device)).cpu()
+                found["lpips"] = self.perceptual_networks.lpips(rgb.to(device), truth.rgb.to(device)).cpu()
             yield from _rows(items, name, found, self._features(rgb))
 
     def _features(self, rgb: Tensor) -> Sequence[NDArray[np.float32] | None]:
-        if self.judges.inception is None:
+        if self.perceptual_networks.inception is None:
             return [None] * len(rgb)
-        return list(self.judges.inception(rgb.to(self.work.device)).cpu().numpy())
+        return list(self.perceptual_networks.inception(rgb.to(self.work.device)).cpu().numpy())
 
 
 def _rows(
@@ -188,7 +188,7 @@ class Truth:
         """Join the true luminance with a*b* (N, 2, S, S): (N, S, S, 3) sRGB uint8, as the archive job does."""
         planes = ab.numpy().astype(np.float32)
         pairs = zip(self._codes, planes, strict=True)
-        return np.stack([join(codes, even_lightness(), colour, 8) for codes, colour in pairs])
+        return np.stack([lab_to_srgb(codes, even_lightness(), colour, 8) for codes, colour in pairs])
 
     def measure(self, predictions: Tensor, rgb: Tensor) -> dict[str, Tensor]:
         """Measure what a colorizer made of each of the photographs.

@@ -9,18 +9,18 @@ from colornet.evaluation.lpips import Lpips
 
 
 @dataclass(frozen=True)
-class Judges:
+class PerceptualNetworks:
     """What is there of them. They are loaded once, and travel to the workers."""
 
     lpips: Lpips | None = None
     inception: Inception | None = None
 
-    def to(self, device: str) -> "Judges":
+    def to(self, device: str) -> "PerceptualNetworks":
         """Move the networks to a device."""
-        return Judges(self.lpips and self.lpips.to(device), self.inception and self.inception.to(device))
+        return PerceptualNetworks(self.lpips and self.lpips.to(device), self.inception and self.inception.to(device))
 
 
-def load_judges(lpips_weights: str | None, fid_weights: str | None, size: int) -> Judges:
+def load_perceptual_networks(lpips_weights: str | None, fid_weights: str | None, size: int) -> PerceptualNetworks:
     """Load networks from local files.
 
     Args:
@@ -33,7 +33,7 @@ def load_judges(lpips_weights: str | None, fid_weights: str | None, size: int) -
     """
     if lpips_weights is not None and size < lpips.LEAST_SIZE:
         raise SettingsError(f"LPIPS needs pictures of at least {lpips.LEAST_SIZE} pixels, not {size}")
-    return Judges(
+    return PerceptualNetworks(
         None if lpips_weights is None else Lpips(lpips_weights),
         None if fid_weights is None else Inception(fid_weights),
     )

@@ -16,7 +16,7 @@ from colornet import __version__, storage
 from colornet.errors import ColornetError
 from colornet.evaluation import comparison, confidence, summary
 from colornet.evaluation.bootstrap import LEVEL, RESAMPLES
-from colornet.evaluation.confidence import CORRELATED, ERROR, Worth
+from colornet.evaluation.confidence import CORRELATED, ERROR, SelectiveRisk
 from colornet.evaluation.confidence_plot import plot
 from colornet.evaluation.fid import FEW
 from colornet.evaluation.gallery import Gallery
@@ -68,10 +68,10 @@ class Evaluation:
         return summary.summarize(self.measured, [*self.names, GRAY, MEAN_COLOUR], self.names)
 
     @cached_property
-    def worth(self) -> dict[str, Worth]:
+    def selective_risk(self) -> dict[str, SelectiveRisk]:
         """What their confidence is worth, of those models that have one."""
         found = {
-            name: confidence.worth(
+            name: confidence.selective_risk(
                 column(self.measured, name, "confidence"),
                 {metric: column(self.measured, name, metric) for metric in CORRELATED},
             )
@@ -102,7 +102,7 @@ class Evaluation:
             notes.append("FID is one number of all photographs together: it has no interval.")
             if self.photographs < FEW:
                 notes.append(f"With fewer than {FEW} photographs FID is biased: too large, and not for all by as much.")
-        notes += [confidence.sentence(name, found) for name, found in self.worth.items()]
+        notes += [confidence.sentence(name, found) for name, found in self.selective_risk.items()]
         if self.unreadable:
             first = self.unreadable[0]
             count = len(self.unreadable)
@@ -117,8 +117,8 @@ class Evaluation:
             first, *others = self.names
             values = [self.fid[name] for name in results] + [self.fid[name] - self.fid[first] for name in others]
             lines.append(["FID ↓", *("–" if math.isnan(value) else f"{value:.2f}" for value in values)])
-        if self.worth:
-            lines += confidence.table(self.worth, head[1:])
+        if self.selective_risk:
+            lines += confidence.table(self.selective_risk, head[1:])
         return head, lines
 
     def write(self, output: str) -> None:
@@ -144,10 +144,12 @@ class Evaluation:
 
     def _plot(self) -> bytes:
         """Draw confidence against error of the models that have one; empty if none has."""
-        if not self.worth:
+        if not self.selective_risk:
             return b""
-        columns = ([column(self.measured, name, title) for name in self.worth] for title in ("confidence", ERROR))
-        return plot(self.worth, *columns)
+        columns = (
+            [column(self.measured, name, title) for name in self.selective_risk] for title in ("confidence", ERROR)
+        )
+        return plot(self.selective_risk, *columns)
 
     def _description(self) -> dict[str, Any]:
         results, differences = self.results
@@ -167,7 +169,7 @@ class Evaluation:
             "metrics": {name: asdict(metric) for name, metric in METRICS.items()},
             "results": summary.to_json(results),
             "differences": summary.to_json(differences),
-            "confidence": {name: asdict(found) for name, found in self.worth.items()},
+            "confidence": {name: asdict(found) for name, found in self.selective_risk.items()},
             "lpips_network": self.lpips or None,
             "fid": {name: value if math.isfinite(value) else None for name, value in self.fid.items()},
         }

@@ -144,7 +144,7 @@ def _is_shipped(uri: str) -> bool:
 def _parse(text: bytes, uri: str) -> dict[str, Any]:
     try:
         description = json.loads(text)
-        form = description["format"]
+        format = description["format"]
         complete = (
             isinstance(description["weights"]["sha256"], str)
             and isinstance(description["network"]["name"], str)
@@ -154,8 +154,10 @@ def _parse(text: bytes, uri: str) -> dict[str, Any]:
         scaling = description["scaling"]
     except (ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{DESCRIPTION} of {uri} cannot be understood: {error!r}") from error
-    if form != FORMAT or scaling != SCALING or not complete:
-        raise BundleError(f"{DESCRIPTION} of {uri} is of format {form!r} with scaling {scaling!r}, not of this version")
+    if format != FORMAT or scaling != SCALING or not complete:
+        raise BundleError(
+            f"{DESCRIPTION} of {uri} is of format {format!r} with scaling {scaling!r}, not of this version"
+        )
     return description
 
 

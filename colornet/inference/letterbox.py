@@ -12,7 +12,7 @@ _INVERSE = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}
 
 
 @dataclass(frozen=True)
-class Frame:
+class Letterbox:
     """Where in the network's square the upright picture lies; the rest is padding."""
 
     top: int
@@ -23,7 +23,7 @@ class Frame:
     """EXIF orientation of the scan: how what is stored must be turned to be upright."""
 
     @classmethod
-    def fit(cls, scan: Scan, size: int) -> "Frame":
+    def fit(cls, scan: Scan, size: int) -> "Letterbox":
         """Centre a scan in a square of `size` pixels, as large as it goes."""
         height, width = (scan.height, scan.width) if scan.orientation < 5 else (scan.width, scan.height)
         longer = max(height, width)
@@ -78,5 +78,5 @@ def prepare(scan: Scan, size: int) -> NDArray[np.float16]:
     Returns:
         (size, size) float16: scaled L* in [-1, 1], upright, aspect ratio kept, padded with the picture's edges.
     """
-    frame = Frame.fit(scan, size)
-    return frame.pad(shrink(scan, *frame.stored_size) / 50.0 - 1.0, size).astype(np.float16)
+    letterbox = Letterbox.fit(scan, size)
+    return letterbox.pad(shrink(scan, *letterbox.stored_size) / 50.0 - 1.0, size).astype(np.float16)

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from colornet.color import lab
 from colornet.inference.bundle import Bundle
-from colornet.inference.letterbox import Frame
+from colornet.inference.letterbox import Letterbox
 from colornet.networks import fold_normalisation
 from colornet.networks.ab_bins import certainty
 from colornet.networks.backbone import BINS_STRIDE, BackboneGenerator
@@ -59,18 +59,18 @@ class Predictor:
         """
         return np.concatenate([ab for ab, _ in self._parts(lightness)])
 
-    def predict(self, lightness: NDArray[np.float16], frames: Sequence[Frame]) -> list[Prediction]:
+    def predict(self, lightness: NDArray[np.float16], letterboxes: Sequence[Letterbox]) -> list[Prediction]:
         """Predict colour, and how sure it is, for one batch.
 
         Args:
             lightness: (B, S, S) float16, scaled L* in [-1, 1].
-            frames: B of them: where in its square each picture lies.
+            letterboxes: B of them: where in its square each picture lies.
         """
         predictions: list[Prediction] = []
         for ab, sure in self._parts(lightness):
             for index, colour in enumerate(ab):
-                frame = frames[len(predictions)]
-                predictions.append(Prediction(colour, None if sure is None else _confidence(sure[index], frame)))
+                letterbox = letterboxes[len(predictions)]
+                predictions.append(Prediction(colour, None if sure is None else _confidence(sure[index], letterbox)))
         return predictions
 
     def _parts(
@@ -95,10 +95,10 @@ class Predictor:
         return ab.to(torch.float16).cpu().numpy(), sure
 
 
-def _confidence(sure: NDArray[np.float32], frame: Frame) -> float:
+def _confidence(sure: NDArray[np.float32], letterbox: Letterbox) -> float:
     """Average over the picture what is known of cells of 4×4 pixels of the square."""
     pixels = sure.repeat(BINS_STRIDE, axis=0).repeat(BINS_STRIDE, axis=1)
-    return float(frame.crop(pixels[None]).mean(dtype=np.float64))
+    return float(letterbox.crop(pixels[None]).mean(dtype=np.float64))
 
 
 class Batched:
@@ -111,9 +111,9 @@ class Batched:
         self._asked: queue.SimpleQueue[_Question] = queue.SimpleQueue()
         threading.Thread(target=self._serve, name="predictor", daemon=True).start()
 
-    def predict(self, lightness: NDArray[np.float16], frames: Sequence[Frame]) -> list[Prediction]:
+    def predict(self, lightness: NDArray[np.float16], letterboxes: Sequence[Letterbox]) -> list[Prediction]:
         """Predict as `Predictor.predict` does, and wait for it."""
-        question = _Question(lightness, frames, Future())
+        question = _Question(lightness, letterboxes, Future())
         self._asked.put(question)
         return question.answer.result()
 
@@ -121,20 +121,20 @@ class Batched:
         while True:
             questions = self._next_batch()
             lightness = np.concatenate([question.lightness for question in questions])
-            frames = [frame for question in questions for frame in question.frames]
+            letterboxes = [letterbox for question in questions for letterbox in question.letterboxes]
             try:
-                predictions = iter(self.predictor.predict(lightness, frames))
+                predictions = iter(self.predictor.predict(lightness, letterboxes))
             except Exception as error:
                 for question in questions:
                     question.answer.set_exception(error)
                 continue
             for question in questions:
-                question.answer.set_result(list(itertools.islice(predictions, len(question.frames))))
+                question.answer.set_result(list(itertools.islice(predictions, len(question.letterboxes))))
 
     def _next_batch(self) -> list["_Question"]:
         """Wait for a question, and take those that stand behind it."""
         batch = [self._asked.get()]
-        while sum(len(question.frames) for question in batch) < self.size:
+        while sum(len(question.letterboxes) for question in batch) < self.size:
             try:
                 batch.append(self._asked.get_nowait())
             except queue.Empty:
@@ -144,7 +144,7 @@ class Batched:
 
 class _Question(NamedTuple):
     lightness: NDArray[np.float16]
-    frames: Sequence[Frame]
+    letterboxes: Sequence[Letterbox]
     answer: Future[list[Prediction]]
 
 

@@ -38,7 +38,7 @@ _WRITERS: dict[str, Callable[[bytes, Metadata], bytes]] = {
 }
 
 
-def read(data: bytes, form: str) -> Metadata:
+def read(data: bytes, format: str) -> Metadata:
     """Read what a file says about itself; of a TIFF, what its first page says.
 
     Args:
@@ -48,16 +48,16 @@ def read(data: bytes, form: str) -> Metadata:
     Raises:
         ValueError: if there is no such format.
     """
-    reader = _READERS.get(form)
+    reader = _READERS.get(format)
     if reader is None:
-        raise ValueError(f"no format is called {form!r}; there are: {', '.join(_READERS)}")
+        raise ValueError(f"no format is called {format!r}; there are: {', '.join(_READERS)}")
     try:
         return checked(reader(data))
     except Exception as error:  # a file's words, of anyone's making, are no reason to lose its picture
         return Metadata(notes=(f"metadata cannot be read: {' '.join(str(error).split())[:200]}",))
 
 
-def embed(data: bytes, form: str, metadata: Metadata) -> bytes:
+def embed(data: bytes, format: str, metadata: Metadata) -> bytes:
     """Write metadata into an encoded picture, in place of what it has; of a TIFF, into its first page.
 
     Args:
@@ -69,9 +69,9 @@ def embed(data: bytes, form: str, metadata: Metadata) -> bytes:
         ScanError: if the encoded picture is damaged, or a part is too large for the format.
         ValueError: if there is no such format.
     """
-    writer = _WRITERS.get(form)
+    writer = _WRITERS.get(format)
     if writer is None:
-        raise ValueError(f"no format is called {form!r}; there are: {', '.join(_WRITERS)}")
+        raise ValueError(f"no format is called {format!r}; there are: {', '.join(_WRITERS)}")
     try:
         return writer(data, metadata)
     except DamagedError as error:

@@ -13,7 +13,7 @@ _NO_PLACE = {"webp": ("iptc", "photoshop"), "bmp": _ALL, "j2k": _ALL}
 _WORDS = {"exif": "Exif", "xmp": "XMP", "iptc": "IPTC", "photoshop": "Photoshop's resources"}
 
 
-def for_output(metadata: Metadata, form: str) -> Metadata:
+def for_output(metadata: Metadata, format: str) -> Metadata:
     """Make of a source's metadata what its colour picture carries.
 
     Thumbnails, and what is said of how samples are coded, are left out, as they are not true of the output; the profile
@@ -27,54 +27,54 @@ def for_output(metadata: Metadata, form: str) -> Metadata:
     notes = list(metadata.notes)
     return replace(
         metadata,
-        exif=_exif(metadata, form, notes),
-        xmp=_xmp(metadata, form, notes),
-        iptc=_placed(metadata.iptc, "iptc", form, notes),
-        photoshop=_photoshop(metadata, form, notes),
-        icc=None if form in ("bmp", "j2k") else icc_profiles.srgb(),
-        density=None if form == "j2k" else metadata.density,
-        extras=_extras(metadata, form, notes),
+        exif=_exif(metadata, format, notes),
+        xmp=_xmp(metadata, format, notes),
+        iptc=_placed(metadata.iptc, "iptc", format, notes),
+        photoshop=_photoshop(metadata, format, notes),
+        icc=None if format in ("bmp", "j2k") else icc_profiles.srgb(),
+        density=None if format == "j2k" else metadata.density,
+        extras=_extras(metadata, format, notes),
         notes=tuple(dict.fromkeys(notes)),
     )
 
 
-def _placed(part: bytes | None, name: str, form: str, notes: list[str]) -> bytes | None:
-    if part and name in _NO_PLACE.get(form, ()):
-        notes.append(f"{form.upper()} has no place for {_WORDS[name]}")
+def _placed(part: bytes | None, name: str, format: str, notes: list[str]) -> bytes | None:
+    if part and name in _NO_PLACE.get(format, ()):
+        notes.append(f"{format.upper()} has no place for {_WORDS[name]}")
         return None
     return part
 
 
-def _exif(metadata: Metadata, form: str, notes: list[str]) -> bytes | None:
-    block = _placed(metadata.exif, "exif", form, notes)
+def _exif(metadata: Metadata, format: str, notes: list[str]) -> bytes | None:
+    block = _placed(metadata.exif, "exif", format, notes)
     if block:
         try:
             block, more = exif.for_output(block)
             notes += more
-            if form == "jpeg":
+            if format == "jpeg":
                 block, more = exif.fit(block, jpeg.MAX_EXIF)
                 notes += more
         except DamagedError as error:
             notes.append(f"Exif is damaged: {error}")
             block = None
     # Without a block these would be lost: WebP has no other place for a density, and only TIFF one for an orientation.
-    turned = metadata.orientation != 1 and form not in ("tiff", "bmp", "j2k")
-    if not block and (turned or (metadata.density and form == "webp")):
+    turned = metadata.orientation != 1 and format not in ("tiff", "bmp", "j2k")
+    if not block and (turned or (metadata.density and format == "webp")):
         return exif.minimal(metadata.orientation, metadata.density)
     return block
 
 
-def _xmp(metadata: Metadata, form: str, notes: list[str]) -> bytes | None:
-    packet = _placed(metadata.xmp, "xmp", form, notes)
+def _xmp(metadata: Metadata, format: str, notes: list[str]) -> bytes | None:
+    packet = _placed(metadata.xmp, "xmp", format, notes)
     try:
-        return xmp.for_output(packet, MEDIA_TYPES[form]) if packet else None
+        return xmp.for_output(packet, MEDIA_TYPES[format]) if packet else None
     except DamagedError as error:
         notes.append(f"XMP is damaged: {error}")
         return None
 
 
-def _photoshop(metadata: Metadata, form: str, notes: list[str]) -> bytes | None:
-    blocks = _placed(metadata.photoshop, "photoshop", form, notes)
+def _photoshop(metadata: Metadata, format: str, notes: list[str]) -> bytes | None:
+    blocks = _placed(metadata.photoshop, "photoshop", format, notes)
     try:
         return photoshop.without(blocks) or None if blocks else None
     except DamagedError as error:
@@ -82,8 +82,8 @@ def _photoshop(metadata: Metadata, form: str, notes: list[str]) -> bytes | None:
         return None
 
 
-def _extras(metadata: Metadata, form: str, notes: list[str]) -> tuple[tuple[str, bytes], ...]:
-    kept = tuple(extra for extra in metadata.extras if extra[0].startswith(f"{form}:"))
+def _extras(metadata: Metadata, format: str, notes: list[str]) -> tuple[tuple[str, bytes], ...]:
+    kept = tuple(extra for extra in metadata.extras if extra[0].startswith(f"{format}:"))
     lost = {kind for kind, _ in metadata.extras} - {kind for kind, _ in kept}
-    notes += [f"{form.upper()} has no place for {kind}" for kind in sorted(lost)]
+    notes += [f"{format.upper()} has no place for {kind}" for kind in sorted(lost)]
     return kept

@@ -58,7 +58,9 @@ class Credentials:
             raise SettingsError(str(error)) from error
 
 
-def sign(data: bytes, form: str, source: bytes, source_form: str, credentials: Credentials, origin: Origin) -> bytes:
+def sign(
+    data: bytes, format: str, source: bytes, source_format: str, credentials: Credentials, origin: Origin
+) -> bytes:
     """Add a C2PA manifest to a finished output; nothing may be changed in it afterwards.
 
     The manifest says that the source was opened (c2pa.opened; with the manifest that it may carry itself), and that its
@@ -78,26 +80,26 @@ def sign(data: bytes, form: str, source: bytes, source_form: str, credentials: C
         SettingsError: if the credentials are no good, or the package c2pa-python is not installed.
         ScanError: if the picture cannot be signed.
     """
-    if form not in FORMATS:
-        raise ScanError(f"C2PA manifests cannot be written into {form.upper()}")
+    if format not in FORMATS:
+        raise ScanError(f"C2PA manifests cannot be written into {format.upper()}")
     c2pa = _library()
     signer = _signer(c2pa, credentials)
     signed = io.BytesIO()
     try:
         context = c2pa.Context.from_dict(_SETTINGS)
         builder = c2pa.Builder(_manifest(origin), context)
-        _add_source(c2pa, builder, source, source_form, origin)
-        builder.sign(signer, MEDIA_TYPES[form], io.BytesIO(data), signed)
+        _add_source(c2pa, builder, source, source_format, origin)
+        builder.sign(signer, MEDIA_TYPES[format], io.BytesIO(data), signed)
     except c2pa.C2paError as error:
         raise ScanError(f"cannot sign: {_one_line(error)}") from error
     return signed.getvalue()
 
 
-def _add_source(c2pa: ModuleType, builder: Any, source: bytes, form: str, origin: Origin) -> None:
+def _add_source(c2pa: ModuleType, builder: Any, source: bytes, format: str, origin: Origin) -> None:
     ingredient = {"title": origin.file_name, "relationship": "parentOf", "label": _SOURCE}
-    if form in FORMATS:
+    if format in FORMATS:
         try:
-            builder.add_ingredient(ingredient, MEDIA_TYPES[form], io.BytesIO(source))
+            builder.add_ingredient(ingredient, MEDIA_TYPES[format], io.BytesIO(source))
             return
         except c2pa.C2paError as error:  # damaged where it matters to C2PA only: it is an ingredient like any file
             log.info("no manifest can be read from %s: %s", origin.file_name, error)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from colornet.color.srgb import even_lightness
-from colornet.rendering.lab_to_srgb import join
+from colornet.rendering.lab_to_srgb import lab_to_srgb
 
 # JFIF 1.02 (ITU-R BT.601, full range), for 16-bit R, G, B and 8-bit results.
 _CB = tuple(np.float32(weight / 257) for weight in (-0.168736, -0.331264, 0.5))
@@ -35,7 +35,7 @@ def chroma_planes(
         128 + 0.5 R - 0.418688 G - 0.081312 B (JFIF 1.02), rounded, of the sRGB colour that has the mean L* of each
         block of 2 × 2 pixels. Both are 128 where a* = b* = 0.
     """
-    rgb = join(_half(codes, lightness * np.float32(655.35)), even_lightness(), colour, 16)
+    rgb = lab_to_srgb(_half(codes, lightness * np.float32(655.35)), even_lightness(), colour, 16)
     cb, cr = np.empty(rgb.shape[:2], np.uint8), np.empty(rgb.shape[:2], np.uint8)
     _to_chroma(rgb, cb, cr)
     return cb, cr

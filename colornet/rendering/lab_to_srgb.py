@@ -23,7 +23,7 @@ _GAMUT_SLACK = 1e-5
 _ENCODE_STEPS = 65536
 
 
-def join(
+def lab_to_srgb(
     codes: NDArray[np.uint8] | NDArray[np.uint16],
     lightness: NDArray[np.float32],
     colour: NDArray[np.float32],
@@ -38,8 +38,8 @@ def join(
         codes: (H, W), uint8 or uint16: the picture, or a band of its rows.
         lightness: float32, L* in [0, 100] of each code.
         colour: (2, h, w) float32, a* and b* in [-128, 127]; or (4, h, w), their slopes per unit of L* and then their
-            offsets, as `guided_upsampling` makes them. Its corners are the corners of the whole picture. It is brought to
-            full size by bilinear interpolation.
+            offsets, as `guided_upsampling` makes them. Its corners are the corners of the whole picture. Bilinear
+            interpolation brings it to full size.
         bits: 8 or 16.
         first_row: where in the picture the band begins.
         height: rows of the whole picture, if `codes` is a band.
@@ -54,7 +54,7 @@ def join(
     band = slice(first_row, first_row + codes.shape[0])
     vertical = top[band], bottom[band], drop[band]
     rgb = np.empty((*codes.shape, 3), np.uint8 if bits == 8 else np.uint16)
-    _join(codes, root, planes, vertical, _encode_table_8(), _encode_table(bits), rgb)
+    _lab_to_srgb(codes, root, planes, vertical, _encode_table_8(), _encode_table(bits), rgb)
     return rgb
 
 
@@ -125,7 +125,7 @@ def _into_gamut(root, a, b):
 
 
 @numba.njit(nogil=True, cache=True)
-def _join(codes, root_of_code, planes, vertical, table_8, table_16, rgb):
+def _lab_to_srgb(codes, root_of_code, planes, vertical, table_8, table_16, rgb):
     """Row by row, in passes over buffers that stay in the cache: loops so simple that the compiler vectorises them."""
     height, width = codes.shape
     count, small_width = planes.shape[0], planes.shape[2]

@@ -15,14 +15,14 @@ from colornet.codecs.encode import is_lossless_webp
 from colornet.codecs.scan import Pixels
 from colornet.codecs.tiff import Layout, TiffOutput
 from colornet.errors import InColourError
-from colornet.inference.letterbox import Frame, shrink
+from colornet.inference.letterbox import Letterbox, shrink
 from colornet.inference.predictor import Prediction
 from colornet.provenance import xmp
 from colornet.provenance.c2pa import Credentials, sign
 from colornet.provenance.xmp import DEFAULT_SOURCE_TYPE, DigitalSourceType, Origin
 from colornet.rendering.guided_upsampling import follow_lightness
 from colornet.rendering.jpeg_chroma import chroma_planes
-from colornet.rendering.lab_to_srgb import join
+from colornet.rendering.lab_to_srgb import lab_to_srgb
 from colornet.rendering.monochrome import COLOURFUL, colour_beyond_tone
 
 OutputFormat = Literal["same", "jpeg", "png", "tiff", "jp2", "webp", "bmp"]
@@ -71,7 +71,7 @@ class RenderSettings:
         """Open a scan's file; raises ScanError."""
         return open_source(data, max_pixels=self.max_pixels, salvage=self.damaged == "render")
 
-    def form_of(self, source: str) -> str:
+    def format_of(self, source: str) -> str:
         """Name the format in which a scan of the format `source` is written."""
         return source if self.output_format == "same" else self.output_format
 
@@ -92,7 +92,7 @@ class Rendered:
     """An output and what the ledger says of it."""
 
     data: bytes
-    form: str
+    format: str
     extension: str
     """What its key has behind the source's: empty, unless the format is another."""
     width: int
@@ -119,7 +119,7 @@ def render(
 
     Args:
         source: the opened scan.
-        prediction_of: gives, for a page's number and the page, what is predicted for `frame.prepare(page, S)`.
+        prediction_of: gives, for a page's number and the page, what is predicted for `letterbox.prepare(page, S)`.
         settings: how it is rendered.
         origin: what the output says of itself.
         credentials: with which a C2PA manifest is signed, for the formats that C2PA knows.
@@ -131,10 +131,10 @@ def render(
     first = source.page(0)
     if settings.in_colour != "recolor" and is_in_colour(first):
         return _unchanged(source, first, settings)
-    form = settings.form_of(source.form)
-    output = _picture(source, first, prediction_of, settings, form, origin)
+    format = settings.format_of(source.format)
+    output = _picture(source, first, prediction_of, settings, format, origin)
     if credentials is not None:
-        data = sign(output.data, form, source.data, source.form, credentials, origin)
+        data = sign(output.data, format, source.data, source.format, credentials, origin)
         return Rendered(**{**vars(output), "data": data})
     return output
 
@@ -146,11 +146,11 @@ def is_in_colour(scan: Scan) -> bool:
 
 def colour_planes(scan: Scan, ab: Colour, settings: RenderSettings) -> NDArray[np.float32]:
     """Cut a page's colour out of the network's square, as `join` takes it: plain, or following the luminance."""
-    frame = Frame.fit(scan, ab.shape[-1])
-    small = frame.crop(ab.astype(np.float32))
+    letterbox = Letterbox.fit(scan, ab.shape[-1])
+    small = letterbox.crop(ab.astype(np.float32))
     if settings.upsampling == "plain":
         return small
-    return follow_lightness(small, shrink(scan, *frame.stored_size))
+    return follow_lightness(small, shrink(scan, *letterbox.stored_size))
 
 
 class _Predicted:
@@ -163,7 +163,7 @@ class _Predicted:
 
     def __call__(self, index: int, scan: Scan) -> Colour:
         ab, confidence = self.prediction_of(index, scan)
-        a, b = Frame.fit(scan, ab.shape[-1]).crop(ab.astype(np.float32))
+        a, b = Letterbox.fit(scan, ab.shape[-1]).crop(ab.astype(np.float32))
         self.total += float(np.hypot(a, b).mean()) * scan.pixels
         self.pixels += scan.pixels
         self.confidence = min((each for each in (self.confidence, confidence) if each is not None), default=None)
@@ -179,7 +179,7 @@ def _unchanged(source: Source, first: Scan, settings: RenderSettings) -> Rendere
         raise InColourError("already in colour")
     return Rendered(
         data=source.data,
-        form=source.form,
+        format=source.format,
         extension="",
         width=first.width,
         height=first.height,
@@ -190,54 +190,54 @@ def _unchanged(source: Source, first: Scan, settings: RenderSettings) -> Rendere
 
 
 def _picture(
-    source: Source, first: Scan, prediction_of: PredictionOf, settings: RenderSettings, form: str, origin: Origin
+    source: Source, first: Scan, prediction_of: PredictionOf, settings: RenderSettings, format: str, origin: Origin
 ) -> Rendered:
     predicted = _Predicted(prediction_of)
 
     def words() -> list[metadata.Metadata]:
         described = [xmp.describe(page, origin, predicted.confidence) for page in source.metadata()]
-        return [metadata.for_output(each, form) for each in described]
+        return [metadata.for_output(each, format) for each in described]
 
-    if form == "tiff":
+    if format == "tiff":
         file, pixels = _render_tiff(source, first, predicted, settings)
         metadata.embed_pages(file, words())
         data, pages = file.getvalue(), source.page_count
     else:
-        bare = _render_one(source, first, predicted(0, first), settings, form)
-        data, pages, pixels = metadata.embed(bare, form, words()[0]), 1, first.pixels
+        bare = _render_one(source, first, predicted(0, first), settings, format)
+        data, pages, pixels = metadata.embed(bare, format, words()[0]), 1, first.pixels
     return Rendered(
         data=data,
-        form=form,
-        extension="" if form == source.form else EXTENSIONS[form],
+        format=format,
+        extension="" if format == source.format else EXTENSIONS[format],
         width=first.width,
         height=first.height,
         pages=pages,
         pixels=pixels,
         mean_chroma=predicted.mean_chroma,
         confidence=predicted.confidence,
-        note=_note(first, source.page_count - pages, form),
+        note=_note(first, source.page_count - pages, format),
     )
 
 
-def _note(first: Scan, left_out: int, form: str) -> str | None:
+def _note(first: Scan, left_out: int, format: str) -> str | None:
     """Say in the ledger what is not as it should be."""
     notes = []
     if first.damaged:
         notes.append("damaged: rendered as far as it could be read")
     if left_out:
-        notes.append(f"{left_out} pages left out: {form} holds one")
+        notes.append(f"{left_out} pages left out: {format} holds one")
     return "; ".join(notes) or None
 
 
-def _render_one(source: Source, scan: Scan, ab: Colour, settings: RenderSettings, form: str) -> bytes:
+def _render_one(source: Source, scan: Scan, ab: Colour, settings: RenderSettings, format: str) -> bytes:
     planes = colour_planes(scan, ab, settings)
-    if form == source.form == "jpeg" and scan.plain and not scan.damaged and jpeg_luma.keeps_luma(source.data):
+    if format == source.format == "jpeg" and scan.plain and not scan.damaged and jpeg_luma.keeps_luma(source.data):
         cb, cr = chroma_planes(scan.codes, scan.lightness, planes)
         return jpeg_luma.recolor(source.data, cb, cr, quality=settings.quality)
-    bits = scan.bits if form in DEEP else 8
-    rgb = join(scan.codes, scan.lightness, planes, bits)
-    lossless = form == source.form == "webp" and is_lossless_webp(source.data)
-    return encode(rgb, _alpha(scan, bits), form, quality=settings.quality, lossless=lossless)
+    bits = scan.bits if format in DEEP else 8
+    rgb = lab_to_srgb(scan.codes, scan.lightness, planes, bits)
+    lossless = format == source.format == "webp" and is_lossless_webp(source.data)
+    return encode(rgb, _alpha(scan, bits), format, quality=settings.quality, lossless=lossless)
 
 
 def _render_tiff(
@@ -258,7 +258,7 @@ def _bands(scan: Scan, planes: NDArray[np.float32], layout: Layout) -> Iterator[
     step = layout.band_rows(scan)
     for row in range(0, scan.height, step):
         codes = scan.codes[row : row + step]
-        rgb = join(codes, scan.lightness, planes, scan.bits, first_row=row, height=scan.height)
+        rgb = lab_to_srgb(codes, scan.lightness, planes, scan.bits, first_row=row, height=scan.height)
         yield rgb if scan.alpha is None else np.dstack([rgb, scan.alpha[row : row + step]])
 
 

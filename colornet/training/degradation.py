@@ -30,7 +30,7 @@ EMULSIONS: Mapping[str, tuple[float, float, float]] = {
 MAX_SIGMA = 2.0
 """The widest Gaussian, pixels: the kernel reaches three times as far."""
 NEARLY_GRAY_CHROMA = 5.0
-"""Mean chroma, in units of a*b*, below which a picture is nearly gray; `intake.Screening` has the same."""
+"""Mean chroma, in units of a*b*, below which a picture is nearly gray; `datasets.screening.Screening` has the same."""
 COLOURFUL_CHROMA = 15.0
 """Chroma from which a pixel has a colour that nobody would call gray."""
 COLOURFUL_SHARE = 0.02
@@ -49,7 +49,7 @@ _DRAWS |= {"scratches": 1 + 7 * _LINES}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Film:
+class Degradation:
     """How often each kind of damage happens to a photograph, and how bad it is at most.
 
     The defaults change nothing. Shares are in [0, 1]; a kind with a share of 0 never happens, whatever its strength.
@@ -110,9 +110,9 @@ class Film:
         return not any(getattr(self, kind) for kind in _DRAWS)
 
 
-FILMS: Mapping[str, Film] = {
-    "none": Film(),
-    "archive": Film(
+DEGRADATIONS: Mapping[str, Degradation] = {
+    "none": Degradation(),
+    "archive": Degradation(
         emulsion=0.7,
         vignette=0.3,
         blur=0.4,
@@ -123,7 +123,7 @@ FILMS: Mapping[str, Film] = {
         dust=0.2,
         jpeg=0.5,
     ),
-    "kept": Film(
+    "kept": Degradation(
         emulsion=0.25,
         vignette=0.05,
         blur=0.1,
@@ -139,34 +139,34 @@ FILMS: Mapping[str, Film] = {
 
 
 @torch.no_grad()
-def take_again(photographs: Tensor, film: Film, generator: torch.Generator) -> Tensor:
+def degrade(photographs: Tensor, degradation: Degradation, generator: torch.Generator) -> Tensor:
     """Take photographs again on old film, and return the gray that a scan of it would give the networks.
 
     Args:
         photographs: (B, 3, H, W), sRGB (gamma-encoded), uint8 in [0, 255] or floating point in [0, 1]; H and W at least
             16. They are left as they are.
-        film: what happens, and how often.
-        generator: on the CPU; a seed for each photograph is drawn from it in order, unless the film changes nothing.
+        degradation: what happens, and how often.
+        generator: on the CPU; a seed for each photograph is drawn from it in order, unless nothing ever happens.
             The result depends on the photograph, its seed and the kind of device.
 
     Returns:
-        Scaled L* (B, 1, H, W), float32, in [-1, 1]; that of `lab.split_scaled` if the film changes nothing.
+        Scaled L* (B, 1, H, W), float32, in [-1, 1]; that of `lab.split_scaled` if the degradation changes nothing.
     """
-    if film.changes_nothing:
+    if degradation.changes_nothing:
         return lab.split_scaled(photographs)[0]
     rgb = photographs.float() if photographs.is_floating_point() else photographs.float() / 255.0
     seeds = torch.randint(2**31, (len(rgb),), generator=generator).tolist()
-    luck, noise = _luck(seeds, rgb.device), _noise(seeds, rgb)
-    light = _expose(film, rgb, luck["emulsion"])
-    light = _vignette(film, light, luck["vignette"])
-    light = _defocus(film, light, luck["blur"])
+    draws, noise = _draw(seeds, rgb.device), _noise(seeds, rgb)
+    light = _expose(degradation, rgb, draws["emulsion"])
+    light = _vignette(degradation, light, draws["vignette"])
+    light = _defocus(degradation, light, draws["blur"])
     gray = linear_rgb_to_rgb(light.expand_as(rgb))[:, :1]
-    gray = _tone(film, gray, luck["tone"])
-    gray = _grain(film, gray, luck["grain"], noise[:, :1])
-    gray = _fade(film, gray, luck["fading"])
-    gray = _dust(film, gray, luck["dust"], noise[:, 1:])
-    gray = _scratch(film, gray, luck["scratches"])
-    gray = _compress(film, gray, luck["jpeg"])
+    gray = _tone(degradation, gray, draws["tone"])
+    gray = _grain(degradation, gray, draws["grain"], noise[:, :1])
+    gray = _fade(degradation, gray, draws["fading"])
+    gray = _dust(degradation, gray, draws["dust"], noise[:, 1:])
+    gray = _scratch(degradation, gray, draws["scratches"])
+    gray = _compress(degradation, gray, draws["jpeg"])
     lightness = lab.rgb_to_lab(gray.expand_as(rgb))[:, :1]
     return lab.scale_lightness(lightness).clamp(-1.0, 1.0)
 
@@ -191,7 +191,7 @@ def is_nearly_gray(ab: Tensor) -> Tensor:
 # --- random numbers ---------------------------------------------------------------------------------------------------
 
 
-def _luck(seeds: list[int], device: torch.device) -> dict[str, Tensor]:
+def _draw(seeds: list[int], device: torch.device) -> dict[str, Tensor]:
     """Draw uniform numbers in [0, 1): for each kind of damage (B, how many it needs, 1, 1)."""
     rows = [torch.rand(sum(_DRAWS.values()), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
     uniform = torch.stack(rows).to(device)[..., None, None]
@@ -218,72 +218,72 @@ def _around_zero(most: float, share: float, happens: Tensor, amount: Tensor) -> 
 # --- on the film, in linear light -------------------------------------------------------------------------------------
 
 
-def _expose(film: Film, rgb: Tensor, luck: Tensor) -> Tensor:
+def _expose(degradation: Degradation, rgb: Tensor, draws: Tensor) -> Tensor:
     """Weigh (B, 3, H, W) sRGB to linear gray (B, 1, H, W); the weights add up to 1, so that gray keeps its tone."""
-    happens, kind, filtered, transmission = luck.split([1, 1, 1, 3], dim=1)
+    happens, kind, filtered, transmission = draws.split([1, 1, 1, 3], dim=1)
     emulsions = rgb.new_tensor(list(EMULSIONS.values()))
     weights = emulsions[(kind * len(emulsions)).long().flatten()][..., None, None]
     density = _FILTER_DENSITY * (2.0 * filtered - 1.0).clamp(min=0.0)
     weights = weights * (1.0 - density * transmission)
     weights = weights / weights.sum(1, keepdim=True)
     luminance = rgb.new_tensor(_LUMINANCE)[:, None, None]
-    weights = torch.where(happens < film.emulsion, weights, luminance)
+    weights = torch.where(happens < degradation.emulsion, weights, luminance)
     return (weights * rgb_to_linear_rgb(rgb)).sum(1, keepdim=True)
 
 
-def _vignette(film: Film, light: Tensor, luck: Tensor) -> Tensor:
+def _vignette(degradation: Degradation, light: Tensor, draws: Tensor) -> Tensor:
     """Darken with the square of the distance from somewhere near the middle."""
-    happens, amount, *centre = luck.split(1, dim=1)
+    happens, amount, *centre = draws.split(1, dim=1)
     height, width = light.shape[-2:]
     x, y = (_OFF_CENTRE * (2.0 * each - 1.0) for each in centre)
     x = torch.linspace(-1, 1, width, device=light.device) - x
     y = torch.linspace(-1, 1, height, device=light.device)[:, None] - y
-    loss = _up_to(film.vignette_strength, film.vignette, happens, amount)
+    loss = _up_to(degradation.vignette_strength, degradation.vignette, happens, amount)
     return light * (1.0 - loss * (x.square() + y.square()) / 2.0).clamp(min=0.0)
 
 
-def _defocus(film: Film, light: Tensor, luck: Tensor) -> Tensor:
-    happens, amount = luck.split(1, dim=1)
-    return _smooth(light, _up_to(film.blur_size, film.blur, happens, amount))
+def _defocus(degradation: Degradation, light: Tensor, draws: Tensor) -> Tensor:
+    happens, amount = draws.split(1, dim=1)
+    return _smooth(light, _up_to(degradation.blur_size, degradation.blur, happens, amount))
 
 
 # --- on the print and in the scanner, in sRGB codes -------------------------------------------------------------------
 
 
-def _tone(film: Film, gray: Tensor, luck: Tensor) -> Tensor:
+def _tone(degradation: Degradation, gray: Tensor, draws: Tensor) -> Tensor:
     """Bend the tones; black stays black, white stays white, and none overtakes another."""
-    happens, power, curve = luck.split(1, dim=1)
-    gray = gray.clamp(0.0, 1.0) ** torch.exp2(_around_zero(film.tone_power, film.tone, happens, power))
+    happens, power, curve = draws.split(1, dim=1)
+    gray = gray.clamp(0.0, 1.0) ** torch.exp2(_around_zero(degradation.tone_power, degradation.tone, happens, power))
     smoothstep = gray.square() * (3.0 - 2.0 * gray)
-    return gray + _around_zero(film.tone_curve, film.tone, happens, curve) * (smoothstep - gray)
+    return gray + _around_zero(degradation.tone_curve, degradation.tone, happens, curve) * (smoothstep - gray)
 
 
-def _grain(film: Film, gray: Tensor, luck: Tensor, noise: Tensor) -> Tensor:
-    happens, amount, size = luck.split(1, dim=1)
+def _grain(degradation: Degradation, gray: Tensor, draws: Tensor, noise: Tensor) -> Tensor:
+    happens, amount, size = draws.split(1, dim=1)
     visible = (4.0 * gray * (1.0 - gray)).clamp(min=0.0).sqrt()
-    strength = _up_to(film.grain_strength, film.grain, happens, amount)
-    return (gray + strength * visible * _correlated(noise, film.grain_size * size)).clamp(0.0, 1.0)
+    strength = _up_to(degradation.grain_strength, degradation.grain, happens, amount)
+    return (gray + strength * visible * _correlated(noise, degradation.grain_size * size)).clamp(0.0, 1.0)
 
 
-def _fade(film: Film, gray: Tensor, luck: Tensor) -> Tensor:
-    happens, black, white = luck.split(1, dim=1)
-    lowest = _up_to(film.fading_black, film.fading, happens, black)
-    highest = 1.0 + _around_zero(film.fading_white, film.fading, happens, white)
+def _fade(degradation: Degradation, gray: Tensor, draws: Tensor) -> Tensor:
+    happens, black, white = draws.split(1, dim=1)
+    lowest = _up_to(degradation.fading_black, degradation.fading, happens, black)
+    highest = 1.0 + _around_zero(degradation.fading_white, degradation.fading, happens, white)
     return (lowest + (highest - lowest) * gray).clamp(0.0, 1.0)
 
 
-def _dust(film: Film, gray: Tensor, luck: Tensor, noise: Tensor) -> Tensor:
+def _dust(degradation: Degradation, gray: Tensor, draws: Tensor, noise: Tensor) -> Tensor:
     """Lay specks over the picture: the peaks of a smooth random field, light, and its hollows, dark."""
-    happens, amount, size = luck.split(1, dim=1)
+    happens, amount, size = draws.split(1, dim=1)
     field = _correlated(noise, 0.6 + 0.8 * size)
     least = 4.0 - 1.2 * amount  # standard deviations: specks cover from 0.006 % to 0.5 % of the picture
-    opacity = torch.where(happens < film.dust, _SPECK_OPACITY, 0.0)
+    opacity = torch.where(happens < degradation.dust, _SPECK_OPACITY, 0.0)
     return torch.lerp(gray, (field > 0).float(), opacity * ((field.abs() - least) / 0.4).clamp(0.0, 1.0))
 
 
-def _scratch(film: Film, gray: Tensor, luck: Tensor) -> Tensor:
+def _scratch(degradation: Degradation, gray: Tensor, draws: Tensor) -> Tensor:
     """Draw nearly upright lines, one to three pixels wide."""
-    happens, *lines = luck.split([1] + [7] * _LINES, dim=1)
+    happens, *lines = draws.split([1] + [7] * _LINES, dim=1)
     height, width = gray.shape[-2:]
     x = torch.arange(width, device=gray.device)
     y = torch.linspace(0, 1, height, device=gray.device)[:, None]
@@ -292,17 +292,19 @@ def _scratch(film: Film, gray: Tensor, luck: Tensor) -> Tensor:
         middle = width * (place + 0.1 * (lean - 0.5) * y)
         across = (1.0 + thickness - (x - middle).abs()).clamp(0.0, 1.0)
         along = (y >= top / 2) & (y <= 1.0 - bottom / 2)
-        opacity = torch.where(happens < film.scratches, (1.3 * opacity - 0.4).clamp(min=0.0), 0.0)  # some are not there
+        opacity = torch.where(
+            happens < degradation.scratches, (1.3 * opacity - 0.4).clamp(min=0.0), 0.0
+        )  # some are not there
         gray = torch.lerp(gray, (shade > 0.5).float().expand_as(gray), opacity * across * along)
     return gray
 
 
-def _compress(film: Film, gray: Tensor, luck: Tensor) -> Tensor:
-    happens, amount = (each.flatten() for each in luck.split(1, dim=1))
-    hit = happens < film.jpeg
+def _compress(degradation: Degradation, gray: Tensor, draws: Tensor) -> Tensor:
+    happens, amount = (each.flatten() for each in draws.split(1, dim=1))
+    hit = happens < degradation.jpeg
     if not hit.any():
         return gray
-    quality = film.jpeg_quality + (_BEST_JPEG - film.jpeg_quality) * amount
+    quality = degradation.jpeg_quality + (_BEST_JPEG - degradation.jpeg_quality) * amount
     gray = gray.clone()
     gray[hit] = _through_jpeg(gray[hit], quality[hit])  # by far the dearest of all, so for those alone
     return gray

@@ -1,4 +1,4 @@
-"""The moving average of a generator's weights: steadier than the weights of any one step of the duel."""
+"""The moving average of a generator's weights: steadier than the weights of any one step."""
 
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -9,7 +9,7 @@ from colornet.training.wrapping import bare
 Tensors = tuple[Tensor, ...] | list[Tensor]
 
 
-class AveragedGenerator(AveragedModel):
+class EmaGenerator(AveragedModel):
     """An exponential moving average of a network's weights and buffers, called like the network itself.
 
     The first update copies the network. From then on the decay rises as `warmed_up` says, so that the first weights are

@@ -1,4 +1,4 @@
-"""The duel of generator and discriminator: one step of a stage, in plain PyTorch.
+"""Adversarial training of generator and discriminator: one step of a stage, in plain PyTorch.
 
 Either network may be bare or wrapped in `DistributedDataParallel`; the steps are the same.
 """
@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
 from colornet.training.distributed import share_buffers
-from colornet.training.ema import AveragedGenerator
+from colornet.training.ema import EmaGenerator
 from colornet.training.losses import adversarial_loss, correct_verdicts, discriminator_loss, gradient_penalty
 from colornet.training.objective import Objective, Prediction
 from colornet.training.recipe import BOTH, DISCRIMINATOR, Recipe, Stage
@@ -27,7 +27,7 @@ class Batch(NamedTuple):
     """Photographs as the networks see them, float32, on the device."""
 
     seen: Tensor
-    """(B, 1, H, W), scaled L* that the generator sees: as an old film might have it."""
+    """(B, 1, H, W), scaled L* that the generator sees: degraded, as an old film might have it."""
     lightness: Tensor
     """(B, 1, H, W), scaled L* of the photographs themselves."""
     ab: Tensor
@@ -40,7 +40,7 @@ class Batch(NamedTuple):
         return [Batch(*each) for each in zip(*(part.split(size) for part in self), strict=True)]
 
 
-class Duel:
+class GanModule:
     """The two networks, their optimisers, the average of the generator, and how many steps they have taken."""
 
     def __init__(
@@ -58,7 +58,7 @@ class Duel:
         self.device = torch.device(device)
         self.low_precision = uses_bfloat16(recipe.precision, self.device)
         self.objective = objective or Objective(generator)
-        self.average = AveragedGenerator(self.bare_generator, recipe.average_decay) if recipe.average_decay else None
+        self.ema = EmaGenerator(self.bare_generator, recipe.ema_decay) if recipe.ema_decay else None
         self.generator_optimizer = _adam(generator, recipe)
         self.discriminator_optimizer = _adam(discriminator, recipe)
         self.steps = 0
@@ -67,7 +67,7 @@ class Duel:
     def begin(self, stage: Stage) -> None:
         """Train as this stage of the recipe says, from now on."""
         self.stage = stage
-        self.pace(1.0, 1.0)
+        self.lr_scale(1.0, 1.0)
 
     @property
     def bare_generator(self) -> nn.Module:
@@ -82,9 +82,9 @@ class Duel:
     @property
     def finished_generator(self) -> nn.Module:
         """The generator that goes into the bundle: the average where there is one."""
-        return self.average.module if self.average else self.bare_generator
+        return self.ema.module if self.ema else self.bare_generator
 
-    def pace(self, generator_share: float, discriminator_share: float) -> None:
+    def lr_scale(self, generator_share: float, discriminator_share: float) -> None:
         """Set the optimisers' step sizes to shares of the stage's."""
         rate = generator_share * self.stage.generator_learning_rate
         _set_rates(self.generator_optimizer, rate, self.stage.encoder_share * rate)
@@ -140,7 +140,7 @@ class Duel:
         return {
             "generator": self.bare_generator.state_dict(),
             "discriminator": self.bare_discriminator.state_dict(),
-            "average": self.average.state_dict() if self.average else None,
+            "ema": self.ema.state_dict() if self.ema else None,
             "generator_optimizer": self.generator_optimizer.state_dict(),
             "discriminator_optimizer": self.discriminator_optimizer.state_dict(),
             "steps": self.steps,
@@ -150,8 +150,8 @@ class Duel:
         """Go on from a `state_dict`."""
         self.bare_generator.load_state_dict(state["generator"])
         self.bare_discriminator.load_state_dict(state["discriminator"])
-        if self.average:
-            self.average.load_state_dict(state["average"])
+        if self.ema:
+            self.ema.load_state_dict(state["ema"])
         self.generator_optimizer.load_state_dict(state["generator_optimizer"])
         self.discriminator_optimizer.load_state_dict(state["discriminator_optimizer"])
         self.steps = state["steps"]
@@ -195,8 +195,8 @@ class Duel:
                     terms["adversarial_entropy"] = adversarial_loss(verdicts)  # what all kinds are judged by
                 sums.backward(loss, {"generator": loss, **terms}, piece)
         norm = self._take(self.generator_optimizer, self.generator)
-        if self.average:
-            self.average.update_parameters(self.bare_generator)
+        if self.ema:
+            self.ema.update_parameters(self.bare_generator)
         return sums.losses | {"generator_gradient_norm": norm}
 
     def _verdicts(self, piece: Batch, predicted: Prediction) -> Tensor:
@@ -208,8 +208,8 @@ class Duel:
         """Take the optimiser's step, with gradients clipped as the recipe says; returns their norm before that."""
         parameters = [parameter for parameter in network.parameters() if parameter.grad is not None]
         norm = get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
-        if self.recipe.clip_norm:
-            clip_grads_with_norm_(parameters, self.recipe.clip_norm, norm)
+        if self.recipe.max_grad_norm:
+            clip_grads_with_norm_(parameters, self.recipe.max_grad_norm, norm)
         optimizer.step()
         return norm
 
@@ -244,11 +244,11 @@ class _Sums:
 
 
 def finished_generator(recipe: Recipe, state: dict[str, Any]) -> nn.Module:
-    """Build the generator that goes into the bundle, from a duel's `state_dict`: float32, in eval mode, on the CPU."""
+    """Build the bundle's generator from the `state_dict` of a `GanModule`: float32, in eval mode, on the CPU."""
     generator = recipe.build_generator()
-    if state["average"]:
-        average = AveragedGenerator(generator, recipe.average_decay)
-        average.load_state_dict(state["average"])
+    if state["ema"]:
+        average = EmaGenerator(generator, recipe.ema_decay)
+        average.load_state_dict(state["ema"])
         generator.load_state_dict(average.module.state_dict())
     else:
         generator.load_state_dict(state["generator"])

@@ -1,4 +1,4 @@
-"""Is the duel fair? A verdict on each epoch from a few numbers, and what to do about it.
+"""Are the two networks balanced? A verdict on each epoch from a few numbers, and what to do about it.
 
 Every number is a median over the last epochs, so that one noisy epoch is no alarm. The failures are looked for in the
 order of `State`, causes before their symptoms, and an epoch has the first that fits.
@@ -15,7 +15,7 @@ from colornet.errors import SettingsError
 
 
 class State(StrEnum):
-    """How the duel stands."""
+    """How adversarial training stands."""
 
     NOT_FINITE = "not_finite"
     """A loss or a gradient is infinite or not a number."""
@@ -126,7 +126,7 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How the duel stands after an epoch."""
+    """How adversarial training stands after an epoch."""
 
     state: State
     sentence: str
@@ -135,7 +135,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Policy:
-    """What to do when the duel is not fair: for each failure the name of an `Action`.
+    """What to do when the networks are out of balance: for each failure the name of an `Action`.
 
     Raises `SettingsError`, with the field's name in it, if a value is not one that there is.
     """
@@ -217,7 +217,7 @@ def _verdict(window: Sequence[Epoch], thresholds: Thresholds) -> Verdict:
         sentence = look(middle, thresholds)
         if sentence:
             return Verdict(state, sentence)
-    return Verdict(State.HEALTHY, "nothing is amiss" if math.isnan(middle.accuracy) else "the duel is fair")
+    return Verdict(State.HEALTHY, "nothing is amiss" if math.isnan(middle.accuracy) else "the networks are balanced")
 
 
 def _not_finite(epoch: Epoch) -> str:

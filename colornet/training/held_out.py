@@ -7,7 +7,7 @@ from torch import Tensor
 
 from colornet.color import lab
 from colornet.training.distributed import ratio, sum_over_workers
-from colornet.training.gan import Duel
+from colornet.training.gan import GanModule
 
 
 class HeldOut:
@@ -16,27 +16,27 @@ class HeldOut:
     All workers must measure the same at the same time.
     """
 
-    def __init__(self, photographs: Tensor, duel: Duel, batch_size: int) -> None:
+    def __init__(self, photographs: Tensor, gan: GanModule, batch_size: int) -> None:
         """Take (N, 3, S, S) sRGB uint8, seen `batch_size` at a time; N may be 0, and differ from other workers'."""
         self.photographs = photographs
-        self._duel = duel
+        self._gan = gan
         self._batch_size = batch_size
 
     @functools.cached_property
     def _pictures(self) -> list[tuple[Tensor, Tensor]]:
-        """Scaled L* and scaled a*b* of each batch; a photograph's gray here is its own, of no old film."""
+        """Scaled L* and scaled a*b* of each batch; a photograph's gray here is its own, not degraded."""
         batches = self.photographs.split(self._batch_size) if len(self.photographs) else ()
-        return [lab.split_scaled(batch.to(self._duel.device)) for batch in batches]
+        return [lab.split_scaled(batch.to(self._gan.device)) for batch in batches]
 
     def colorize(self, *, finished: bool) -> list[Tensor]:
         """Predict the scaled a*b* of each batch, as the generator that goes into the bundle or as it trains."""
-        return [self._duel.colorize(lightness, finished=finished) for lightness, _ in self._pictures]
+        return [self._gan.colorize(lightness, finished=finished) for lightness, _ in self._pictures]
 
     def accuracy(self, made_up: list[Tensor]) -> float:
         """Share of the discriminator's right verdicts, on as many real as made-up pictures."""
         counts = self._counts(2)
         for (lightness, ab), fake in zip(self._pictures, made_up, strict=True):
-            right = self._duel.count_correct(lightness, ab, fake)
+            right = self._gan.count_correct(lightness, ab, fake)
             counts += torch.stack([right, torch.full_like(right, 2 * len(fake))])
         return ratio(*sum_over_workers(counts).tolist())
 
@@ -68,7 +68,7 @@ class HeldOut:
         }
 
     def _counts(self, number: int) -> Tensor:
-        return torch.zeros(number, device=self._duel.device, dtype=torch.float64)
+        return torch.zeros(number, device=self._gan.device, dtype=torch.float64)
 
 
 def _psnr(predicted: Tensor, truth: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from colornet.errors import SettingsError
-from colornet.training.degradation import FILMS
+from colornet.training.degradation import DEGRADATIONS
 from colornet.training.recipe import BOTH, DISCRIMINATOR, GENERATOR, DiscriminatorRecipe, GeneratorRecipe, Recipe, Stage
 
 
@@ -15,7 +15,7 @@ def preset(name: str) -> Recipe:
     return PRESETS[name]
 
 
-# What the generator learns from true colour; the duel goes on with it, and adds the discriminator's verdict.
+# What the generator learns from true colour. Adversarial training keeps these losses and adds the discriminator's.
 _COLOUR = Stage(
     name="colour",
     trains=GENERATOR,
@@ -23,17 +23,17 @@ _COLOUR = Stage(
     steps_per_epoch=500,
     image_size=224,
     batch_size=128,
-    least_crop=0.75,
+    min_crop_scale=0.75,
     generator_learning_rate=1e-3,
     encoder_share=0.3,
-    ramp=0.05,
+    warmup=0.05,
     decay=0.6,
     reconstruction_weight=3.0,
     vividness=3.0,
     distribution_weight=0.1,
 )
 _FIRST_LOOK = Stage(
-    name="warm-up",
+    name="pre-training",
     trains=DISCRIMINATOR,
     epochs=1,
     steps_per_epoch=500,
@@ -42,9 +42,9 @@ _FIRST_LOOK = Stage(
     decay=0.0,
     adversarial="hinge",
 )
-_GENTLE_DUEL = dataclasses.replace(
+_GENTLE_ADVERSARY = dataclasses.replace(
     _COLOUR,
-    name="duel",
+    name="adversarial",
     trains=BOTH,
     epochs=6,
     generator_learning_rate=1e-4,
@@ -56,19 +56,19 @@ _STANDARD = Recipe(
     name="standard",
     generator=GeneratorRecipe(network="backbone", width=32, encoder_weights="package", head="bins"),
     discriminator=DiscriminatorRecipe(network="patch", width=64),
-    stages=(_COLOUR, _FIRST_LOOK, _GENTLE_DUEL),
-    film=FILMS["kept"],
+    stages=(_COLOUR, _FIRST_LOOK, _GENTLE_ADVERSARY),
+    degradation=DEGRADATIONS["kept"],
     betas=(0.5, 0.99),
     weight_decay=0.01,
-    clip_norm=10.0,
-    average_decay=0.999,
+    max_grad_norm=10.0,
+    ema_decay=0.999,
     rebalancing=1.0,
 )
 
 
 # True colour alone, at first in small pictures: half an hour on two cores.
 _SHIPPED = (
-    dataclasses.replace(_COLOUR, epochs=13, steps_per_epoch=200, image_size=128, batch_size=16, ramp=160 / 2600),
+    dataclasses.replace(_COLOUR, epochs=13, steps_per_epoch=200, image_size=128, batch_size=16, warmup=160 / 2600),
     dataclasses.replace(
         _COLOUR,
         name="finer",
@@ -77,12 +77,12 @@ _SHIPPED = (
         image_size=192,
         batch_size=16,
         generator_learning_rate=2e-4,
-        ramp=0.0,
+        warmup=0.0,
         decay=1.0,
     ),
 )
-_DUEL = Stage()
-_WARM_UP = Stage(name="warm-up", trains=DISCRIMINATOR, epochs=1, steps_per_epoch=200, decay=0.0)
+_ADVERSARIAL = Stage()
+_PRE_TRAINING = Stage(name="pre-training", trains=DISCRIMINATOR, epochs=1, steps_per_epoch=200, decay=0.0)
 
 
 def _shapes(stage: Stage, steps: int) -> Stage:
@@ -94,7 +94,7 @@ def _smoke(stage: Stage, steps: int) -> Stage:
 
 
 PRESETS: Mapping[str, Recipe] = {
-    # To start on eight GPUs and walk away from: an encoder that can see, true colour first, then a gentle duel.
+    # To start on eight GPUs and walk away from: an encoder that can see, true colour first, then a gentle adversary.
     "standard": _STANDARD,
     # True colour alone, for two processor cores: smaller crops and batches, and a quarter of an hour.
     "laptop": dataclasses.replace(
@@ -102,7 +102,7 @@ PRESETS: Mapping[str, Recipe] = {
         name="laptop",
         discriminator=DiscriminatorRecipe(network="patch", width=32),
         stages=(dataclasses.replace(_COLOUR, epochs=16, steps_per_epoch=100, image_size=128, batch_size=16),),
-        average_decay=0.99,
+        ema_decay=0.99,
     ),
     # What made the bundle that comes with Colornet.
     "shipped": dataclasses.replace(_STANDARD, name="shipped", stages=_SHIPPED),
@@ -111,9 +111,9 @@ PRESETS: Mapping[str, Recipe] = {
     "reference": Recipe(
         name="reference",
         stages=(
-            dataclasses.replace(_WARM_UP, steps_per_epoch=500, discriminator_learning_rate=1e-4),
+            dataclasses.replace(_PRE_TRAINING, steps_per_epoch=500, discriminator_learning_rate=1e-4),
             dataclasses.replace(
-                _DUEL,
+                _ADVERSARIAL,
                 reconstruction_weight=0.0,
                 generator_learning_rate=1e-3,
                 discriminator_learning_rate=1e-4,
@@ -130,8 +130,8 @@ PRESETS: Mapping[str, Recipe] = {
         generator=GeneratorRecipe(width=16),
         discriminator=DiscriminatorRecipe(width=16),
         stages=(
-            _shapes(_WARM_UP, 20),
-            dataclasses.replace(_shapes(_DUEL, 80), epochs=12, generator_learning_rate=1.5e-3),
+            _shapes(_PRE_TRAINING, 20),
+            dataclasses.replace(_shapes(_ADVERSARIAL, 80), epochs=12, generator_learning_rate=1.5e-3),
         ),
         held_out_photographs=64,
         retrain_steps=20,
@@ -142,7 +142,7 @@ PRESETS: Mapping[str, Recipe] = {
         name="smoke",
         generator=GeneratorRecipe(width=4),
         discriminator=DiscriminatorRecipe(width=4),
-        stages=(_smoke(_WARM_UP, 2), dataclasses.replace(_smoke(_DUEL, 4), epochs=2)),
+        stages=(_smoke(_PRE_TRAINING, 2), dataclasses.replace(_smoke(_ADVERSARIAL, 4), epochs=2)),
         held_out_photographs=8,
         retrain_steps=2,
         panel_photographs=3,

@@ -13,7 +13,7 @@ from torch import nn
 from colornet import networks
 from colornet.errors import SettingsError
 from colornet.networks.backbone import HUB, BackboneGenerator, load_encoder_weights
-from colornet.training.degradation import Film
+from colornet.training.degradation import Degradation
 from colornet.training.health import Policy, Thresholds
 from colornet.training.losses import GAN_LOSSES
 
@@ -73,7 +73,7 @@ class Stage:
     Raises `SettingsError`, with the field's name in it, if a value is out of range.
     """
 
-    name: str = "duel"
+    name: str = "adversarial"
     """What it is called in the report."""
     trains: str = BOTH
     """both networks, the generator alone, or the discriminator alone, on real colour against noise and the generator's
@@ -84,7 +84,7 @@ class Stage:
     """Steps an epoch; each trains each network once."""
     image_size: int = 256
     """Side of the square crops, pixels."""
-    least_crop: float = 1.0
+    min_crop_scale: float = 1.0
     """Smallest square that is cut out of a photograph, as a share of its shorter side; each is drawn between this and
     1, the whole side."""
     batch_size: int = 32
@@ -99,7 +99,7 @@ class Stage:
     learned elsewhere, 0 leaves it as it is."""
     discriminator_learning_rate: float = 2e-4
     """AdamW's step size for the discriminator."""
-    ramp: float = 0.0
+    warmup: float = 0.0
     """Share of the stage, at its start, over which both step sizes rise linearly from 0."""
     decay: float = 0.5
     """Share of the stage, at its end, over which both step sizes fall linearly to 0."""
@@ -133,9 +133,9 @@ class Stage:
             _check(self, name, 0 < getattr(self, name) < math.inf, "above 0")
         for name in ("vividness", "gradient_penalty_weight", *_WEIGHTS):
             _check(self, name, 0 <= getattr(self, name) < math.inf, "at least 0")
-        for name in ("ramp", "decay", "encoder_share"):
+        for name in ("warmup", "decay", "encoder_share"):
             _check(self, name, 0 <= getattr(self, name) <= 1, "in [0, 1]")
-        _check(self, "least_crop", 0 < self.least_crop <= 1, "above 0 and up to 1")
+        _check(self, "min_crop_scale", 0 < self.min_crop_scale <= 1, "above 0 and up to 1")
         _check(self, "reconstruction", self.reconstruction in RECONSTRUCTIONS, f"one of {', '.join(RECONSTRUCTIONS)}")
         _check(self, "adversarial", self.adversarial in GAN_LOSSES, f"one of {', '.join(GAN_LOSSES)}")
         if self.trains == BOTH:
@@ -152,9 +152,9 @@ class Stage:
         """How many photographs of a step each of so many workers takes."""
         return max(1, round(self.batch_size / workers))
 
-    def pace(self, step: int) -> float:
+    def lr_scale(self, step: int) -> float:
         """Share of the full learning rates at a step of the stage, from 0."""
-        rising = (step + 1) / (self.ramp * self.steps) if self.ramp else 1.0
+        rising = (step + 1) / (self.warmup * self.steps) if self.warmup else 1.0
         falling = (1 - step / self.steps) / self.decay if self.decay else 1.0
         return min(1.0, rising, falling)
 
@@ -166,8 +166,9 @@ _WEIGHTS = ("reconstruction_weight", "distribution_weight", "perceptual_weight",
 class Recipe:
     """Everything that decides how a run trains: the same recipe, data and number of workers give the same run.
 
-    A run goes through its stages one after the other. At the end of each epoch of a duel a discriminator that has
-    fallen behind is retrained before the generator goes on, and `health` judges whether the duel is fair.
+    A run goes through its stages one after the other. At the end of each epoch of adversarial training a
+    discriminator that has fallen behind is retrained before the generator goes on, and `health` judges whether the
+    networks are balanced.
 
     Raises `SettingsError`, with the field's name in it, if a value is out of range.
     """
@@ -181,15 +182,15 @@ class Recipe:
     """The network that tells real colour from made-up colour."""
     stages: tuple[Stage, ...] = field(default_factory=lambda: (Stage(),))
     """What is trained, one stage after the other."""
-    film: Film = field(default_factory=Film)
-    """What happens to the gray that the generator sees in training, as old films and time would do it."""
+    degradation: Degradation = field(default_factory=Degradation)
+    """What happens to the gray that the generator sees in training, as old film and time would do it."""
     betas: tuple[float, float] = (0.5, 0.999)
     """AdamW's decay rates of both optimisers."""
     weight_decay: float = 0.0
     """AdamW's weight decay of both optimisers."""
-    clip_norm: float = 0.0
+    max_grad_norm: float = 0.0
     """Gradients of a network with a 2-norm above this are scaled down to it; 0: never."""
-    average_decay: float = 0.0
+    ema_decay: float = 0.0
     """The bundle has the moving average of the generator's weights over the steps, with this decay; 0: the last."""
     rebalancing: float = 0.5
     """For a generator with head bins: share of equal frequencies in those that rare colours are weighed by, above 0; 1
@@ -203,7 +204,7 @@ class Recipe:
     retrain_steps: int = 100
     """At most so many steps of retraining at the end of an epoch."""
     health: Policy = field(default_factory=Policy)
-    """What to do when the duel is not fair."""
+    """What to do when the networks are out of balance."""
     thresholds: Thresholds = field(default_factory=Thresholds)
     """From where on a number is an alarm."""
     precision: str = "auto"
@@ -213,7 +214,7 @@ class Recipe:
     sync_batchnorm: bool = False
     """Normalise over the batches of all workers together; on GPUs only."""
     seed: int = 0
-    """Seeds the networks' first weights, noise, dropout, films, and the order and crops of the photographs."""
+    """Seeds the networks' first weights, noise, dropout, degradation, and the order and crops of the photographs."""
     checkpoint_every: int = 1
     """Epochs between two checkpoints; the last epoch always has one."""
     panel_photographs: int = 8
@@ -228,10 +229,10 @@ class Recipe:
             _check(self, name, getattr(self, name) >= 1, "at least 1")
         for name in ("retrain_steps", "panel_photographs", "seed"):
             _check(self, name, getattr(self, name) >= 0, "at least 0")
-        for name in ("weight_decay", "clip_norm"):
+        for name in ("weight_decay", "max_grad_norm"):
             _check(self, name, 0 <= getattr(self, name) < math.inf, "at least 0")
         _check(self, "betas", all(0 <= beta < 1 for beta in self.betas), "two numbers in [0, 1)")
-        _check(self, "average_decay", 0 <= self.average_decay < 1, "in [0, 1)")
+        _check(self, "ema_decay", 0 <= self.ema_decay < 1, "in [0, 1)")
         _check(self, "rebalancing", 0 < self.rebalancing <= 1, "above 0 and up to 1")
         _check(self, "precision", self.precision in PRECISIONS, f"one of {', '.join(PRECISIONS)}")
         _check(self, "retrain_below", 0 <= self.retrain_below <= 1, "in [0, 1]")

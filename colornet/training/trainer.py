@@ -11,9 +11,9 @@ from torch import Tensor
 from colornet.color import lab
 from colornet.errors import TrainingError
 from colornet.training import health
-from colornet.training.degradation import is_nearly_gray, take_again
+from colornet.training.degradation import degrade, is_nearly_gray
 from colornet.training.distributed import count_workers, mean_over_workers, sum_over_workers
-from colornet.training.gan import Batch, Duel, Losses
+from colornet.training.gan import Batch, GanModule, Losses
 from colornet.training.health import Action
 from colornet.training.held_out import HeldOut
 from colornet.training.losses import LossRecord
@@ -54,23 +54,23 @@ class Progress:
 
 
 class Trainer:
-    """The duel, the photographs it is fought over, and what came of each epoch."""
+    """The networks, the photographs they train on, and what came of each epoch."""
 
     def __init__(
         self,
-        duel: Duel,
+        gan: GanModule,
         photographs: Photographs,
         on_progress: Callable[[Progress], None] = lambda progress: None,
     ) -> None:
         """Prepare a run that has not begun.
 
         Args:
-            duel: the two networks; its recipe decides everything here.
+            gan: the two networks; its recipe decides everything here.
             photographs: this worker's.
             on_progress: is told every few steps how far the run is.
         """
-        self.duel = duel
-        self.recipe: Recipe = duel.recipe
+        self.gan = gan
+        self.recipe: Recipe = gan.recipe
         self.epoch = 0
         self.history: list[Measured] = []
         self._photographs = photographs
@@ -78,7 +78,7 @@ class Trainer:
         self._discriminator_share = 1.0
         self._entered = -1
         self._waited = 0.0
-        self._nearly_gray = torch.zeros((), device=duel.device)
+        self._nearly_gray = torch.zeros((), device=gan.device)
 
     @property
     def finished(self) -> bool:
@@ -90,9 +90,9 @@ class Trainer:
 
         Returns:
             What is also appended to `history`: epoch (from 1, of the whole run), stage, steps and photographs (so far),
-            workers; the epoch's mean of each loss of `gan.Duel.step` (unweighted, in the networks' scaling) and of both
-            gradients' norms, and the learning rates at its end; what `HeldOut.compare` returns; where both networks
-            train, discriminator_accuracy (in [0, 1], before any retraining), accuracy_after_retraining and
+            workers; the epoch's mean of each loss of `GanModule.step` (unweighted, in the networks' scaling) and of
+            both gradients' norms, and the learning rates at its end; what `HeldOut.compare` returns; where both
+            networks train, discriminator_accuracy (in [0, 1], before any retraining), accuracy_after_retraining and
             retraining_steps; verdict, verdict_sentence and action of `health`; finished (Unix time, seconds); and, all
             without retraining, nearly_gray (photographs left out), seconds, photographs_per_second (of all workers) and
             waiting_for_data (a share of those seconds).
@@ -111,11 +111,11 @@ class Trainer:
         measured: Measured = {
             "epoch": self.epoch,
             "stage": stage.name,
-            "steps": self.duel.steps,
+            "steps": self.gan.steps,
             "workers": count_workers(),
             **losses,
-            "generator_learning_rate": _rate(self.duel.generator_optimizer),
-            "discriminator_learning_rate": _rate(self.duel.discriminator_optimizer),
+            "generator_learning_rate": _rate(self.gan.generator_optimizer),
+            "discriminator_learning_rate": _rate(self.gan.discriminator_optimizer),
             "nearly_gray": int(sum_over_workers(self._nearly_gray).item()),
             "seconds": seconds,
             "photographs_per_second": stage.steps_per_epoch * stage.share(count_workers()) * count_workers() / seconds,
@@ -123,7 +123,7 @@ class Trainer:
         }
         measured |= self._look_at_held_out(stage)
         measured |= self._judge(stage, measured)
-        measured |= {"steps": self.duel.steps, "finished": time.time()}  # with those of retraining
+        measured |= {"steps": self.gan.steps, "finished": time.time()}  # with those of retraining
         self.history.append(measured)
         return measured
 
@@ -136,13 +136,13 @@ class Trainer:
     def panel(self) -> tuple[Tensor, Tensor]:
         """Return this worker's first held-out photographs, sRGB uint8, and the finished generator's scaled a*b*."""
         shown = self.held_out.photographs[: self.recipe.panel_photographs]
-        lightness, ab = lab.split_scaled(shown.to(self.duel.device))
-        return shown, self.duel.colorize(lightness) if len(shown) else ab
+        lightness, ab = lab.split_scaled(shown.to(self.gan.device))
+        return shown, self.gan.colorize(lightness) if len(shown) else ab
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state between two epochs, without the random state; plain data and tensors."""
         return {
-            "duel": self.duel.state_dict(),
+            "gan": self.gan.state_dict(),
             "epoch": self.epoch,
             "history": self.history,
             "discriminator_share": self._discriminator_share,
@@ -150,7 +150,7 @@ class Trainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a `state_dict`."""
-        self.duel.load_state_dict(state["duel"])
+        self.gan.load_state_dict(state["gan"])
         self.epoch = state["epoch"]
         self.history = list(state["history"])
         self._discriminator_share = state["discriminator_share"]
@@ -171,10 +171,10 @@ class Trainer:
         stage = self.recipe.stages[number]
         if number != self._entered:
             self._entered = number
-            self.duel.begin(stage)
+            self.gan.begin(stage)
             self._batches = self._photographs.stage(number)
             self.held_out = HeldOut(
-                self._photographs.held_out(stage.image_size), self.duel, stage.share(count_workers())
+                self._photographs.held_out(stage.image_size), self.gan, stage.share(count_workers())
             )
         return stage
 
@@ -185,9 +185,9 @@ class Trainer:
         steps = iter(range(epoch * stage.steps_per_epoch, stage.steps))
 
         def step(batch: Batch) -> Losses:
-            pace = scale * stage.pace(next(steps))
-            self.duel.pace(pace, pace * self._discriminator_share)
-            return self.duel.step(batch)
+            lr_scale = scale * stage.lr_scale(next(steps))
+            self.gan.lr_scale(lr_scale, lr_scale * self._discriminator_share)
+            return self.gan.step(batch)
 
         return step
 
@@ -196,7 +196,7 @@ class Trainer:
         record, started = LossRecord(mean_over_workers), time.monotonic()
         for number in range(1, steps + 1):
             losses = step(self._next())
-            record.add(self.duel.steps, losses)
+            record.add(self.gan.steps, losses)
             if number % SETTLE_EVERY == 0 or number == steps:
                 record.settle()
                 self._on_progress(self._progress(what, number, steps, record, time.monotonic() - started))
@@ -218,13 +218,13 @@ class Trainer:
         try:
             photographs = next(self._batches)
         except StopIteration:
-            raise TrainingError(f"the photographs ran out after step {self.duel.steps}") from None
+            raise TrainingError(f"the photographs ran out after step {self.gan.steps}") from None
         self._waited += time.monotonic() - started
-        photographs = photographs.to(self.duel.device, non_blocking=True)
+        photographs = photographs.to(self.gan.device, non_blocking=True)
         photographs, ab = self._without_nearly_gray(photographs, lab.split_scaled(photographs)[1])
         lightness = lab.split_scaled(photographs)[0].contiguous()
-        film = self.recipe.film
-        seen = lightness if film.changes_nothing else take_again(photographs, film, torch.default_generator)
+        degradation = self.recipe.degradation
+        seen = lightness if degradation.changes_nothing else degrade(photographs, degradation, torch.default_generator)
         return Batch(seen, lightness, ab.contiguous(memory_format=torch.channels_last))
 
     def _without_nearly_gray(self, photographs: Tensor, ab: Tensor) -> tuple[Tensor, Tensor]:
@@ -240,12 +240,12 @@ class Trainer:
     # --- after the steps of an epoch ----------------------------------------------------------------------------------
 
     def _look_at_held_out(self, stage: Stage) -> Measured:
-        self.duel.agree()  # all workers look at what is saved
+        self.gan.agree()  # all workers look at what is saved
         finished = self.held_out.colorize(finished=True)
         measured: Measured = self.held_out.compare(finished)
         if stage.trains != BOTH:
             return measured
-        raw = self.held_out.colorize(finished=False) if self.duel.average else finished
+        raw = self.held_out.colorize(finished=False) if self.gan.ema else finished
         accuracy = self.held_out.accuracy(raw)
         steps, after = self._retrain(raw, accuracy)
         retrained = {"accuracy_after_retraining": after, "retraining_steps": steps}
@@ -257,13 +257,13 @@ class Trainer:
         taken = 0
         while accuracy < until and taken < self.recipe.retrain_steps:
             steps = min(SETTLE_EVERY, self.recipe.retrain_steps - taken)
-            self._take(self.duel.retraining_step, steps, "retraining the discriminator")
+            self._take(self.gan.retraining_step, steps, "retraining the discriminator")
             taken += steps
             accuracy = self.held_out.accuracy(fake)  # the generator stands still, so its held-out colour does too
         return taken, accuracy
 
     def _judge(self, stage: Stage, measured: Measured) -> Measured:
-        """Judge the duel after an epoch of it, and do what the recipe's policy says."""
+        """Judge adversarial training after an epoch, and do what the recipe's policy says."""
         if stage.trains not in (BOTH, GENERATOR):
             return {}
         _, first = self._place(self.epoch - 1)

@@ -1,4 +1,4 @@
-"""The breaker: stops a job that can only fail, because its storage fails for every scan alike."""
+"""A circuit breaker: stops a job that can only fail, because its storage fails for every scan alike."""
 
 import pyarrow as pa
 
@@ -12,7 +12,7 @@ LIMIT = 64
 _STORAGE_ERRORS = {AccessError.__name__, StorageError.__name__}
 
 
-class Breaker:
+class CircuitBreaker:
     """Watches ledger rows in the order in which they come."""
 
     def __init__(self, limit: int = LIMIT) -> None:

@@ -12,7 +12,7 @@ from colornet.archive.plan import Plan
 from colornet.archive.stages import UNRECORDED, Work
 from colornet.storage.lock import OutputLock
 from jobs.colorizing import workers
-from jobs.colorizing.circuit_breaker import Breaker
+from jobs.colorizing.circuit_breaker import CircuitBreaker
 from jobs.colorizing.metrics import JobMetrics
 from jobs.colorizing.predictors import Predictors, predictors_of
 from jobs.colorizing.settings import ColorizeSettings
@@ -35,7 +35,7 @@ def work_off(plan: Plan, work: Work, settings: ColorizeSettings, lock: OutputLoc
         LockedError: if another job has taken the output meanwhile.
     """
     with predictors_of(work, settings) as predictors, JobProgress(plan.pending, "scans") as progress:
-        watch = _Watch(progress, JobMetrics(work.output), Breaker(), lock)
+        watch = _Watch(progress, JobMetrics(work.output), CircuitBreaker(), lock)
         for wave in plan.batches(WAVE):
             todo = wave
             for attempt in range(1, settings.max_attempts + 1):
@@ -49,23 +49,25 @@ def work_off(plan: Plan, work: Work, settings: ColorizeSettings, lock: OutputLoc
                 if watch.recorded(given_up).num_rows < todo.num_rows:
                     raise StoppedError(f"stopped: the ledger cannot be written: {given_up['reason'][0]}")
             ledger.compact(work.output)
-        watch.breaker.finish()
+        watch.circuit_breaker.finish()
 
 
 class _Watch:
     """Everyone who wants to see the rows as they come."""
 
-    def __init__(self, progress: JobProgress, metrics: JobMetrics, breaker: Breaker, lock: OutputLock) -> None:
+    def __init__(
+        self, progress: JobProgress, metrics: JobMetrics, circuit_breaker: CircuitBreaker, lock: OutputLock
+    ) -> None:
         """Begin to watch."""
         self.progress = progress
         self.metrics = metrics
-        self.breaker = breaker
+        self.circuit_breaker = circuit_breaker
         self.lock = lock
         self._checked = time.monotonic()
 
     def recorded(self, rows: pa.Table) -> pa.Table:
         """Show rows round, and return those that are in the ledger."""
-        self.breaker.observe(rows)
+        self.circuit_breaker.observe(rows)
         rows = rows.filter(pc.field("status") != UNRECORDED)
         self.metrics.observe(rows)
         self.progress.advance(rows.num_rows, pc.sum(pc.equal(rows["status"], "failed")).as_py() or 0)

@@ -109,7 +109,7 @@ def _stream(run: Run, worker_cpus: float, number: int) -> ray.data.Dataset:
     context.custom_execution_callback_classes = [Unhurried]
     groups = ray.data.from_items(list(range(first, last)), override_num_blocks=min(last - first, READER_TASKS))
     stage = recipe.stages[number]
-    read = Reader(plan, stage.image_size, stage.least_crop, run.s3)
+    read = Reader(plan, stage.image_size, stage.min_crop_scale, run.s3)
     return groups.map_batches(read, batch_size=None, max_retries=READER_RETRIES, **_readers(run, worker_cpus))
 
 

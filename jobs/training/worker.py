@@ -1,4 +1,4 @@
-"""What each worker of `jobs.train` does: build the duel, go on from the last checkpoint, train, report."""
+"""What each worker of `jobs.train` does: build the networks, go on from the last checkpoint, train, report."""
 
 import contextlib
 import dataclasses
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from colornet import storage
 from colornet.datasets.photographs import Plan
 from colornet.errors import NotFoundError
-from colornet.training.gan import Duel
+from colornet.training.gan import GanModule
 from colornet.training.health import Action
 from colornet.training.losses import NonFiniteLossError
 from colornet.training.objective import Objective, rarity
@@ -48,7 +48,7 @@ def work(config: dict[str, Any]) -> str | None:
     stream = WorkerPhotographs(run, _rank(), _workers())
     trainer = Trainer(_build(run), stream, _progress(say))
     _resume(run, trainer, stream, say)
-    reporter = Reporter(run, _about(run, trainer.duel)) if _rank() == 0 else None
+    reporter = Reporter(run, _about(run, trainer.gan)) if _rank() == 0 else None
     try:
         return _train(run, trainer, stream, reporter, say)
     finally:
@@ -77,7 +77,7 @@ def _threads(wanted: int) -> int:
     return max(1, min(wanted, cores))
 
 
-def _build(run: Run) -> Duel:
+def _build(run: Run) -> GanModule:
     recipe, device = run.recipe, ray.train.torch.get_device()
     torch.manual_seed(recipe.seed)  # the same first weights everywhere
     generator = recipe.build_generator()
@@ -85,8 +85,8 @@ def _build(run: Run) -> Duel:
     generator, discriminator = (
         _distribute(network, recipe) for network in (for_training(generator), recipe.build_discriminator())
     )
-    torch.manual_seed(1 + recipe.seed + 1_000_003 * _rank())  # but noise, films and dropout of each worker's own
-    return Duel(generator, discriminator, recipe, device, _objective(run, generator, device))
+    torch.manual_seed(1 + recipe.seed + 1_000_003 * _rank())  # but noise, degradation and dropout of each worker's own
+    return GanModule(generator, discriminator, recipe, device, _objective(run, generator, device))
 
 
 def _distribute(network: nn.Module, recipe: Recipe) -> nn.Module:
@@ -112,7 +112,7 @@ def _resume(run: Run, trainer: Trainer, stream: WorkerPhotographs, say: Say) -> 
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is None:
         return
-    state = load(run.read_checkpoint(checkpoint, CHECKPOINT), trainer.duel.device)
+    state = load(run.read_checkpoint(checkpoint, CHECKPOINT), trainer.gan.device)
     trainer.load_state_dict(state["trainer"])
     stream.position = Position(**state["position"])
     with contextlib.suppress(NotFoundError):  # if there are more workers now
@@ -140,13 +140,13 @@ def _report(run: Run, trainer: Trainer, position: Position) -> None:
     )
 
 
-def _about(run: Run, duel: Duel) -> dict[str, Any]:
+def _about(run: Run, gan: GanModule) -> dict[str, Any]:
     """What the report says of the run beside its numbers."""
-    gpu = torch.cuda.get_device_name() if duel.device.type == "cuda" else ""
+    gpu = torch.cuda.get_device_name() if gan.device.type == "cuda" else ""
     hardware = {
         "workers": _workers(),
         "each with": gpu or f"{torch.get_num_threads()} threads of {os.cpu_count()} CPUs, {platform.machine()}",
-        "precision": "bfloat16" if duel.low_precision else "float32",
+        "precision": "bfloat16" if gan.low_precision else "float32",
         "PyTorch": torch.__version__,
         "Ray": ray.__version__,
     }

@@ -1,6 +1,6 @@
 """What people look at during a training run and after it.
 
-Panels of held-out photographs, the plot of the duel, the table of all numbers, a page with all of it, and a file for
+Panels of held-out photographs, the plot of the losses, the table of all numbers, a page with all of it, and a file for
 TensorBoard. All are functions of plain data: the history, a list with one mapping an epoch under the names of the
 trainer. What an epoch did not record, or recorded as NaN, is left out of what is drawn.
 """

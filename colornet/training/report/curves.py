@@ -68,7 +68,7 @@ def figures(history: History) -> Iterator[tuple[str, Any]]:
         For each its title and an `svg` element. Its text is text, in the colour of the page around it, and its
         background is that of the page.
     """
-    if _measured(history, *_DUEL):
+    if _measured(history, *_ADVERSARIAL):
         yield _title(history), _svg("run", (7.0, 4.2), partial(_draw_run, history=history, title=None))
     for topic in _TOPICS:
         lines = [line for line in topic.lines if _measured(history, line.name)]
@@ -110,7 +110,7 @@ class Topic:
 _BLUE, _RED, _GREEN, _PURPLE, _ORANGE, _BROWN, _TEAL = (
     f"tab:{name}" for name in ("blue", "red", "green", "purple", "orange", "brown", "cyan")
 )
-_DUEL = ("generator_loss", "adversarial_loss", "discriminator_accuracy")
+_ADVERSARIAL = ("generator_loss", "adversarial_loss", "discriminator_accuracy")
 _TOPICS = (
     Topic(
         "Loss terms",
@@ -219,10 +219,10 @@ _SVG = "{http://www.w3.org/2000/svg}"
 
 
 def _title(history: History) -> str:
-    return "The duel" if _is_duel(history) else "The training"
+    return "Adversarial training" if _is_adversarial(history) else "The training"
 
 
-def _is_duel(history: History) -> bool:
+def _is_adversarial(history: History) -> bool:
     return _measured(history, "adversarial_loss", "discriminator_accuracy")
 
 
@@ -251,7 +251,7 @@ def _draw_run(figure: Figure, history: History, title: str | None) -> None:
 
 def _draw_on_the_right(axes: Axes, history: History) -> Any:
     """Draw the discriminator's accuracy, or where none fights, how far the generator is from the truth."""
-    if not _is_duel(history):
+    if not _is_adversarial(history):
         axes.set_ylabel("mean a*b* distance\non held-out photographs", color=_RED)
         drawn = _curve(axes, history, Line("held_out_error", "held-out error", _RED))
         _fit(axes, history, (0.0, None))

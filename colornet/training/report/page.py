@@ -77,9 +77,9 @@ def _facts(history: History) -> list[tuple[str, str]]:
     """Return what is said at the top, and text for it; empty where nothing was measured."""
     now = {name: number(value) for name, value in history[-1].items()}
 
-    def say(name: str, form: str) -> str:
+    def say(name: str, format: str) -> str:
         value = now.get(name, math.nan)
-        return "" if math.isnan(value) else form.format(value)
+        return "" if math.isnan(value) else format.format(value)
 
     colourful, truth = say("colourfulness", "{:.1f}"), say("true_colourfulness", "{:.1f}")
     return [
@@ -180,11 +180,11 @@ def _pace(stage: Stretch) -> tuple[str, ...]:
     """Return a line of the table; means are weighted with the epochs' seconds."""
     seconds = numbers(stage.history, "seconds")
 
-    def mean(name: str, form: str) -> str:
+    def mean(name: str, format: str) -> str:
         pairs = zip(numbers(stage.history, name), seconds, strict=True)
         known = [(value, weight) for value, weight in pairs if not math.isnan(value) and weight > 0]
         whole = sum(weight for _, weight in known)
-        return form.format(sum(value * weight for value, weight in known) / whole) if known else ""
+        return format.format(sum(value * weight for value, weight in known) / whole) if known else ""
 
     gray = [value for value in numbers(stage.history, "nearly_gray") if not math.isnan(value)]
     return (
