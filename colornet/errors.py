@@ -8,7 +8,7 @@ class ColornetError(Exception):
     """Base of all errors that Colornet raises on purpose."""
 
 
-class SettingsError(ColornetError):
+class SettingsError(ColornetError, ValueError):
     """A setting, a path or a combination of them is wrong; a job ends with exit code 2 before it starts Ray."""
 
 
