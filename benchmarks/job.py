@@ -5,7 +5,7 @@
     python -m benchmarks.job --latency-ms 80        # and what the job loses by storage that is far away
     python -m benchmarks.job --mixed                # memory, with scans of 1 to 100 megapixels, of N and of 2 N
 
-The pool has one process a core, each with the same worker as the job (`stages.Colorize`), and hands them one block of
+The pool has one process a core, each with the same worker as the job (`ColorizeWorker`), and hands them one block of
 16 scans after the other; there is no Ray in it. Both are timed alike: scans per second from the moment when every
 process has finished its first block to the moment when the first process has finished its last.
 
@@ -36,8 +36,8 @@ from benchmarks.archive import write_archive, write_bundle
 from benchmarks.observed import CALLS, LATENCY, Call, Observed, read_calls
 from benchmarks.processes import Sample, watch
 from colornet import storage
-from colornet.archive import inventory, ledger, stages
-from colornet.archive.stages import Work
+from colornet.archive import inventory, ledger
+from colornet.archive.worker import ColorizeTask
 from colornet.inference import bundle as bundles
 from colornet.rendering.render import RenderSettings
 
@@ -240,8 +240,9 @@ def _run(main: Callable[[Place], None], place: Place, latency_ms: float = 0.0) -
 def _job(place: Place) -> None:
     """The job as it is, but that its workers are observed."""
     from jobs.colorize import ColorizeSettings, colorize
+    from jobs.colorizing import workers
 
-    stages.Colorize = Observed  # type: ignore[misc]
+    workers.ColorizeWorker = Observed  # type: ignore[misc]
     source, output = str(place.archive), str(place.output / "colour")
     settings = ColorizeSettings(input=source, output=output, model=place.bundle, max_workers=place.workers)
     sys.exit(colorize(settings))
@@ -249,7 +250,7 @@ def _job(place: Place) -> None:
 
 def _pool(place: Place) -> None:
     """The same work without Ray."""
-    with ProcessPoolExecutor(place.workers, _SPAWN, _prepare_process, (_work(place),)) as pool:
+    with ProcessPoolExecutor(place.workers, _SPAWN, _prepare_process, (_task(place),)) as pool:
         for _ in pool.map(_colorize, _blocks(place)):
             pass
 
@@ -261,7 +262,7 @@ def _cpu_seconds(place: Place) -> float:
 
 
 def _alone(place: Place) -> None:
-    worker = Observed(_work(place))
+    worker = Observed(_task(place))
     for block in _blocks(place, CALIBRATION)[:2]:
         worker(block)
 
@@ -269,18 +270,18 @@ def _alone(place: Place) -> None:
 _worker: Any = None
 
 
-def _prepare_process(work: Work) -> None:
+def _prepare_process(task: ColorizeTask) -> None:
     global _worker
-    _worker = Observed(work)
+    _worker = Observed(task)
 
 
 def _colorize(block: pa.Table) -> int:
     return _worker(block).num_rows
 
 
-def _work(place: Place) -> Work:
+def _task(place: Place) -> ColorizeTask:
     bundle = bundles.load(place.bundle)
-    return Work(
+    return ColorizeTask(
         output=str(place.output / "colour"),
         model=place.bundle,
         bundle_digest=bundle.digest,

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 
 from colornet import storage
-from colornet.archive import stages
+from colornet.archive.worker import ColorizeWorker
 
 CALLS = "COLORNET_BENCHMARK_CALLS"
 """Environment variable: the folder into which calls are written. Workers inherit it."""
@@ -35,7 +35,7 @@ class Call:
     """Bytes that the process has held in memory at most, by then."""
 
 
-class Observed(stages.Colorize):
+class Observed(ColorizeWorker):
     """A worker that writes down its calls."""
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -21,8 +21,8 @@ from pathlib import Path
 
 from colornet import storage
 from colornet.archive import inventory, ledger
-from colornet.archive.plan import Plan, Tally, make_plan, tally
-from colornet.archive.stages import Work
+from colornet.archive.plan import ColorizePlan, Tally, make_plan, tally
+from colornet.archive.worker import ColorizeTask
 from colornet.errors import SettingsError, StorageError
 from colornet.inference import bundle as bundles
 from colornet.storage.lock import OutputLock
@@ -43,54 +43,54 @@ def colorize(settings: ColorizeSettings) -> int:
     source, output = storage.normalize(settings.input), storage.normalize(settings.output)
     if storage.contains(source, output) or storage.contains(output, source):
         raise SettingsError(f"the output {output} and the input {source} must lie apart: sources are never touched")
-    work = _work(output, settings)
+    task = _task(output, settings)
     with contextlib.ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="colornet-")))
         scans = folder / "inventory.parquet"
         if settings.reckoning.plan:
             inventory.write_inventory(source, scans)
-            preview(_plan(scans, folder, work, settings), work, settings.reckoning)
+            preview(_plan(scans, folder, task, settings), task, settings.reckoning)
             return 0
         storage.check_writable(storage.join(output, "_colornet"))
         started = datetime.now(UTC)
         lock = held.enter_context(OutputLock(output, "jobs.colorize"))
         inventory.write_inventory(source, scans)
         ledger.compact(output)
-        plan = _plan(scans, folder, work, settings)
+        plan = _plan(scans, folder, task, settings)
         print(f"{plan.scans} scans in {source}, {plan.scans - plan.pending} finished before, {plan.pending} to do")
         try:
             if plan.pending:
                 start_ray(log_format=settings.log_format)
-                work_off(plan, work, settings, lock)
+                work_off(plan, task, settings, lock)
         except StoppedError as error:
             with contextlib.suppress(StorageError):  # it may be the output's storage that fails
-                _conclude(source, scans, plan, work, settings, started, stopped=str(error))
+                _conclude(source, scans, plan, task, settings, started, stopped=str(error))
             raise
-        result = _conclude(source, scans, plan, work, settings, started)
+        result = _conclude(source, scans, plan, task, settings, started)
     return SCANS_FAILED if settings.fail_on_errors and result.failed else 0
 
 
 def _conclude(
     source: str,
     scans: Path,
-    plan: Plan,
-    work: Work,
+    plan: ColorizePlan,
+    task: ColorizeTask,
     settings: ColorizeSettings,
     started: datetime,
     stopped: str | None = None,
 ) -> Tally:
     """Say what has come of the selected scans."""
-    run = (work.output, work.bundle_digest, work.settings_digest)
+    run = (task.output, task.bundle_digest, task.settings_digest)
     result = tally(scans, *run, plan.path.parent, settings.select)
-    summary.write(source, plan, result, work, started, stopped)
-    summary.show(result, work.output)
+    summary.write(source, plan, result, task, started, stopped)
+    summary.show(result, task.output)
     return result
 
 
-def _work(output: str, settings: ColorizeSettings) -> Work:
+def _task(output: str, settings: ColorizeSettings) -> ColorizeTask:
     model = bundles.normalize(settings.model)
     bundle = bundles.load(model)
-    work = Work(
+    task = ColorizeTask(
         output=output,
         model=model,
         bundle_digest=bundle.digest,
@@ -100,13 +100,13 @@ def _work(output: str, settings: ColorizeSettings) -> Work:
         precision=settings.precision,
         s3=settings.s3,
     )
-    if work.credentials is not None:
-        work.credentials.check()
-    return work
+    if task.credentials is not None:
+        task.credentials.check()
+    return task
 
 
-def _plan(scans: Path, folder: Path, work: Work, settings: ColorizeSettings) -> Plan:
-    run = (work.output, work.bundle_digest, work.settings_digest)
+def _plan(scans: Path, folder: Path, task: ColorizeTask, settings: ColorizeSettings) -> ColorizePlan:
+    run = (task.output, task.bundle_digest, task.settings_digest)
     return make_plan(scans, *run, folder, settings.select, settings.retry_failed)
 
 

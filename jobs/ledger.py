@@ -26,7 +26,7 @@ from rich.table import Table
 from colornet import storage
 from colornet.archive import inventory, ledger
 from colornet.archive.audit import Finding, audit, latest_run
-from colornet.archive.summary import Group, Run, Summary, least_certain, summarize, write_failures
+from colornet.archive.summary import Group, LedgerRun, Summary, least_certain, summarize, write_failures
 from colornet.errors import SettingsError
 from colornet.storage import S3Options
 from jobs.command import run_job
@@ -163,11 +163,11 @@ def _print(console: Console, summary: Summary) -> None:
         megapixels = period.pixels / 1e6 / period.seconds
         pace.add_row(_clock(period.start), f"{period.scans:,}", f"{period.scans / hours:,.0f}", f"{megapixels:,.2f}")
     console.print(pace)
-    if summary.stages:
-        stages = _table("stages, seconds a scan", "stage", "median", "95 %")
-        for stage in summary.stages:
-            stages.add_row(stage.name, f"{stage.median:.3f}", f"{stage.p95:.3f}")
-        console.print(stages)
+    if summary.steps:
+        steps = _table("steps, seconds a scan", "step", "median", "95 %")
+        for step in summary.steps:
+            steps.add_row(step.name, f"{step.median:.3f}", f"{step.p95:.3f}")
+        console.print(steps)
     for title, groups in (("hosts", summary.hosts), ("formats", summary.formats)):
         table = _table(title, "name", "done", "failed", "skipped", "megapixels", "median seconds")
         for group in groups:
@@ -179,13 +179,13 @@ def _print(console: Console, summary: Summary) -> None:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left")
     for column in columns:
-        is_text = column in ("bundle", "settings", "first", "last", "reason", "from", "stage", "name")
+        is_text = column in ("bundle", "settings", "first", "last", "reason", "from", "step", "name")
         table.add_column(column, justify="left" if is_text else "right", overflow="fold")
     return table
 
 
-def _counts(counted: Run | Group) -> list[str]:
-    rows = [f"{counted.rows:,}"] if isinstance(counted, Run) else []
+def _counts(counted: LedgerRun | Group) -> list[str]:
+    rows = [f"{counted.rows:,}"] if isinstance(counted, LedgerRun) else []
     return [*rows, f"{counted.done:,}", f"{counted.failed:,}", f"{counted.skipped:,}"]
 
 

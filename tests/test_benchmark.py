@@ -23,7 +23,8 @@ from benchmarks.job import Run
 from benchmarks.observed import CALLS, LATENCY, Call, Observed, read_calls
 from benchmarks.processes import Sample
 from colornet import storage
-from colornet.archive import inventory, stages
+from colornet.archive import inventory
+from colornet.archive.worker import ColorizeTask
 from colornet.color import lab
 from colornet.datasets import photographs
 from colornet.errors import SettingsError
@@ -121,13 +122,13 @@ def test_an_observed_worker_writes_down_its_calls_and_waits_for_far_storage(tmp_
     for name in ("read", "write"):  # put back what the worker changes
         monkeypatch.setattr(storage, name, getattr(storage, name))
     write_archive(tmp_path / "in", 2, [0.01])
-    work = stages.Work(
+    task = ColorizeTask(
         output=str(tmp_path / "out"),
         model=str(tmp_path / "bundle"),
         bundle_digest=write_bundle(tmp_path / "bundle"),
         render=RenderSettings(size=IMAGE_SIZE),
     )
-    worker = Observed(work)
+    worker = Observed(task)
     scans = inventory.read_inventory(str(tmp_path / "in"))
     rows = pa.concat_tables([worker(scans), worker(scans)])
     assert Counter(rows["status"].to_pylist()) == {"done": 4}

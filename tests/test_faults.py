@@ -21,8 +21,9 @@ import ray.cluster_utils
 import torch
 
 from colornet import storage
-from colornet.archive import inventory, ledger, stages
+from colornet.archive import inventory, ledger
 from colornet.archive.audit import audit
+from colornet.archive.worker import ColorizeTask, ColorizeWorker
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.networks import build_generator
@@ -44,7 +45,7 @@ class Undisturbed:
 
     scans: dict[str, bytes]
     model: str
-    work: stages.Work
+    task: ColorizeTask
     outputs: dict[str, bytes]
 
 
@@ -58,9 +59,9 @@ def undisturbed(tmp_path_factory) -> Undisturbed:
     bundle = Bundle(generator=generator, network="unet", settings={"width": 2}, image_size=SIZE)
     model = str(folder / "bundle")
     digest = bundles.save(bundle, model)
-    work = stages.Work(output=str(folder / "out"), model=model, bundle_digest=digest, render=RenderSettings(size=SIZE))
-    stages.Colorize(work)(inventory.read_inventory(str(folder / "in")))
-    return Undisturbed(scans, model, work, outputs_in(work.output))
+    task = ColorizeTask(output=str(folder / "out"), model=model, bundle_digest=digest, render=RenderSettings(size=SIZE))
+    ColorizeWorker(task)(inventory.read_inventory(str(folder / "in")))
+    return Undisturbed(scans, model, task, outputs_in(task.output))
 
 
 def encoded(index: int) -> bytes:
@@ -112,7 +113,7 @@ class Job:
         """Demand that everything is there, once, and right."""
         scans = self.folder / "inventory.parquet"
         inventory.write_inventory(self.source, scans)
-        run = (self.expected.work.bundle_digest, self.expected.work.settings_digest)
+        run = (self.expected.task.bundle_digest, self.expected.task.settings_digest)
         assert audit(self.output, *run, scans) == []
         now = ledger.current(ledger.read(self.output), *run)
         assert now["status"].to_pylist() == ["done"] * SCANS

@@ -19,14 +19,16 @@ import ray
 import torch
 
 from colornet import storage
-from colornet.archive import ledger, stages
+from colornet.archive import ledger
 from colornet.archive.selection import Selection
+from colornet.archive.worker import ColorizeTask, ColorizeWorker
 from colornet.errors import ColornetError
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.networks import build_generator
 from colornet.rendering.render import RenderSettings
 from jobs.colorize import colorize
+from jobs.colorizing import workers
 from jobs.colorizing.predictors import Predictors
 from jobs.colorizing.settings import ColorizeSettings, PlanSettings
 from tests import pictures
@@ -83,7 +85,7 @@ def test_predictors_elsewhere_agree_every_scan_has_one_row_and_prometheus_is_tol
     assert (told['status="done"'], told['status="failed"']) == (20, 1)
     assert told['direction="read"'] == sum(item.size for item in storage.listing(source))
     assert told['direction="written"'] == sum(len(data) for data in written[0].values())
-    assert all(told[f'stage="{stage}"'] > 0 for stage in stages.STAGES)
+    assert all(told[f'step="{step}"'] > 0 for step in ledger.STEPS)
 
 
 def wait_for_all_cores() -> None:
@@ -102,7 +104,7 @@ def exported(output: str, scans: int) -> Counter[str]:
     while found['status="done"'] + found['status="failed"'] < scans and time.monotonic() < limit:
         found.clear()
         for line in urllib.request.urlopen(url, timeout=10).read().decode().splitlines():
-            tag = re.search(r'(?:status|direction|stage)="\w+"', line)
+            tag = re.search(r'(?:status|direction|step)="\w+"', line)
             if line.startswith("ray_colornet_") and f'output="{output}"' in line and tag:
                 found[tag[0]] += float(line.rpartition(" ")[2])
         time.sleep(0.5)
@@ -156,14 +158,14 @@ def test_a_part_of_the_archive_is_planned_done_and_gone_on_with(ray_local, tmp_p
 
 
 def test_predictors_that_cannot_start_end_the_job_and_not_every_scan(ray_local, tmp_path, model):
-    work = stages.Work(output=str(tmp_path), model=model, bundle_digest="another", render=RenderSettings(size=32))
+    task = ColorizeTask(output=str(tmp_path), model=model, bundle_digest="another", render=RenderSettings(size=32))
     with pytest.raises(ColornetError, match=r"no predictor can start: .*exchanged"):
-        Predictors(work, settings("in", "out", model, predictors=1))
+        Predictors(task, settings("in", "out", model, predictors=1))
     with pytest.raises(ColornetError, match="4 predictors leave no core"):
-        Predictors(work, settings("in", "out", model, predictors=4))
+        Predictors(task, settings("in", "out", model, predictors=4))
 
 
-class PoisonedColorize(stages.Colorize):
+class PoisonedColorize(ColorizeWorker):
     """Dies of one scan as a decoder that corrupts memory would: the whole process, without a word."""
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -173,7 +175,7 @@ class PoisonedColorize(stages.Colorize):
 
 
 def test_a_scan_that_kills_its_worker_is_given_up_and_the_rest_is_done(ray_local, tmp_path, model, monkeypatch, caplog):
-    monkeypatch.setattr(stages, "Colorize", PoisonedColorize)
+    monkeypatch.setattr(workers, "ColorizeWorker", PoisonedColorize)
     source, output = str(tmp_path / "in"), str(tmp_path / "out")
     write_scans(source, 20)
     storage.write(storage.join(source, "box 1", "poison.jpg"), pictures.encoded(pictures.gray(20, 20), "JPEG"))

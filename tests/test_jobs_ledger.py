@@ -79,16 +79,16 @@ def test_totals_as_json_agree_with_another_reader(output, capsys):
     assert {each["name"]: each["done"] for each in found["latest"]["formats"]} == {"tiff": 10, "unknown": 0}
 
 
-def test_pace_and_stages(output, tmp_path):
+def test_pace_and_steps(output, tmp_path):
     summary = summarize(output, tmp_path)
     assert sum(period.scans for period in summary.pace) == 15
     assert sum(period.pixels for period in summary.pace) == summary.pixels
     for earlier, later in zip(summary.pace, summary.pace[1:], strict=False):
         assert earlier.start + timedelta(seconds=earlier.seconds) <= later.start
     assert summary.pace[-1].start + timedelta(seconds=summary.pace[-1].seconds) <= summary.latest.last
-    stages = {stage.name: (stage.median, stage.p95) for stage in summary.stages}
-    assert set(stages) == {"fetch", "all"} and stages["fetch"] == (0.5, 0.5)
-    assert 5 <= stages["all"][0] <= 6 and 9 <= stages["all"][1] <= 10  # of 1, 2, … 10
+    steps = {step.name: (step.median, step.p95) for step in summary.steps}
+    assert set(steps) == {"fetch", "all"} and steps["fetch"] == (0.5, 0.5)
+    assert 5 <= steps["all"][0] <= 6 and 9 <= steps["all"][1] <= 10  # of 1, 2, … 10
 
 
 def test_tables_for_people(output, capsys):

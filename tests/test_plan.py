@@ -74,7 +74,7 @@ def test_without_a_version_any_version_is_finished(tmp_path):
 def test_a_plan_without_a_ledger_takes_all(tmp_path):
     scans = scans_of(tmp_path, scan("b", size=None), scan("a", size=7))
     result = make_plan(scans, str(tmp_path / "nothing" / "here"), "b", "s", tmp_path)
-    assert result == plan.Plan(tmp_path / "plan.parquet", 2, 7, 2, 7, 0, 0, 0)
+    assert result == plan.ColorizePlan(tmp_path / "plan.parquet", 2, 7, 2, 7, 0, 0, 0)
     (batch,) = result.batches(10)
     assert batch.schema.equals(plan.SCHEMA)
     assert batch.to_pylist() == [scan("a", size=7) | {"attempts": 0}, scan("b", size=None) | {"attempts": 0}]

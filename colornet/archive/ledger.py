@@ -31,6 +31,9 @@ T = TypeVar("T")
 Status = Literal["done", "failed", "skipped"]
 FINISHED = ("done", "skipped")
 """A source with one of these is not worked on again; a failed one is tried again by the next start of the job."""
+STEPS = ("fetch", "prepare", "predict", "render", "store")
+"""What a scan goes through, and the ledger has seconds of. Rendering takes in all that is computed but preparing and
+predicting."""
 
 SCHEMA = pa.schema(
     [
@@ -52,11 +55,7 @@ SCHEMA = pa.schema(
         pa.field("format", pa.string()),
         pa.field("mean_chroma", pa.float32()),
         pa.field("confidence", pa.float32()),
-        pa.field("fetch_seconds", pa.float32()),
-        pa.field("prepare_seconds", pa.float32()),
-        pa.field("predict_seconds", pa.float32()),
-        pa.field("render_seconds", pa.float32()),
-        pa.field("store_seconds", pa.float32()),
+        *(pa.field(f"{step}_seconds", pa.float32()) for step in STEPS),
         pa.field("seconds", pa.float32()),
         pa.field("finished_at", pa.timestamp("us", "UTC"), nullable=False),
         pa.field("host", pa.string()),
@@ -68,7 +67,7 @@ SCHEMA = pa.schema(
 """`error` is the name of the error's class, for grouping, where `reason` is its text. `attempts` counts the tries of
 this run up to this row. `mean_chroma` is the mean of sqrt(a*² + b*²) of the predicted colour. `confidence`, in [0, 1],
 is how sure the generator was of it, on the page where it was least sure; null for generators that do not know. The
-stages' seconds are wall time; `seconds` goes from the first stage to the last, waiting included."""
+steps' seconds are wall time; `seconds` goes from the first step to the last, waiting included."""
 
 AGE = "(epoch_us(finished_at) * 2 + (status <> 'failed')::BIGINT)"
 """In DuckDB, what the current row of a source has most of. Of two rows that ended in the same microsecond the one that

@@ -28,7 +28,7 @@ _READ_ROWS = 16_384
 
 
 @dataclass(frozen=True)
-class Plan:
+class ColorizePlan:
     """What is left to be done, as a Parquet file of SCHEMA sorted by source_uri, and how it stands with the rest."""
 
     path: Path
@@ -89,7 +89,7 @@ def make_plan(
     folder: Path,
     selection: Selection = Selection(),  # noqa: B008  (frozen)
     retry_failed: bool = True,
-) -> Plan:
+) -> ColorizePlan:
     """Find what is left to be done.
 
     Args:
@@ -127,7 +127,7 @@ def make_plan(
         """).fetchall()[0]
     if not counts[0]:
         raise SettingsError(f"the selection takes none of the {pq.read_metadata(scans).num_rows} scans")
-    return Plan(path, *map(int, counts))
+    return ColorizePlan(path, *map(int, counts))
 
 
 def tally(

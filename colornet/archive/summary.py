@@ -1,4 +1,4 @@
-"""What a ledger says of its runs: totals, pace, stages, hosts, formats and the reasons of failures."""
+"""What a ledger says of its runs: totals, pace, steps, hosts, formats and the reasons of failures."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from colornet.errors import SettingsError
 
 
 @dataclass(frozen=True)
-class Run:
+class LedgerRun:
     """One run: what a bundle and settings have made of the sources that it tried."""
 
     bundle_digest: str
@@ -46,12 +46,12 @@ class Group:
     pixels: int
     """Of those done."""
     seconds: float | None
-    """Median of those done, from the first stage to the last."""
+    """Median of those done, from the first step to the last."""
 
 
 @dataclass(frozen=True)
-class Stage:
-    """Seconds that a stage took for the scans that are done."""
+class StepTime:
+    """Seconds that a step took for the scans that are done."""
 
     name: str
     median: float
@@ -73,7 +73,7 @@ class Period:
 class Summary:
     """All of a ledger in brief, and its latest run at length."""
 
-    runs: tuple[Run, ...]
+    runs: tuple[LedgerRun, ...]
     """The latest one last."""
     pixels: int
     """Of the latest run's outputs, as all that follows is of the latest run."""
@@ -82,7 +82,7 @@ class Summary:
     failures: tuple[tuple[str, int], ...]
     """The most frequent reasons with their counts; a scan's own uri stands as … in them."""
     pace: tuple[Period, ...]
-    stages: tuple[Stage, ...]
+    steps: tuple[StepTime, ...]
     hosts: tuple[Group, ...]
     """Those with the most scans."""
     formats: tuple[Group, ...]
@@ -90,12 +90,11 @@ class Summary:
     """Of those done."""
 
     @property
-    def latest(self) -> Run:
+    def latest(self) -> LedgerRun:
         """The run with the youngest row."""
         return self.runs[-1]
 
 
-_STAGES = ("fetch", "prepare", "predict", "render", "store")
 _PERIODS = [60, 600, 3600, 6 * 3600, 86_400, 7 * 86_400, 30 * 86_400]
 _MOST_PERIODS = 12
 _MOST_GROUPS = 20
@@ -130,7 +129,7 @@ def summarize(output: str, folder: Path) -> Summary:
             output_bytes=int(output_bytes),
             failures=tuple(_rows(connection, _FAILURES)),
             pace=_pace(connection, runs[-1]),
-            stages=_stages(connection),
+            steps=_steps(connection),
             hosts=_groups(connection, "host"),
             formats=_groups(connection, "format"),
             confidence=quartiles(connection, "current WHERE status = 'done'"),
@@ -227,7 +226,7 @@ _FAILURES = f"""
 """
 
 
-def _load(connection: duckdb.DuckDBPyConnection, rows: pyarrow.dataset.Dataset) -> list[Run]:
+def _load(connection: duckdb.DuckDBPyConnection, rows: pyarrow.dataset.Dataset) -> list[LedgerRun]:
     """Make the table `current` of the latest run's current rows; returns the runs, the latest one last."""
     connection.register("ledger", rows)
     connection.execute("""
@@ -251,7 +250,8 @@ def _load(connection: duckdb.DuckDBPyConnection, rows: pyarrow.dataset.Dataset) 
         """,
     )
     runs = [
-        Run(bundle, settings, _time(first), _time(last), *counts) for bundle, settings, first, last, *counts in found
+        LedgerRun(bundle, settings, _time(first), _time(last), *counts)
+        for bundle, settings, first, last, *counts in found
     ]
     if runs:
         # A row may be in two parts, and two rows may have ended at one moment: one of each source is taken.
@@ -267,7 +267,7 @@ def _load(connection: duckdb.DuckDBPyConnection, rows: pyarrow.dataset.Dataset) 
     return runs
 
 
-def _pace(connection: duckdb.DuckDBPyConnection, run: Run) -> tuple[Period, ...]:
+def _pace(connection: duckdb.DuckDBPyConnection, run: LedgerRun) -> tuple[Period, ...]:
     span = (run.last - run.first).total_seconds()
     width = next((each for each in _PERIODS if span <= each * _MOST_PERIODS), _PERIODS[-1])
     found = _rows(
@@ -285,9 +285,9 @@ def _pace(connection: duckdb.DuckDBPyConnection, run: Run) -> tuple[Period, ...]
     return tuple(periods)
 
 
-def _stages(connection: duckdb.DuckDBPyConnection) -> tuple[Stage, ...]:
-    stages = []
-    for name, column in [*((name, f"{name}_seconds") for name in _STAGES), ("all", "seconds")]:
+def _steps(connection: duckdb.DuckDBPyConnection) -> tuple[StepTime, ...]:
+    steps = []
+    for name, column in [*((name, f"{name}_seconds") for name in ledger.STEPS), ("all", "seconds")]:
         ((median, p95),) = _rows(
             connection,
             f"""
@@ -296,8 +296,8 @@ def _stages(connection: duckdb.DuckDBPyConnection) -> tuple[Stage, ...]:
             """,
         )
         if median is not None:
-            stages.append(Stage(name, median, p95))
-    return tuple(stages)
+            steps.append(StepTime(name, median, p95))
+    return tuple(steps)
 
 
 def _groups(connection: duckdb.DuckDBPyConnection, column: str) -> tuple[Group, ...]:

@@ -8,18 +8,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from ray.util.metrics import Counter
 
-STAGES = ("fetch", "prepare", "predict", "render", "store")
+from colornet.archive import ledger
 
 
 class JobMetrics:
-    """Counts scans, bytes, pixels and the seconds of each stage."""
+    """Counts scans, bytes, pixels and the seconds of each step."""
 
     def __init__(self, output: str) -> None:
         """Make the counters of the job that writes to `output`; Ray must be running."""
         self._scans = Counter("colornet_scans", "Scans with a row in the ledger.", ("output", "status"))
         self._bytes = Counter("colornet_bytes", "Bytes of scans read and of outputs written.", ("output", "direction"))
         self._pixels = Counter("colornet_pixels", "Pixels colorized.", ("output",))
-        self._seconds = Counter("colornet_stage_seconds", "Wall seconds of scans in a stage.", ("output", "stage"))
+        self._seconds = Counter("colornet_step_seconds", "Wall seconds of scans in a step.", ("output", "step"))
         for counter in (self._scans, self._bytes, self._pixels, self._seconds):
             counter.set_default_tags({"output": output})
 
@@ -30,8 +30,8 @@ class JobMetrics:
         _add(self._bytes, pc.sum(rows["source_size"]), {"direction": "read"})
         _add(self._bytes, pc.sum(rows["output_size"]), {"direction": "written"})
         _add(self._pixels, pc.sum(rows["pixels"]), {})
-        for stage in STAGES:
-            _add(self._seconds, pc.sum(rows[f"{stage}_seconds"]), {"stage": stage})
+        for step in ledger.STEPS:
+            _add(self._seconds, pc.sum(rows[f"{step}_seconds"]), {"step": step})
 
 
 def _add(counter: Counter, amount: pa.Scalar, tags: dict[str, str]) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from colornet.archive.stages import Work, load_predictor
+from colornet.archive.worker import ColorizeTask, load_predictor
 from colornet.errors import ColornetError, SettingsError
 from colornet.inference.letterbox import Letterbox
 from colornet.inference.predictor import GPU_BATCH, Prediction
@@ -24,7 +24,7 @@ RETRIES = 3
 
 
 @contextlib.contextmanager
-def predictors_of(work: Work, settings: ColorizeSettings) -> Iterator["Predictors | None"]:
+def predictors_of(task: ColorizeTask, settings: ColorizeSettings) -> Iterator["Predictors | None"]:
     """Start a job's predictors, if it is to have any, and end them with it.
 
     Raises:
@@ -34,7 +34,7 @@ def predictors_of(work: Work, settings: ColorizeSettings) -> Iterator["Predictor
     if not (settings.predictors or settings.gpu_share):
         yield None
         return
-    predictors = Predictors(work, settings)
+    predictors = Predictors(task, settings)
     try:
         yield predictors
     finally:
@@ -44,7 +44,7 @@ def predictors_of(work: Work, settings: ColorizeSettings) -> Iterator["Predictor
 class Predictors:
     """All predictors of a job; travels to the workers, which call it."""
 
-    def __init__(self, work: Work, settings: ColorizeSettings) -> None:
+    def __init__(self, task: ColorizeTask, settings: ColorizeSettings) -> None:
         """Start them, and wait for the first: for its node, too, where an autoscaler brings it.
 
         Raises:
@@ -63,7 +63,7 @@ class Predictors:
         cores = ray.cluster_resources().get("CPU", 0)
         if not settings.gpu_share and not on_cluster() and (count + 1) * settings.worker_cpus > cores:
             raise SettingsError(f"{count} predictors leave no core for a worker: this machine has {cores:.0f}")
-        load = functools.partial(load_predictor, work)
+        load = functools.partial(load_predictor, task)
         self.actors: list[Any] = [predictor.remote(load) for _ in range(count)]
         try:
             ray.get(self.actors[0].ready.remote())

@@ -8,8 +8,8 @@ import torch
 from rich.filesize import decimal
 
 from colornet import storage
-from colornet.archive.plan import Plan
-from colornet.archive.stages import Work
+from colornet.archive.plan import ColorizePlan
+from colornet.archive.worker import ColorizeTask
 from colornet.colorize import Colorizer
 from colornet.errors import ColornetError
 from colornet.inference import bundle as bundles
@@ -19,14 +19,14 @@ SAMPLE = 12
 """Scans that are timed."""
 
 
-def preview(plan: Plan, work: Work, reckoning: PlanSettings) -> None:
+def preview(plan: ColorizePlan, task: ColorizeTask, reckoning: PlanSettings) -> None:
     """Print what would be done. A few scans are fetched, colorized and thrown away; nothing is written anywhere."""
     print(f"{plan.scans} scans, {decimal(plan.bytes)}")
     print(f"finished before: {plan.done} done, {plan.skipped} skipped; {plan.failed} failed")
-    print(f"to do: {plan.pending} scans, {decimal(plan.pending_bytes)}, to {work.output}")
+    print(f"to do: {plan.pending} scans, {decimal(plan.pending_bytes)}, to {task.output}")
     if not plan.pending:
         return
-    seconds, errors = _time_sample(plan, work)
+    seconds, errors = _time_sample(plan, task)
     if len(errors) == len(seconds):
         print(f"none of a sample of {len(seconds)} is colorized, so there is no estimate; the first: {errors[0]}")
         return
@@ -41,26 +41,26 @@ def preview(plan: Plan, work: Work, reckoning: PlanSettings) -> None:
     print(f"on {cores}: {_duration(hours)}{price}, if storage keeps up")
 
 
-def _time_sample(plan: Plan, work: Work) -> tuple[list[float], list[ColornetError]]:
+def _time_sample(plan: ColorizePlan, task: ColorizeTask) -> tuple[list[float], list[ColornetError]]:
     """Return the seconds that each scan of a sample takes, and why some of them are not colorized."""
     torch.set_num_threads(1)
-    colorizer = Colorizer(bundles.load(work.model), work.render, precision=work.precision)
+    colorizer = Colorizer(bundles.load(task.model), task.render, precision=task.precision)
     sample = _sample(plan)
-    _time(colorizer, work, *sample[0])  # for what happens once in a process
-    timed = [_time(colorizer, work, *scan) for scan in sample]
+    _time(colorizer, task, *sample[0])  # for what happens once in a process
+    timed = [_time(colorizer, task, *scan) for scan in sample]
     return [seconds for seconds, _ in timed], [error for _, error in timed if error]
 
 
-def _time(colorizer: Colorizer, work: Work, key: str, uri: str) -> tuple[float, ColornetError | None]:
+def _time(colorizer: Colorizer, task: ColorizeTask, key: str, uri: str) -> tuple[float, ColornetError | None]:
     started, failure = time.perf_counter(), None
     try:
-        colorizer.render(storage.read(uri).data, key, work.credentials)
+        colorizer.render(storage.read(uri).data, key, task.credentials)
     except ColornetError as error:
         failure = error
     return time.perf_counter() - started, failure
 
 
-def _sample(plan: Plan) -> list[tuple[str, str]]:
+def _sample(plan: ColorizePlan) -> list[tuple[str, str]]:
     query = "SELECT key, source_uri FROM read_parquet($path) ORDER BY md5_number(source_uri) LIMIT $count"
     return duckdb.execute(query, {"path": str(plan.path), "count": SAMPLE}).fetchall()
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from colornet.archive import ledger, stages
-from colornet.archive.plan import Plan
-from colornet.archive.stages import UNRECORDED, Work
+from colornet.archive import ledger
+from colornet.archive.plan import ColorizePlan
+from colornet.archive.worker import UNRECORDED, ColorizeTask, give_up
 from colornet.storage.lock import OutputLock
 from jobs.colorizing import workers
 from jobs.colorizing.circuit_breaker import CircuitBreaker
@@ -27,28 +27,28 @@ LOCK_CHECK_SECONDS = 60.0
 """How long a job may go on without knowing that another has taken its output."""
 
 
-def work_off(plan: Plan, work: Work, settings: ColorizeSettings, lock: OutputLock) -> None:
+def work_off(plan: ColorizePlan, task: ColorizeTask, settings: ColorizeSettings, lock: OutputLock) -> None:
     """Colorize what is to do, until every scan of the plan has a row in the ledger.
 
     Raises:
         StoppedError: if storage fails for everything, or the ledger cannot be written.
         LockedError: if another job has taken the output meanwhile.
     """
-    with predictors_of(work, settings) as predictors, JobProgress(plan.pending, "scans") as progress:
-        watch = _Watch(progress, JobMetrics(work.output), CircuitBreaker(), lock)
+    with predictors_of(task, settings) as predictors, JobProgress(plan.pending, "scans") as progress:
+        watch = _Watch(progress, JobMetrics(task.output), CircuitBreaker(), lock)
         for wave in plan.batches(WAVE):
             todo = wave
             for attempt in range(1, settings.max_attempts + 1):
-                todo = _try(todo, replace(work, attempt=attempt), settings, predictors, watch)
+                todo = _try(todo, replace(task, attempt=attempt), settings, predictors, watch)
                 if not todo.num_rows:
                     break
                 log.warning("%d scans were lost with their worker in attempt %d", todo.num_rows, attempt)
             if todo.num_rows:
                 reason = f"its worker process died, {settings.max_attempts} times out of {settings.max_attempts}"
-                given_up = stages.give_up(replace(work, attempt=settings.max_attempts), todo, reason)
+                given_up = give_up(replace(task, attempt=settings.max_attempts), todo, reason)
                 if watch.recorded(given_up).num_rows < todo.num_rows:
                     raise StoppedError(f"stopped: the ledger cannot be written: {given_up['reason'][0]}")
-            ledger.compact(work.output)
+            ledger.compact(task.output)
         watch.circuit_breaker.finish()
 
 
@@ -78,10 +78,10 @@ class _Watch:
 
 
 def _try(
-    todo: pa.Table, work: Work, settings: ColorizeSettings, predictors: Predictors | None, watch: _Watch
+    todo: pa.Table, task: ColorizeTask, settings: ColorizeSettings, predictors: Predictors | None, watch: _Watch
 ) -> pa.Table:
     """Colorize scans, and return those that have no row: lost with their worker, or with a ledger out of reach."""
     seen = [ledger.SCHEMA.empty_table().select(["source_uri"])]
-    for rows in workers.stream(todo, work, settings, predictors, alone=work.attempt > 1):
+    for rows in workers.stream(todo, task, settings, predictors, alone=task.attempt > 1):
         seen.append(watch.recorded(rows).select(["source_uri"]))
     return todo.join(pa.concat_tables(seen), "source_uri", join_type="left anti").sort_by("source_uri")

@@ -5,8 +5,8 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from colornet import storage
-from colornet.archive.plan import Plan, Tally
-from colornet.archive.stages import Work
+from colornet.archive.plan import ColorizePlan, Tally
+from colornet.archive.worker import ColorizeTask
 
 SHOWN = 10
 """Reasons of failures that are printed; summary.json has more."""
@@ -17,12 +17,14 @@ def place(output: str) -> str:
     return storage.join(output, "_colornet", "summary.json")
 
 
-def write(source: str, plan: Plan, tally: Tally, work: Work, started: datetime, stopped: str | None) -> None:
+def write(
+    source: str, plan: ColorizePlan, tally: Tally, task: ColorizeTask, started: datetime, stopped: str | None
+) -> None:
     """Write the summary of a job; `stopped` says why, if it ended before its work did."""
     now = datetime.now(UTC)
     summary = {
         "input": source,
-        "output": work.output,
+        "output": task.output,
         "state": "stopped" if stopped else "finished",
         "stopped": stopped,
         "tried": plan.pending,
@@ -31,12 +33,12 @@ def write(source: str, plan: Plan, tally: Tally, work: Work, started: datetime, 
         "started_at": started.isoformat(timespec="seconds"),
         "finished_at": now.isoformat(timespec="seconds"),
         "seconds": round((now - started).total_seconds(), 1),
-        "model": work.model,
-        "bundle_digest": work.bundle_digest,
-        "settings_digest": work.settings_digest,
+        "model": task.model,
+        "bundle_digest": task.bundle_digest,
+        "settings_digest": task.settings_digest,
     }
     data = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
-    storage.write(place(work.output), data.encode(), "application/json")
+    storage.write(place(task.output), data.encode(), "application/json")
 
 
 def show(tally: Tally, output: str) -> None:

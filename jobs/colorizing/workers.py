@@ -1,4 +1,4 @@
-"""The workers: an elastic pool of Ray actors that `stages.Colorize` runs in, fed with blocks of scans."""
+"""The workers: an elastic pool of Ray actors that `ColorizeWorker` runs in, fed with blocks of scans."""
 
 import contextlib
 import uuid
@@ -10,8 +10,7 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from colornet.archive import stages
-from colornet.archive.stages import Work
+from colornet.archive.worker import ColorizeTask, ColorizeWorker
 from jobs.colorizing.predictors import Predictors
 from jobs.colorizing.settings import ColorizeSettings
 from jobs.session import on_cluster
@@ -33,9 +32,9 @@ _BOUNDED: dict[str, Any] = {"max_restarts": -1, "max_task_retries": 0}
 
 
 def stream(
-    todo: pa.Table, work: Work, settings: ColorizeSettings, predictors: Predictors | None, *, alone: bool
+    todo: pa.Table, task: ColorizeTask, settings: ColorizeSettings, predictors: Predictors | None, *, alone: bool
 ) -> Iterator[pa.Table]:
-    """Yield the rows that `stages.Colorize` returns, block by block as they come.
+    """Yield the rows that `ColorizeWorker` returns, block by block as they come.
 
     Rows of blocks whose worker process died are missing. With `alone`, each scan is a block of its own, and a worker
     has one in hand: none drags others down.
@@ -47,11 +46,11 @@ def stream(
     blocks = [todo.slice(start, rows) for start in range(0, todo.num_rows, rows)]
     names: list[str] = []
     colored = ray.data.from_blocks(blocks).map_batches(
-        stages.Colorize,
+        ColorizeWorker,
         batch_size=None,
         batch_format="pyarrow",
         compute=_pool(todo.num_rows, settings, alone),
-        fn_constructor_args=(work, predictors),
+        fn_constructor_args=(task, predictors),
         fn_constructor_kwargs={"cpus": settings.worker_cpus},
         num_cpus=settings.worker_cpus,
         ray_remote_args_fn=lambda: {"name": _new_name(names)},

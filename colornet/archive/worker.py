@@ -48,8 +48,6 @@ tried again behind it."""
 
 UNRECORDED = "unrecorded"
 """Status of rows that are not in the ledger, because it could not be written; their reason says why."""
-STAGES = ("fetch", "prepare", "predict", "render", "store")
-"""What the ledger has seconds of. Rendering takes in all that is computed but preparing and predicting."""
 SCANS_IN_HAND = 8
 """Scans that a worker has in hand for each of its cores: one is computed; the others are read ahead, wait for their
 colour or are written away. Enough to hide a store's latency."""
@@ -59,8 +57,8 @@ stored: so much of each."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
-    """What every stage of one run must know. Small, and plain data: it travels to every worker."""
+class ColorizeTask:
+    """What every worker of a run is told. Small, and plain data: it travels to every node."""
 
     output: str
     """Folder or prefix of the output archive."""
@@ -99,18 +97,18 @@ def fetch(row: Row) -> storage.StoredObject:
     return found
 
 
-def store(work: Work, row: Row, rendered: Rendered) -> str:
+def store(task: ColorizeTask, row: Row, rendered: Rendered) -> str:
     """Write the finished picture under the source's key, and return its uri; raises StorageError, ScanError.
 
     `row` has what the ledger calls `source_version` and `source_sha256`: S3 keeps with the picture what it was made of.
     """
-    output_uri = storage.join(work.output, row["key"] + rendered.extension)
+    output_uri = storage.join(task.output, row["key"] + rendered.extension)
     if output_uri == row["source_uri"]:  # an inventory can name anything
         raise ScanError("its output would take its own place: sources are never touched")
     metadata = {
         "colornet": __version__,
-        "bundle-digest": work.bundle_digest,
-        "settings-digest": work.settings_digest,
+        "bundle-digest": task.bundle_digest,
+        "settings-digest": task.settings_digest,
         "source-sha256": row["source_sha256"],
         "source-version": row["source_version"],
     }
@@ -149,23 +147,23 @@ def failure(error: Exception, row: Row) -> Row:
     return outcome
 
 
-def complete(work: Work, row: Row, outcome: Row) -> Row:
+def complete(task: ColorizeTask, row: Row, outcome: Row) -> Row:
     """Make a row of ledger.SCHEMA of an inventory row and what became of it."""
     return {
         "source_uri": row["source_uri"],
         "source_size": row["source_size"],
         "source_version": row["source_version"],
-        "attempts": (row.get("attempts") or 0) + work.attempt,
+        "attempts": (row.get("attempts") or 0) + task.attempt,
         "finished_at": datetime.now(UTC),
         "host": platform.node(),
         "code_version": code_version(),
-        "bundle_digest": work.bundle_digest,
-        "settings_digest": work.settings_digest,
+        "bundle_digest": task.bundle_digest,
+        "settings_digest": task.settings_digest,
         **outcome,
     }
 
 
-def record(work: Work, rows: list[Row]) -> pa.Table:
+def record(task: ColorizeTask, rows: list[Row]) -> pa.Table:
     """Append finished rows to the ledger and return them as a table of ledger.SCHEMA.
 
     If they could not be written they come back as UNRECORDED, with the error and its text, so that the caller knows
@@ -173,7 +171,7 @@ def record(work: Work, rows: list[Row]) -> pa.Table:
     """
     try:
         table = pa.Table.from_pylist(rows, ledger.SCHEMA)
-        ledger.append(work.output, rows)
+        ledger.append(task.output, rows)
         return table
     except Exception as error:
         trace = None if isinstance(error, ColornetError) else error
@@ -183,24 +181,24 @@ def record(work: Work, rows: list[Row]) -> pa.Table:
         return pa.Table.from_pylist([{name: row[name] for name in kept} | outcome for row in rows], ledger.SCHEMA)
 
 
-def give_up(work: Work, batch: pa.Table, reason: str) -> pa.Table:
+def give_up(task: ColorizeTask, batch: pa.Table, reason: str) -> pa.Table:
     """Record as failed what took its worker process down, and return the rows as `record` does."""
     outcome = {"status": "failed", "reason": reason, "error": "WorkerDiedError"}
-    return record(work, [complete(work, row, outcome) for row in batch.to_pylist()])
+    return record(task, [complete(task, row, outcome) for row in batch.to_pylist()])
 
 
-def load_predictor(work: Work) -> Predictor:
+def load_predictor(task: ColorizeTask) -> Predictor:
     """Make the run's generator ready; raises BundleError, also if it is no longer the one that was planned with."""
-    bundle = bundles.load(work.model)
-    if bundle.digest != work.bundle_digest:
-        raise BundleError(f"the bundle at {work.model} was exchanged while the job ran, or is another on this node")
-    return Predictor(bundle, device=work.device, precision=work.precision)
+    bundle = bundles.load(task.model)
+    if bundle.digest != task.bundle_digest:
+        raise BundleError(f"the bundle at {task.model} was exchanged while the job ran, or is another on this node")
+    return Predictor(bundle, device=task.device, precision=task.precision)
 
 
 # --- the worker ------------------------------------------------------------------------------------------------------
 
 
-class Colorize:
+class ColorizeWorker:
     """A worker: an inventory batch in, its ledger rows out.
 
     Each scan has a thread that takes it from its fetching to its storing, and only as many as there are cores compute
@@ -209,12 +207,12 @@ class Colorize:
     """
 
     def __init__(
-        self, work: Work, predictor: RemotePredictor | None = None, *, cpus: int = 1, budget: int = BUDGET
+        self, task: ColorizeTask, predictor: RemotePredictor | None = None, *, cpus: int = 1, budget: int = BUDGET
     ) -> None:
         """Make ready.
 
         Args:
-            work: what is to be done.
+            task: what every worker of the run is told.
             predictor: asks another process for colour; while a scan waits for it, others are computed. With None the
                 generator is loaded into this process.
             cpus: scans computed at a time.
@@ -223,10 +221,10 @@ class Colorize:
         Raises:
             BundleError: if the generator is to be loaded and there is no sound bundle.
         """
-        storage.use(work.s3)
-        self.work = work
+        storage.use(task.s3)
+        self.task = task
         self.remote = predictor
-        self.local = load_predictor(work) if predictor is None else None
+        self.local = load_predictor(task) if predictor is None else None
         torch.set_num_threads(1)  # `cpus` scans at a time, each on one core
         self.cpus = BoundedSemaphore(cpus)
         in_hand = cpus * SCANS_IN_HAND
@@ -237,7 +235,7 @@ class Colorize:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Colorize every scan of the batch; may be called from several threads at once."""
-        return record(self.work, list(self.scans.map(self._row_of, batch.to_pylist())))
+        return record(self.task, list(self.scans.map(self._row_of, batch.to_pylist())))
 
     def _row_of(self, row: Row) -> Row:
         """Colorize one scan, and say in a row what became of it."""
@@ -247,8 +245,8 @@ class Colorize:
         except Exception as error:
             outcome = failure(error, row)
         seconds = watch.stop()
-        known |= {f"{stage}_seconds": seconds.get(stage) for stage in STAGES} | {"seconds": sum(seconds.values())}
-        return complete(self.work, row, known | outcome)
+        known |= {f"{step}_seconds": seconds.get(step) for step in ledger.STEPS} | {"seconds": sum(seconds.values())}
+        return complete(self.task, row, known | outcome)
 
     def _colorize(self, row: Row, known: Row, watch: Stopwatch) -> Row:
         with watch.during("fetch"):
@@ -260,7 +258,7 @@ class Colorize:
             del data
         try:
             with watch.during("store"):
-                return {**outcome, "output_uri": store(self.work, row | known, rendered)}
+                return {**outcome, "output_uri": store(self.task, row | known, rendered)}
         finally:
             self.storing.give_back(len(rendered.data))
 
@@ -282,8 +280,8 @@ class Colorize:
         return rendered, outcome
 
     def _render(self, row: Row, data: bytes, known: Row, watch: Stopwatch) -> Rendered:
-        settings, credentials = self.work.render, self.work.credentials
-        origin = settings.origin(row["key"], data, self.work.bundle_digest)
+        settings, credentials = self.task.render, self.task.credentials
+        origin = settings.origin(row["key"], data, self.task.bundle_digest)
         known["source_sha256"] = origin.source_sha256
         source = settings.open(data)
         known["format"] = source.format
@@ -291,8 +289,8 @@ class Colorize:
 
     def _predict(self, page: int, scan: Scan, watch: Stopwatch) -> Prediction:
         with watch.during("prepare"):
-            letterboxes = [Letterbox.fit(scan, self.work.render.size)]
-            lightness = prepare(scan, self.work.render.size)[None]
+            letterboxes = [Letterbox.fit(scan, self.task.render.size)]
+            lightness = prepare(scan, self.task.render.size)[None]
         with watch.during("predict"):
             if self.remote is None:
                 assert self.local is not None

@@ -1,4 +1,4 @@
-"""The stages of the archive job without Ray: a batch in, ledger rows and finished pictures out."""
+"""The worker of the archive job without Ray: a batch in, ledger rows and finished pictures out."""
 
 import hashlib
 import json
@@ -20,15 +20,16 @@ import tifffile
 import torch
 
 from colornet import __version__, storage
-from colornet.archive import inventory, ledger, stages
+from colornet.archive import inventory, ledger
 from colornet.archive.version import code_version
+from colornet.archive.worker import BUDGET, UNRECORDED, ColorizeTask, ColorizeWorker, give_up, load_predictor
 from colornet.errors import BundleError
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.inference.letterbox import Letterbox
 from colornet.inference.predictor import Prediction
 from colornet.networks import build_generator
-from colornet.rendering.render import RenderSettings
+from colornet.rendering.render import RenderSettings, render
 from tests import pictures
 
 
@@ -50,12 +51,12 @@ def archive(tmp_path) -> Path:
 
 
 @pytest.fixture
-def work(tmp_path) -> stages.Work:
+def task(tmp_path) -> ColorizeTask:
     torch.manual_seed(0)
     generator = build_generator("unet", {"width": 2})
     bundle = Bundle(generator=generator, network="unet", settings={"width": 2}, image_size=32)
     digest = bundles.save(bundle, str(tmp_path / "bundle"))
-    return stages.Work(
+    return ColorizeTask(
         output=str(tmp_path / "out"),
         model=str(tmp_path / "bundle"),
         bundle_digest=digest,
@@ -63,21 +64,21 @@ def work(tmp_path) -> stages.Work:
     )
 
 
-def colorize(work: stages.Work, batch: pa.Table) -> pa.Table:
-    return stages.Colorize(work)(batch)
+def colorize(task: ColorizeTask, batch: pa.Table) -> pa.Table:
+    return ColorizeWorker(task)(batch)
 
 
-def outputs(work: stages.Work) -> dict[str, bytes]:
-    root = Path(work.output)
+def outputs(task: ColorizeTask) -> dict[str, bytes]:
+    root = Path(task.output)
     return {
         str(p.relative_to(root)): p.read_bytes() for p in root.rglob("*") if p.is_file() and "_colornet" not in str(p)
     }
 
 
-def test_every_scan_gets_a_row_and_sound_ones_an_output(archive, work):
-    rows = colorize(work, inventory.read_inventory(str(archive)))
+def test_every_scan_gets_a_row_and_sound_ones_an_output(archive, task):
+    rows = colorize(task, inventory.read_inventory(str(archive)))
     assert rows.schema.equals(ledger.SCHEMA)
-    assert ledger.read(work.output).sort_by("source_uri").equals(rows.sort_by("source_uri"))
+    assert ledger.read(task.output).sort_by("source_uri").equals(rows.sort_by("source_uri"))
     by_name = {Path(row["source_uri"]).name: row for row in rows.to_pylist()}
     sound = {"landscape.jpg", "portrait.png", "square.tif", "colour mode.jpg", "tiny.png"}
     assert {name for name, row in by_name.items() if row["status"] == "done"} == sound
@@ -86,7 +87,7 @@ def test_every_scan_gets_a_row_and_sound_ones_an_output(archive, work):
     assert "empty" in reasons["empty.jpg"]
     assert "too large: 200×200" in reasons["large.png"]
     assert "not a file of a known format" in reasons["notes.txt"]
-    written = outputs(work)
+    written = outputs(task)
     assert set(written) == {"landscape.jpg", "portrait.png", "sub/square.tif", "sub/colour mode.jpg", "tiny.png"}
     for row in by_name.values():
         if row["status"] == "done":
@@ -95,32 +96,32 @@ def test_every_scan_gets_a_row_and_sound_ones_an_output(archive, work):
             assert row["pixels"] == row["width"] * row["height"] == pictures.decoded(data)[..., 0].size
 
 
-def test_what_the_ledger_says_of_a_scan(archive, work):
+def test_what_the_ledger_says_of_a_scan(archive, task):
     before = datetime.now(UTC)
-    rows = colorize(replace(work, attempt=2), inventory.read_inventory(str(archive))).to_pylist()
+    rows = colorize(replace(task, attempt=2), inventory.read_inventory(str(archive))).to_pylist()
     for row in rows:
         source = Path(row["source_uri"]).read_bytes()
         assert row["source_sha256"] == hashlib.sha256(source).hexdigest() and row["source_size"] == len(source)
         assert row["attempts"] == 2 and row["code_version"] == code_version()
         assert before <= row["finished_at"] <= datetime.now(UTC)
         done = row["status"] == "done"
-        stages_of_it = {stage: row[f"{stage}_seconds"] for stage in stages.STAGES}
-        reached = set(stages.STAGES) if done else {"fetch", "render"}
-        assert {stage for stage, seconds in stages_of_it.items() if seconds is not None} == reached
-        assert all(stages_of_it[stage] > 0 for stage in reached)
-        assert sum(stages_of_it[stage] for stage in reached) <= row["seconds"] + 1e-4
+        seconds_of = {step: row[f"{step}_seconds"] for step in ledger.STEPS}
+        reached = set(ledger.STEPS) if done else {"fetch", "render"}
+        assert {step for step, seconds in seconds_of.items() if seconds is not None} == reached
+        assert all(seconds_of[step] > 0 for step in reached)
+        assert sum(seconds_of[step] for step in reached) <= row["seconds"] + 1e-4
         assert row["error"] == (None if done else "ScanError")
         assert (row["mean_chroma"] is None) == (not done)
 
 
-def test_earlier_tries_count(archive, work):
+def test_earlier_tries_count(archive, task):
     scans = inventory.read_inventory(str(archive / "tiny.png"))
     for before, attempts in ((None, 1), (4, 5)):
         batch = scans.append_column("attempts", pa.array([before], pa.int32()))
-        assert colorize(work, batch)["attempts"].to_pylist() == [attempts]
+        assert colorize(task, batch)["attempts"].to_pylist() == [attempts]
 
 
-def test_mean_chroma_is_that_of_the_picture_and_not_of_its_padding(archive, work):
+def test_mean_chroma_is_that_of_the_picture_and_not_of_its_padding(archive, task):
     pages = [pictures.gray(32, 64, 1), pictures.gray(64, 64, 2)]
     tifffile.imwrite(archive / "two.tif", pages[0], photometric="minisblack")
     tifffile.imwrite(archive / "two.tif", pages[1], photometric="minisblack", append=True)
@@ -135,7 +136,7 @@ def test_mean_chroma_is_that_of_the_picture_and_not_of_its_padding(archive, work
         return answer
 
     def mean_chroma(name: str) -> float:
-        rows = stages.Colorize(work, predictor)(inventory.read_inventory(str(archive / name)))
+        rows = ColorizeWorker(task, predictor)(inventory.read_inventory(str(archive / name)))
         return rows["mean_chroma"].to_pylist()[0]
 
     wide, square = 5, (5 + 13) / 2
@@ -143,7 +144,7 @@ def test_mean_chroma_is_that_of_the_picture_and_not_of_its_padding(archive, work
     assert mean_chroma("two.tif") == pytest.approx((wide * 32 + square * 64) / 96)
 
 
-def test_confidence_is_that_of_the_least_certain_page(archive, work):
+def test_confidence_is_that_of_the_least_certain_page(archive, task):
     pages = np.stack([pictures.gray(64, 64, seed) for seed in range(3)])
     tifffile.imwrite(archive / "three.tif", pages, photometric="minisblack")
     (archive / "failed.tif").write_bytes((archive / "three.tif").read_bytes())
@@ -158,10 +159,10 @@ def test_confidence_is_that_of_the_least_certain_page(archive, work):
         answer.set_result([Prediction(np.zeros((2, 32, 32), np.float16), confidence)])
         return answer
 
-    worker = stages.Colorize(work, predictor)
+    worker = ColorizeWorker(task, predictor)
     for name in ("three.tif", "failed.tif", "sub/square.tif"):
         worker(inventory.read_inventory(str(archive / name)))
-    rows = {Path(row["source_uri"]).name: row for row in ledger.read(work.output).to_pylist()}
+    rows = {Path(row["source_uri"]).name: row for row in ledger.read(task.output).to_pylist()}
     assert {name: row["confidence"] for name, row in rows.items()} == {
         "three.tif": 0.25,
         "failed.tif": None,
@@ -170,28 +171,28 @@ def test_confidence_is_that_of_the_least_certain_page(archive, work):
     assert rows["failed.tif"]["status"] == "failed"
 
 
-def test_a_generator_that_predicts_distributions_tells_the_ledger_how_sure_it_is(archive, work, tmp_path):
+def test_a_generator_that_predicts_distributions_tells_the_ledger_how_sure_it_is(archive, task, tmp_path):
     settings = {"encoder": "mobilenetv3_small_050", "width": 2, "head": "bins"}
     bundle = Bundle(
         generator=build_generator("backbone", settings), network="backbone", settings=settings, image_size=32
     )
     digest = bundles.save(bundle, str(tmp_path / "sure"))
     rows = colorize(
-        replace(work, model=str(tmp_path / "sure"), bundle_digest=digest),
+        replace(task, model=str(tmp_path / "sure"), bundle_digest=digest),
         inventory.read_inventory(str(archive / "landscape.jpg")),
     )
     assert 0 < rows["confidence"][0].as_py() < 1
-    assert colorize(work, inventory.read_inventory(str(archive / "tiny.png")))["confidence"].to_pylist() == [None]
+    assert colorize(task, inventory.read_inventory(str(archive / "tiny.png")))["confidence"].to_pylist() == [None]
 
 
 @pytest.mark.parametrize(("choice", "status"), [("skip", "skipped"), ("copy", "done"), ("recolor", "done")])
-def test_scans_in_colour_are_skipped_copied_or_recolored(archive, work, choice, status):
+def test_scans_in_colour_are_skipped_copied_or_recolored(archive, task, choice, status):
     data = pictures.encoded(skimage.data.astronaut(), "JPEG", quality=90)
     (archive / "astronaut.jpg").write_bytes(data)
-    work = replace(work, render=replace(work.render, in_colour=choice, max_pixels=10**6))
-    (row,) = colorize(work, inventory.read_inventory(str(archive / "astronaut.jpg"))).to_pylist()
+    task = replace(task, render=replace(task.render, in_colour=choice, max_pixels=10**6))
+    (row,) = colorize(task, inventory.read_inventory(str(archive / "astronaut.jpg"))).to_pylist()
     assert row["status"] == status
-    written = outputs(work)
+    written = outputs(task)
     assert (row["mean_chroma"] is None) == (choice != "recolor")
     if choice == "skip":
         assert "already in colour" in row["reason"] and row["error"] == "InColourError" and not written
@@ -199,47 +200,47 @@ def test_scans_in_colour_are_skipped_copied_or_recolored(archive, work, choice, 
         assert (written["astronaut.jpg"] == data) == (choice == "copy")
 
 
-def test_a_source_that_changed_is_a_failed_row(archive, work):
+def test_a_source_that_changed_is_a_failed_row(archive, task):
     scans = inventory.read_inventory(str(archive / "landscape.jpg"))
     (archive / "landscape.jpg").write_bytes(pictures.encoded(pictures.gray(10, 10), "JPEG"))
-    (row,) = colorize(work, scans).to_pylist()
+    (row,) = colorize(task, scans).to_pylist()
     assert row["status"] == "failed" and "changed since it was listed" in row["reason"]
 
 
-def test_a_source_is_never_overwritten(archive, work):
+def test_a_source_is_never_overwritten(archive, task):
     """A Parquet inventory may name scans that lie where the outputs go."""
     before = (archive / "landscape.jpg").read_bytes()
     scans = inventory.read_inventory(str(archive / "landscape.jpg"))
-    (row,) = colorize(replace(work, output=str(archive)), scans).to_pylist()
+    (row,) = colorize(replace(task, output=str(archive)), scans).to_pylist()
     assert row["status"] == "failed" and "own place" in row["reason"]
     assert (archive / "landscape.jpg").read_bytes() == before
 
 
-def test_an_output_that_cannot_be_written_is_a_failed_row(archive, work):
+def test_an_output_that_cannot_be_written_is_a_failed_row(archive, task):
     scans = inventory.read_inventory(str(archive / "landscape.jpg"))
-    (Path(work.output) / "landscape.jpg").mkdir(parents=True)
-    (row,) = colorize(work, scans).to_pylist()
+    (Path(task.output) / "landscape.jpg").mkdir(parents=True)
+    (row,) = colorize(task, scans).to_pylist()
     assert row["status"] == "failed" and "landscape.jpg" in row["reason"]
 
 
-def test_an_unforeseen_error_is_a_failed_row(archive, work, monkeypatch):
+def test_an_unforeseen_error_is_a_failed_row(archive, task, monkeypatch):
     def surprise(*_args, **_options):
         raise KeyError("surprise")
 
-    monkeypatch.setattr(stages, "render", surprise)
-    (row,) = colorize(work, inventory.read_inventory(str(archive / "landscape.jpg"))).to_pylist()
+    monkeypatch.setattr("colornet.archive.worker.render", surprise)
+    (row,) = colorize(task, inventory.read_inventory(str(archive / "landscape.jpg"))).to_pylist()
     assert row["status"] == "failed" and row["reason"] == "unexpected KeyError: 'surprise'"
 
 
-def test_a_bundle_exchanged_while_the_job_runs_is_recolorize(work):
-    description = Path(work.model) / bundles.DESCRIPTION
+def test_a_bundle_exchanged_while_the_job_runs_is_recolorize(task):
+    description = Path(task.model) / bundles.DESCRIPTION
     edited = {**json.loads(description.read_text()), "image_size": 64}
     description.write_text(json.dumps(edited))
     with pytest.raises(BundleError, match="exchanged"):
-        stages.Colorize(work)
+        ColorizeWorker(task)
 
 
-def test_settings_that_show_change_the_digest(work):
+def test_settings_that_show_change_the_digest(task):
     def digest(**options) -> str:
         return RenderSettings(**options).digest
 
@@ -251,8 +252,8 @@ def test_settings_that_show_change_the_digest(work):
 # --- two batches at once, and a generator elsewhere ------------------------------------------------------------------
 
 
-def work_apart(work: stages.Work, name: str) -> stages.Work:
-    return replace(work, output=f"{work.output} {name}")
+def work_apart(task: ColorizeTask, name: str) -> ColorizeTask:
+    return replace(task, output=f"{task.output} {name}")
 
 
 def lasting(rows: pa.Table) -> list[dict]:
@@ -261,12 +262,12 @@ def lasting(rows: pa.Table) -> list[dict]:
     return rows.drop_columns(differ).sort_by("source_uri").to_pylist()
 
 
-def test_two_batches_at_once_give_what_they_give_one_by_one(archive, work):
+def test_two_batches_at_once_give_what_they_give_one_by_one(archive, task):
     scans = inventory.read_inventory(str(archive))
     batches = [scans.slice(0, 5), scans.slice(5)]
-    single, double = work_apart(work, "single"), work_apart(work, "double")
-    stages.Colorize(single)(scans)
-    worker = stages.Colorize(double)
+    single, double = work_apart(task, "single"), work_apart(task, "double")
+    ColorizeWorker(single)(scans)
+    worker = ColorizeWorker(double)
     with ThreadPoolExecutor(2) as callers:
         rows = list(callers.map(worker, batches))
     assert [part["source_uri"].to_pylist() for part in rows] == [part["source_uri"].to_pylist() for part in batches]
@@ -277,28 +278,28 @@ def test_two_batches_at_once_give_what_they_give_one_by_one(archive, work):
 class Elsewhere:
     """Stands in for a generator in another process: answers later, from a thread of its own."""
 
-    def __init__(self, work: stages.Work) -> None:
-        self.predictor = stages.load_predictor(work)
+    def __init__(self, task: ColorizeTask) -> None:
+        self.predictor = load_predictor(task)
         self.thread = ThreadPoolExecutor(1)
 
     def __call__(self, lightness: np.ndarray, letterboxes: list[Letterbox]) -> "Future[list[Prediction]]":
         return self.thread.submit(self.predictor.predict, lightness, letterboxes)
 
 
-@pytest.mark.parametrize("budget", [1, stages.BUDGET])
-def test_a_generator_elsewhere_gives_the_same_bytes(archive, work, budget):
+@pytest.mark.parametrize("budget", [1, BUDGET])
+def test_a_generator_elsewhere_gives_the_same_bytes(archive, task, budget):
     pages = np.stack([pictures.gray(50, 70, seed) for seed in range(3)])
     tifffile.imwrite(archive / "three.tif", pages, photometric="minisblack")
     scans = inventory.read_inventory(str(archive))
-    here, there = work_apart(work, "here"), work_apart(work, "there")
-    stages.Colorize(here)(scans)
-    stages.Colorize(there, Elsewhere(work), budget=budget)(scans)
+    here, there = work_apart(task, "here"), work_apart(task, "there")
+    ColorizeWorker(here)(scans)
+    ColorizeWorker(there, Elsewhere(task), budget=budget)(scans)
     assert lasting(ledger.read(there.output)) == lasting(ledger.read(here.output))
     assert outputs(there) == outputs(here) and len(outputs(there)) == 6
 
 
-def test_others_are_computed_while_a_scan_waits_for_its_colour(archive, work):
-    elsewhere, together = Elsewhere(work), threading.Barrier(4)
+def test_others_are_computed_while_a_scan_waits_for_its_colour(archive, task):
+    elsewhere, together = Elsewhere(task), threading.Barrier(4)
 
     def predictor(lightness: np.ndarray, letterboxes: list[Letterbox]) -> "Future[list[Prediction]]":
         """Answers when four have asked."""
@@ -307,12 +308,12 @@ def test_others_are_computed_while_a_scan_waits_for_its_colour(archive, work):
     names = ["landscape.jpg", "portrait.png", "sub/square.tif", "tiny.png"]
     scans = pa.concat_tables([inventory.read_inventory(str(archive / name)) for name in names])
     with ThreadPoolExecutor(4) as callers:
-        rows = stages.Colorize(work, predictor)(scans)
+        rows = ColorizeWorker(task, predictor)(scans)
     assert rows["status"].to_pylist() == ["done"] * 4
 
 
-def test_a_generator_that_fails_fails_its_scan_and_no_other(archive, work):
-    elsewhere = Elsewhere(work)
+def test_a_generator_that_fails_fails_its_scan_and_no_other(archive, task):
+    elsewhere = Elsewhere(task)
 
     def predictor(lightness: np.ndarray, letterboxes: list[Letterbox]) -> "Future[list[Prediction]]":
         if asked["times"] == 1:
@@ -323,7 +324,7 @@ def test_a_generator_that_fails_fails_its_scan_and_no_other(archive, work):
         return elsewhere(lightness, letterboxes) if asked["times"] > 2 else answer
 
     asked = Counter()
-    worker = stages.Colorize(work, predictor)
+    worker = ColorizeWorker(task, predictor)
     scan = inventory.read_inventory(str(archive / "landscape.jpg"))
     rows = []
     for _ in range(2):
@@ -334,9 +335,9 @@ def test_a_generator_that_fails_fails_its_scan_and_no_other(archive, work):
     assert [row["error"] for row in rows] == ["RuntimeError", "ConnectionError", None]
 
 
-def test_what_is_in_hand_is_bounded_in_bytes(archive, work, monkeypatch):
+def test_what_is_in_hand_is_bounded_in_bytes(archive, task, monkeypatch):
     """Storage that is slow on both sides: what was read ahead, and what waits to be stored, stays within the budget."""
-    work = replace(work, render=replace(work.render, max_pixels=10**6))
+    task = replace(task, render=replace(task.render, max_pixels=10**6))
     for index in range(12):
         (archive / f"{index}.png").write_bytes(pictures.encoded(pictures.gray(90, 100 + 25 * index, index), "PNG"))
     names = [f"{index}.png" for index in range(12)]
@@ -349,7 +350,7 @@ def test_what_is_in_hand_is_bounded_in_bytes(archive, work, monkeypatch):
             held[side] += amount
             most[side] = max(most[side], held[side])
 
-    read, write, render = storage.read, storage.write, stages.render
+    read, write = storage.read, storage.write
 
     def slow_read(uri: str) -> storage.StoredObject:
         count("read", Path(uri).stat().st_size)
@@ -369,10 +370,10 @@ def test_what_is_in_hand_is_bounded_in_bytes(archive, work, monkeypatch):
         count("write", -len(data))
         return write(uri, data, *rest, **options)
 
-    worker = stages.Colorize(work, budget=budget)
+    worker = ColorizeWorker(task, budget=budget)
     monkeypatch.setattr(storage, "read", slow_read)
     monkeypatch.setattr(storage, "write", slow_write)
-    monkeypatch.setattr(stages, "render", counting_render)
+    monkeypatch.setattr("colornet.archive.worker.render", counting_render)
     rows = worker(scans)
     assert set(rows["status"].to_pylist()) == {"done"}
     assert max(rows["output_size"].to_pylist()) < budget
@@ -383,63 +384,63 @@ def test_what_is_in_hand_is_bounded_in_bytes(archive, work, monkeypatch):
 # --- storage that fails, and what nobody foresaw ---------------------------------------------------------------------
 
 
-def test_rows_that_cannot_be_recorded_come_back_as_such(archive, work):
+def test_rows_that_cannot_be_recorded_come_back_as_such(archive, task):
     scans = inventory.read_inventory(str(archive))
-    (Path(work.output) / "_colornet").mkdir(parents=True)
-    Path(ledger.place(work.output)).write_bytes(b"in the way")
-    rows = colorize(work, scans)
+    (Path(task.output) / "_colornet").mkdir(parents=True)
+    Path(ledger.place(task.output)).write_bytes(b"in the way")
+    rows = colorize(task, scans)
     assert rows.schema.equals(ledger.SCHEMA)
     assert rows["source_uri"].to_pylist() == scans["source_uri"].to_pylist()
-    assert set(rows["status"].to_pylist()) == {stages.UNRECORDED}
+    assert set(rows["status"].to_pylist()) == {UNRECORDED}
     assert set(rows["error"].to_pylist()) == {"StorageError"}
     assert all("ledger" in reason for reason in rows["reason"].to_pylist())
 
 
-def test_s3_keeps_with_an_output_what_it_was_made_of(archive, work, s3):
-    work = replace(work, output=f"{s3}/out")
-    (row,) = colorize(work, inventory.read_inventory(str(archive / "tiny.png"))).to_pylist()
+def test_s3_keeps_with_an_output_what_it_was_made_of(archive, task, s3):
+    task = replace(task, output=f"{s3}/out")
+    (row,) = colorize(task, inventory.read_inventory(str(archive / "tiny.png"))).to_pylist()
     bucket, _, key = row["output_uri"].removeprefix("s3://").partition("/")
     assert boto3.client("s3").head_object(Bucket=bucket, Key=key)["Metadata"] == {
         "colornet": __version__,
-        "bundle-digest": work.bundle_digest,
-        "settings-digest": work.settings_digest,
+        "bundle-digest": task.bundle_digest,
+        "settings-digest": task.settings_digest,
         "source-sha256": hashlib.sha256((archive / "tiny.png").read_bytes()).hexdigest(),
         "source-version": row["source_version"],
     }
-    assert ledger.read(work.output)["status"].to_pylist() == ["done"]
+    assert ledger.read(task.output)["status"].to_pylist() == ["done"]
 
 
-def test_rows_that_cannot_be_recorded_on_s3(archive, work, s3):
+def test_rows_that_cannot_be_recorded_on_s3(archive, task, s3):
     scans = inventory.read_inventory(str(archive / "tiny.png"))
-    (row,) = colorize(replace(work, output=f"{s3}-that-is-not-there/out"), scans).to_pylist()
-    assert (row["status"], row["error"]) == (stages.UNRECORDED, "NotFoundError")
+    (row,) = colorize(replace(task, output=f"{s3}-that-is-not-there/out"), scans).to_pylist()
+    assert (row["status"], row["error"]) == (UNRECORDED, "NotFoundError")
 
 
-def test_what_took_its_worker_down_is_given_up(archive, work):
+def test_what_took_its_worker_down_is_given_up(archive, task):
     scans = inventory.read_inventory(str(archive / "tiny.png"))
-    rows = stages.give_up(replace(work, attempt=3), scans, "its worker process died")
-    assert rows.equals(ledger.read(work.output))
+    rows = give_up(replace(task, attempt=3), scans, "its worker process died")
+    assert rows.equals(ledger.read(task.output))
     (row,) = rows.to_pylist()
     assert (row["status"], row["reason"], row["attempts"]) == ("failed", "its worker process died", 3)
 
 
-def test_an_inventory_without_sizes(archive, work):
+def test_an_inventory_without_sizes(archive, task):
     scans = inventory.read_inventory(str(archive))
     names = inventory.SCHEMA.names
     sizes = pa.nulls(scans.num_rows, pa.int64())
-    rows = colorize(work, scans.set_column(names.index("source_size"), "source_size", sizes))
+    rows = colorize(task, scans.set_column(names.index("source_size"), "source_size", sizes))
     assert rows["source_size"].to_pylist() == scans["source_size"].to_pylist()
 
 
-def test_every_line_about_a_scan_names_it(archive, work, caplog, monkeypatch):
+def test_every_line_about_a_scan_names_it(archive, task, caplog, monkeypatch):
     caplog.set_level(logging.INFO, "colornet")
-    rows = colorize(work, inventory.read_inventory(str(archive))).to_pylist()
+    rows = colorize(task, inventory.read_inventory(str(archive))).to_pylist()
     failed = {row["source_uri"] for row in rows if row["status"] == "failed"}
     assert {record.source_uri for record in caplog.records} == failed
     assert all(record.source_uri in record.getMessage() for record in caplog.records)
     assert {record.levelno for record in caplog.records} == {logging.INFO}
     caplog.clear()
-    monkeypatch.setattr(stages, "render", lambda *_: 1 / 0)
-    colorize(work, inventory.read_inventory(str(archive / "tiny.png")))
+    monkeypatch.setattr("colornet.archive.worker.render", lambda *_: 1 / 0)
+    colorize(task, inventory.read_inventory(str(archive / "tiny.png")))
     (record,) = caplog.records
     assert record.levelno == logging.ERROR and record.exc_info and record.source_uri.endswith("tiny.png")
