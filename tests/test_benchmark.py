@@ -82,7 +82,7 @@ def test_a_choice_that_there_is_none_of_is_named(tmp_path):
     settings = choices.BenchmarkSettings(
         data=str(tmp_path), output=str(tmp_path / "out"), only=("no degradation", "no degradatoin")
     )
-    with pytest.raises(SettingsError, match=r"^no variant is called 'no flim'; there are: as it is, "):
+    with pytest.raises(SettingsError, match=r"^no variant is called 'no degradatoin'; there are: as it is, "):
         choices.benchmark(settings)
     assert not (tmp_path / "out").exists()
 

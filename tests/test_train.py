@@ -193,7 +193,7 @@ def test_another_recipe_under_the_same_name_is_refused(finished, shards):
 def test_the_same_run_twice_is_the_same_and_one_with_a_killed_worker_too(ray_local, shards, tmp_path, capsys):
     """Across stages, with degradation, an average, and dropout: whatever is drawn at random must be restored."""
     changes = {
-        "adversarial": {"epochs": 3, "steps_per_epoch": 40},
+        "gan": {"epochs": 3, "steps_per_epoch": 40},
         "degradation": DEGRADATIONS["archive"],
         "ema_decay": 0.9,
         "thresholds": Thresholds(window=1, guessing=1.0),  # the policy retrains the discriminator once more
