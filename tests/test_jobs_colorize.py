@@ -150,7 +150,7 @@ def test_a_part_of_the_archive_is_planned_done_and_gone_on_with(ray_local, tmp_p
     assert len(pictures_in(output)) == 5
     summary = json.loads((Path(output) / "_colornet" / "summary.json").read_text())
     assert summary["model"] == "shipped://default"
-    copy = shutil.copytree(Path(bundles.__file__).parent / "shipped", tmp_path / "copy")
+    copy = shutil.copytree(Path(bundles.__file__).parents[1] / "shipped", tmp_path / "copy")
     assert colorize(settings(source, output, str(copy))) == 0
     assert len(pictures_in(output)) == 12
     assert rows_of(output).num_rows == 12  # the five were not done again
