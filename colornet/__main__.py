@@ -2,7 +2,7 @@
 
     python -m colornet photo.jpg more/*.tif -o out/
 
-Exit codes: 0 all done; 1 some could not be read; 2 the command line, a path or the model is wrong.
+Exit codes: 0 all done; 1 it failed; 2 the command line, a path or the model is wrong; 3 some could not be colorized.
 """
 
 import sys
@@ -14,7 +14,7 @@ from rich.progress import track
 
 from colornet import storage
 from colornet.colorize import Colorizer
-from colornet.errors import ColornetError, InColourError, SettingsError
+from colornet.errors import ColornetError, ExitCode, InColourError, SettingsError
 from colornet.inference.bundle import SHIPPED
 from colornet.rendering.render import RenderSettings
 
@@ -35,7 +35,7 @@ class Arguments:
     """What outputs look like."""
 
 
-def colorize_all(arguments: Arguments) -> int:
+def colorize_all(arguments: Arguments) -> ExitCode:
     """Colorize one photograph after the other; returns the exit code."""
     targets = _targets(arguments)
     colorizer = Colorizer.from_bundle(arguments.model, arguments.render, device=arguments.device)
@@ -53,7 +53,7 @@ def colorize_all(arguments: Arguments) -> int:
         except ColornetError as error:
             failed += 1
             print(f"{source}: {error}", file=sys.stderr)
-    return 1 if failed else 0
+    return ExitCode.FINDINGS if failed else ExitCode.DONE
 
 
 def _targets(arguments: Arguments) -> dict[str, str]:
@@ -79,7 +79,7 @@ def main() -> None:
         sys.exit(colorize_all(arguments))
     except ColornetError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

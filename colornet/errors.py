@@ -1,15 +1,43 @@
 """One small tree of exceptions: everything that Colornet raises on purpose is a `ColornetError`.
 
-The message of each is one line that names what was wrong, fit for a terminal and for the ledger's `reason` column.
+The message of each is one line that names what was wrong, fit for a terminal and for the ledger's `reason` column. Each
+class has the exit code of a command that it ends.
 """
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """How a command ended; every command means the same by them."""
+
+    DONE = 0
+    """As asked."""
+    FAILED = 1
+    """The job failed: a fault of the code, of a machine, or of storage."""
+    USAGE = 2
+    """A setting, a path or a right is wrong: the same command would fail again."""
+    FINDINGS = 3
+    """All was worked on, and some of it is not as it should be."""
+    STOPPED = 4
+    """For a reason that passes, or can be mended outside of the job: the same command goes on from there."""
+    INTERRUPTED = 130
+    """By Ctrl-C (SIGINT); the same command goes on from there."""
+    TERMINATED = 143
+    """By SIGTERM; the same command goes on from there."""
 
 
 class ColornetError(Exception):
     """Base of all errors that Colornet raises on purpose."""
 
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILED
+    """Of a command that this error ends."""
+
 
 class SettingsError(ColornetError, ValueError):
-    """A setting, a path or a combination of them is wrong; a job ends with exit code 2 before it starts Ray."""
+    """A setting, a path or a combination of them is wrong."""
+
+    exit_code = ExitCode.USAGE
 
 
 class StorageError(ColornetError):
@@ -28,17 +56,31 @@ class StorageError(ColornetError):
 class NotFoundError(StorageError):
     """There is no file or object at this place."""
 
+    exit_code = ExitCode.USAGE
+
 
 class ExistsError(StorageError):
     """There is something at this place already."""
+
+    exit_code = ExitCode.USAGE
 
 
 class AccessError(StorageError):
     """Credentials are missing, expired or not allowed to do this. Retrying other objects would fail the same way."""
 
+    exit_code = ExitCode.USAGE
+
+
+class StoppedError(ColornetError):
+    """A job ended before its work did, for a reason outside of it; the same command goes on from there."""
+
+    exit_code = ExitCode.STOPPED
+
 
 class LockedError(ColornetError):
     """Another job is at work on this output, or has taken it over."""
+
+    exit_code = ExitCode.STOPPED
 
 
 class ScanError(ColornetError):
@@ -51,6 +93,8 @@ class InColourError(ColornetError):
 
 class BundleError(ColornetError):
     """A model bundle is incomplete, damaged, or made for something else."""
+
+    exit_code = ExitCode.USAGE
 
 
 class TrainingError(ColornetError):

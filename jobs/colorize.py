@@ -8,9 +8,9 @@ The job's own files lie under OUTPUT/_colornet/: `ledger/*.parquet` has one row 
 `python -m jobs.ledger OUTPUT` reads them. The same command started again goes on where it stopped, and tries the failed
 scans again.
 
-Exit codes: 0 every scan has its row; 1 the job failed; 2 the command line, a path or a setting is wrong, and nothing
-was started; 3 with --fail-on-errors, if scans failed; 4 stopped, because storage fails for everything or another job
-has the output: the same command goes on from there once that is over; 130 and 143 interrupted, and it goes on too.
+Exit codes: 0 every scan has its row; 1 the job failed; 2 the command line, a path or a setting is wrong; 3 with
+--fail-on-errors, if scans failed; 4 stopped, because storage fails for everything or another job has the output: the
+same command goes on from there once that is over; 130 and 143 interrupted, and it goes on too.
 """
 
 import contextlib
@@ -23,21 +23,18 @@ from colornet import storage
 from colornet.archive import inventory, ledger
 from colornet.archive.plan import ColorizePlan, Tally, make_plan, tally
 from colornet.archive.worker import ColorizeTask
-from colornet.errors import SettingsError, StorageError
+from colornet.errors import ExitCode, SettingsError, StoppedError, StorageError
 from colornet.inference import bundle as bundles
 from colornet.storage.lock import OutputLock
 from jobs.colorizing import summary
 from jobs.colorizing.preview import preview
 from jobs.colorizing.run import work_off
 from jobs.colorizing.settings import ColorizeSettings
-from jobs.command import StoppedError, run_job
+from jobs.command import run_job
 from jobs.session import start_ray
 
-SCANS_FAILED = 3
-"""Exit code of --fail-on-errors."""
 
-
-def colorize(settings: ColorizeSettings) -> int:
+def colorize(settings: ColorizeSettings) -> ExitCode:
     """Run the job; returns its exit code. Raises ColornetError for what is wrong before it starts."""
     storage.use(settings.s3)
     source, output = storage.normalize(settings.input), storage.normalize(settings.output)
@@ -50,7 +47,7 @@ def colorize(settings: ColorizeSettings) -> int:
         if settings.reckoning.plan:
             inventory.write_inventory(source, scans)
             preview(_plan(scans, folder, task, settings), task, settings.reckoning)
-            return 0
+            return ExitCode.DONE
         storage.check_writable(storage.join(output, "_colornet"))
         started = datetime.now(UTC)
         lock = held.enter_context(OutputLock(output, "jobs.colorize"))
@@ -67,7 +64,7 @@ def colorize(settings: ColorizeSettings) -> int:
                 _conclude(source, scans, plan, task, settings, started, stopped=str(error))
             raise
         result = _conclude(source, scans, plan, task, settings, started)
-    return SCANS_FAILED if settings.fail_on_errors and result.failed else 0
+    return ExitCode.FINDINGS if settings.fail_on_errors and result.failed else ExitCode.DONE
 
 
 def _conclude(

@@ -1,8 +1,6 @@
 """What every job's command line has in common: settings from a dataclass, one clear line for an error, exit codes.
 
-Exit codes: 0 the job ended as asked; 1 it failed after it had started; 2 the command line, a path or a setting is
-wrong and nothing was started; 4 it stopped, for a reason that passes or can be mended outside of it, and the same
-command goes on from there; 130 interrupted (Ctrl-C), 143 terminated (SIGTERM), which also goes on from there.
+What the exit codes mean is in `colornet.errors.ExitCode`.
 """
 
 import os
@@ -12,16 +10,11 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
-import ray
 import tyro
 
-from colornet.errors import ColornetError, LockedError
+from colornet.errors import ColornetError, ExitCode
 
 Settings = TypeVar("Settings")
-
-
-class StoppedError(ColornetError):
-    """A job ended before its work did, for a reason outside of it; the same command goes on from there."""
 
 
 class _TerminatedError(BaseException):
@@ -30,7 +23,7 @@ class _TerminatedError(BaseException):
 
 def run_job(
     settings: type[Settings],
-    job: Callable[[Settings], int],
+    job: Callable[[Settings], ExitCode],
     description: str | None,
     *,
     defaults: Callable[[list[str]], Settings] | None = None,
@@ -40,7 +33,7 @@ def run_job(
 
     Args:
         settings: a dataclass; its fields are the flags, the text under each field is the flag's help.
-        job: does the work and returns an exit code. What it raises before it starts Ray is the user's to mend.
+        job: does the work and returns an exit code; that of a ColornetError which it raises is the error's own.
         description: the first words of `--help`.
         defaults: makes the settings' defaults from the command line's arguments, where they depend on one another.
         flags: how tyro names the flags; unless given, a field of a nested dataclass has no prefix.
@@ -55,18 +48,15 @@ def run_job(
                 _end_at_once(answer)
             raise
         code = job(parsed)
-    except (LockedError, StoppedError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = 4
     except ColornetError as error:
         print(f"error: {error}", file=sys.stderr)
-        code = 1 if ray.is_initialized() else 2
+        code = error.exit_code
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from here", file=sys.stderr)
-        code = 130
+        code = ExitCode.INTERRUPTED
     except _TerminatedError:
         print("terminated; the same command goes on from here", file=sys.stderr)
-        code = 143
+        code = ExitCode.TERMINATED
     sys.exit(code)
 
 
@@ -78,7 +68,7 @@ def _end_at_once(answer: SystemExit) -> NoReturn:
     """
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(answer.code if isinstance(answer.code, int) else 2)
+    os._exit(answer.code if isinstance(answer.code, int) else ExitCode.USAGE)
 
 
 def _terminate(_signal: int, _frame: FrameType | None) -> None:

@@ -13,7 +13,7 @@ comparison.html with pictures, and worst.jpg with those of which the first bundl
 they are also get confidence.png: how their confidence goes with their error, and what keeping the surest gains.
 Photographs that cannot be read are named in evaluation.json.
 
-Exit codes: 0 measured; 1 the job failed; 2 the command line, a path or a setting is wrong, and nothing was started.
+Exit codes: 0 measured; 1 the job failed; 2 the command line, a path or a setting is wrong.
 """
 
 import logging
@@ -32,7 +32,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from colornet import storage
-from colornet.errors import ColornetError, SettingsError
+from colornet.errors import ColornetError, ExitCode, SettingsError
 from colornet.evaluation import photographs
 from colornet.evaluation.fid import FeatureSets
 from colornet.evaluation.measure import BATCH, ROWS, Measure, Work, find_models
@@ -93,7 +93,7 @@ class EvaluateSettings:
             raise ValueError(f"gpu-share must be from 0 to 1, not {self.gpu_share}")
 
 
-def evaluate(settings: EvaluateSettings) -> int:
+def evaluate(settings: EvaluateSettings) -> ExitCode:
     """Run the job; returns its exit code. Raises ColornetError for what is wrong before it starts."""
     storage.use(settings.s3)
     data, output = storage.normalize(settings.data), storage.normalize(settings.output)
@@ -124,7 +124,7 @@ def evaluate(settings: EvaluateSettings) -> int:
     evaluation.write(output)
     _print(evaluation)
     print(f"results in {output}")
-    return 0
+    return ExitCode.DONE
 
 
 def _measure(

@@ -5,7 +5,7 @@
     python -m jobs.ledger colour/ --failures failures.csv       # what could not be colorized, and why
     python -m jobs.ledger colour/ --least-certain 100           # whose colour people should look at first
 
-Exit codes: 0, 1 if --check found anything, 2 if there is no ledger there.
+Exit codes: 0; 1 it failed; 2 if there is no ledger there; 3 if --check found anything.
 """
 
 import dataclasses
@@ -27,7 +27,7 @@ from colornet import storage
 from colornet.archive import inventory, ledger
 from colornet.archive.audit import Finding, audit, latest_run
 from colornet.archive.summary import Group, LedgerRun, Summary, least_certain, summarize, write_failures
-from colornet.errors import SettingsError
+from colornet.errors import ExitCode, SettingsError
 from colornet.storage import S3Options
 from jobs.command import run_job
 
@@ -64,7 +64,7 @@ class LedgerSettings:
             raise ValueError("least-certain and check are two questions: ask one at a time")
 
 
-def report(settings: LedgerSettings) -> int:
+def report(settings: LedgerSettings) -> ExitCode:
     """Print what is asked for; returns the exit code. Raises ColornetError if there is no ledger, or none to read."""
     storage.use(settings.s3)
     if not ledger.parts(settings.output):
@@ -83,19 +83,19 @@ def report(settings: LedgerSettings) -> int:
             return _check(settings, folder, console)
         if settings.least_certain is not None:
             _list(least_certain(settings.output, settings.least_certain, folder), settings, console)
-            return 0
+            return ExitCode.DONE
         summary = summarize(settings.output, folder)
         if settings.json:
             print(json.dumps(_totals(settings.output, summary), indent=2))
         else:
             _print(console, summary)
-    return 0
+    return ExitCode.DONE
 
 
 # --- the check -------------------------------------------------------------------------------------------------------
 
 
-def _check(settings: LedgerSettings, folder: Path, console: Console) -> int:
+def _check(settings: LedgerSettings, folder: Path, console: Console) -> ExitCode:
     scans = None
     if settings.input is not None:
         scans = folder / "scans.parquet"
@@ -108,7 +108,7 @@ def _check(settings: LedgerSettings, folder: Path, console: Console) -> int:
         for finding in findings:
             console.print(_line(finding), markup=False)
         console.print(f"{len(findings)} findings" if findings else "all is as the ledger says")
-    return 1 if findings else 0
+    return ExitCode.FINDINGS if findings else ExitCode.DONE
 
 
 def _line(finding: Finding) -> str:

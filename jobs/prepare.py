@@ -33,7 +33,7 @@ from colornet import __version__, storage
 from colornet.datasets import shards, sources
 from colornet.datasets.screening import UNREADABLE, Screening
 from colornet.datasets.shards import HELD_OUT, MANIFEST, NOT_FETCHED, TRAIN, Plan, Work
-from colornet.errors import ColornetError, NotFoundError, SettingsError, StorageError
+from colornet.errors import ColornetError, ExitCode, NotFoundError, SettingsError, StorageError
 from colornet.storage import S3Options
 from jobs.command import run_job
 from jobs.progress import JobProgress
@@ -82,7 +82,7 @@ class PrepareSettings:
             raise ValueError(f"limit must be at least 1, not {self.limit}")
 
 
-def prepare(settings: PrepareSettings) -> int:
+def prepare(settings: PrepareSettings) -> ExitCode:
     """Run the job; returns its exit code. Raises ColornetError for what is wrong before it starts."""
     storage.use(settings.s3)
     inputs, output = _places(settings)
@@ -95,7 +95,7 @@ def prepare(settings: PrepareSettings) -> int:
     if before.get("digest") == digest and before["complete"] and set(before["shards"]) <= set(_shards_at(output)):
         print(f"nothing to do: {output} was made of the same {files.num_rows} files with the same settings")
         _print_table(before)
-        return 0
+        return ExitCode.DONE
 
     start_ray()
     parts = storage.join(output, "_colornet", "parts")
@@ -329,12 +329,12 @@ def _print_table(description: dict[str, Any]) -> None:
         print(f"{label:<20}{count:>12,}")
 
 
-def _finish(parts: str, description: dict[str, Any]) -> int:
+def _finish(parts: str, description: dict[str, Any]) -> ExitCode:
     missing = description["rejected"].get(NOT_FETCHED, 0)
     if missing:
         raise StorageError(f"{missing} files could not be fetched; the same command tries them again")
     _delete(found.uri for found in _listing(parts))
-    return 0
+    return ExitCode.DONE
 
 
 def _delete(uris: Iterable[str]) -> None:

@@ -31,7 +31,7 @@ from ray.util.queue import Queue
 
 from colornet import storage
 from colornet.datasets import photographs
-from colornet.errors import SettingsError, TrainingError
+from colornet.errors import ExitCode, SettingsError, TrainingError
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.storage import S3Options
@@ -103,7 +103,7 @@ class TrainSettings:
             raise SettingsError(f"name must be of letters, digits, - and _, not {self.name!r}")
 
 
-def train(settings: TrainSettings) -> int:
+def train(settings: TrainSettings) -> ExitCode:
     """Run the job; returns its exit code. Raises `ColornetError`."""
     logging.getLogger("ray.train").setLevel(logging.WARNING)  # it tells at length that a run is continued
     run = _prepare(settings)
@@ -122,7 +122,7 @@ def train(settings: TrainSettings) -> int:
     state = load(run.read_checkpoint(run.best_checkpoint(settings.best_by), CHECKPOINT), torch.device("cpu"))
     _save_bundle(run, state["trainer"], torch.float16 if settings.half else torch.float32)
     print(f"the model bundle is in {run.output}, what came of the training in {run.report_uri('report.html')}")
-    return 0
+    return ExitCode.DONE
 
 
 # --- before Ray starts ------------------------------------------------------------------------------------------------

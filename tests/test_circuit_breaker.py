@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from colornet.archive import ledger
+from colornet.errors import StoppedError
 from jobs.colorizing.circuit_breaker import CircuitBreaker
-from jobs.command import StoppedError
 
 
 def rows(*outcomes: tuple[str | None, str]) -> pa.Table:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from colornet.errors import ExitCode
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.networks import build_generator
@@ -33,7 +34,7 @@ def test_photographs_come_out_under_their_names(tmp_path, model):
     (tmp_path / "c.tif").write_bytes(b"II*\0 broken")
     files = [str(tmp_path / name) for name in ("a.jpg", "b.png", "c.tif")]
     done = run(*files, "--model", model, "-o", str(tmp_path / "out"))
-    assert done.returncode == 1
+    assert done.returncode == ExitCode.FINDINGS
     assert "c.tif: damaged TIFF" in done.stderr and "Traceback" not in done.stderr
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.jpg", "b.png"]
     assert pictures.decoded((tmp_path / "out" / "b.png").read_bytes()).shape == (60, 40, 3)

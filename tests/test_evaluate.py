@@ -205,7 +205,6 @@ def test_wrong_settings_end_with_exit_code_2_before_ray_starts(
     given[arguments[0]] = arguments[1].format(tmp=tmp_path, data=data, model=models[0])
     monkeypatch.setattr(job, "start_ray", lambda **_: pytest.fail("Ray was started"))
     monkeypatch.setattr(sys, "argv", ["jobs.evaluate", *(word for pair in given.items() for word in pair)])
-    monkeypatch.setattr("jobs.command.ray.is_initialized", lambda: False)  # other tests of this process have a Ray
     with pytest.raises(SystemExit) as ended:
         job.run_job(EvaluateSettings, evaluate, job.__doc__)
     assert ended.value.code == 2

@@ -14,7 +14,7 @@ import pytest
 from colornet import storage
 from colornet.archive import ledger
 from colornet.archive.summary import summarize
-from colornet.errors import SettingsError
+from colornet.errors import ExitCode, SettingsError
 from jobs.ledger import LedgerSettings, report
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -193,10 +193,10 @@ def test_the_check_finds_what_is_missing_and_survives_odd_names(tmp_path, capsys
     row = ledger_row(0, "skipped", source_uri=str(source / "a.tif"), reason="already in colour")
     ledger.append(output, [row])
     assert report(asked(output, check=True)) == 0 and "all is as the ledger says" in capsys.readouterr().out
-    assert report(asked(output, check=True, input=str(source))) == 1
+    assert report(asked(output, check=True, input=str(source))) == ExitCode.FINDINGS
     text = capsys.readouterr().out
     assert "missing: " in text and "odd\\x1b[31m.tif" in text and "\x1b" not in text and "1 findings" in text
-    assert report(asked(output, check=True, input=str(source), json=True)) == 1
+    assert report(asked(output, check=True, input=str(source), json=True)) == ExitCode.FINDINGS
     assert [finding["kind"] for finding in json.loads(capsys.readouterr().out)] == ["missing"]
 
 
@@ -204,7 +204,7 @@ def test_the_check_survives_a_ledger_that_nothing_can_be_read_of(tmp_path, capsy
     place = tmp_path / "_colornet" / "ledger" / "torn.parquet"
     place.parent.mkdir(parents=True)
     place.write_bytes(b"PAR1")
-    assert report(asked(str(tmp_path), check=True)) == 1
+    assert report(asked(str(tmp_path), check=True)) == ExitCode.FINDINGS
     assert "part: " in capsys.readouterr().out
 
 
@@ -239,4 +239,4 @@ def test_the_command_line(output, tmp_path):
     assert wrong.returncode == 2 and wrong.stderr.count("\n") == 1 and "no ledger in" in wrong.stderr
     storage.write(f"{output}/stray.tif", b"1")
     checked = run(output, "--check")
-    assert checked.returncode == 1 and f"stray: {output}/stray.tif" in checked.stdout
+    assert checked.returncode == ExitCode.FINDINGS and f"stray: {output}/stray.tif" in checked.stdout

@@ -422,7 +422,6 @@ def test_wrong_settings_end_with_exit_code_2_before_ray_starts(tmp_path, argumen
     write_files(str(tmp_path / "in"), {"a.jpg": b"never read"})
     monkeypatch.setattr(job, "start_ray", lambda **_: pytest.fail("Ray was started"))
     monkeypatch.setattr(sys, "argv", ["jobs.prepare", *(argument.format(tmp_path) for argument in arguments)])
-    monkeypatch.setattr("jobs.command.ray.is_initialized", lambda: False)  # other tests of this process have a Ray
     with pytest.raises(SystemExit) as ended:
         job.run_job(PrepareSettings, prepare, job.__doc__)
     assert ended.value.code == 2

@@ -2,8 +2,7 @@
 
 import pyarrow as pa
 
-from colornet.errors import AccessError, StorageError
-from jobs.command import StoppedError
+from colornet.errors import AccessError, StoppedError, StorageError
 
 LIMIT = 64
 """Scans in a row with the same storage error, after which it is not the scans' fault."""

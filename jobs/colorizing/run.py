@@ -10,13 +10,13 @@ import pyarrow.compute as pc
 from colornet.archive import ledger
 from colornet.archive.plan import ColorizePlan
 from colornet.archive.worker import UNRECORDED, ColorizeTask, give_up
+from colornet.errors import StoppedError
 from colornet.storage.lock import OutputLock
 from jobs.colorizing import workers
 from jobs.colorizing.circuit_breaker import CircuitBreaker
 from jobs.colorizing.metrics import JobMetrics
 from jobs.colorizing.predictors import Predictors, predictors_of
 from jobs.colorizing.settings import ColorizeSettings
-from jobs.command import StoppedError
 from jobs.progress import JobProgress
 
 log = logging.getLogger(__name__)
