@@ -26,12 +26,13 @@ from colornet.archive.worker import ColorizeTask
 from colornet.errors import ExitCode, SettingsError, StoppedError, StorageError
 from colornet.inference import bundle as bundles
 from colornet.storage.lock import OutputLock
-from jobs.colorizing import summary
-from jobs.colorizing.preview import preview
-from jobs.colorizing.run import work_off
-from jobs.colorizing.settings import ColorizeSettings
-from jobs.command import run_job
-from jobs.session import start_ray
+
+from .colorizing import summary
+from .colorizing.preview import preview
+from .colorizing.run import work_off
+from .colorizing.settings import ColorizeSettings
+from .command import run_job
+from .session import start_ray
 
 
 def colorize(settings: ColorizeSettings) -> ExitCode:

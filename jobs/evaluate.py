@@ -41,9 +41,10 @@ from colornet.evaluation.reference import reference_of
 from colornet.evaluation.report import Evaluation
 from colornet.inference import bundle as bundles
 from colornet.storage import S3Options
-from jobs.command import run_job
-from jobs.progress import JobProgress
-from jobs.session import on_cluster, start_ray
+
+from .command import run_job
+from .progress import JobProgress
+from .session import on_cluster, start_ray
 
 log = logging.getLogger(__name__)
 

@@ -29,7 +29,8 @@ from colornet.archive.audit import Finding, audit, latest_run
 from colornet.archive.summary import Group, LedgerRun, Summary, least_certain, summarize, write_failures
 from colornet.errors import ExitCode, SettingsError
 from colornet.storage import S3Options
-from jobs.command import run_job
+
+from .command import run_job
 
 
 @dataclass(frozen=True, kw_only=True)

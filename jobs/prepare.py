@@ -35,9 +35,10 @@ from colornet.datasets.screening import UNREADABLE, Screening
 from colornet.datasets.shards import HELD_OUT, MANIFEST, NOT_FETCHED, TRAIN, Plan, Work
 from colornet.errors import ColornetError, ExitCode, NotFoundError, SettingsError, StorageError
 from colornet.storage import S3Options
-from jobs.command import run_job
-from jobs.progress import JobProgress
-from jobs.session import start_ray
+
+from .command import run_job
+from .progress import JobProgress
+from .session import start_ray
 
 log = logging.getLogger(__name__)
 

@@ -38,11 +38,12 @@ from colornet.storage import S3Options
 from colornet.training import presets
 from colornet.training.gan import finished_generator
 from colornet.training.recipe import Recipe
-from jobs.command import run_job
-from jobs.session import on_cluster, start_ray
-from jobs.training.run import CHECKPOINT, Run, load
-from jobs.training.stream import READER_CPUS, reading, streams
-from jobs.training.worker import work
+
+from .command import run_job
+from .session import on_cluster, start_ray
+from .training.run import CHECKPOINT, Run, load
+from .training.stream import READER_CPUS, reading, streams
+from .training.worker import work
 
 
 @dataclass(frozen=True, kw_only=True)

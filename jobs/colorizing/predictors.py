@@ -15,9 +15,10 @@ from colornet.archive.worker import ColorizeTask, load_predictor
 from colornet.errors import ColornetError, SettingsError
 from colornet.inference.letterbox import Letterbox
 from colornet.inference.predictor import GPU_BATCH, Prediction
-from jobs.colorizing.predictor import PredictorActor
-from jobs.colorizing.settings import ColorizeSettings
-from jobs.session import on_cluster
+
+from ..session import on_cluster
+from .predictor import PredictorActor
+from .settings import ColorizeSettings
 
 RETRIES = 3
 """How often a question is put again whose predictor died."""

@@ -13,7 +13,8 @@ from colornet.archive.worker import ColorizeTask
 from colornet.colorize import Colorizer
 from colornet.errors import ColornetError
 from colornet.inference import bundle as bundles
-from jobs.colorizing.settings import PlanSettings
+
+from .settings import PlanSettings
 
 SAMPLE = 12
 """Scans that are timed."""

@@ -12,12 +12,13 @@ from colornet.archive.plan import ColorizePlan
 from colornet.archive.worker import UNRECORDED, ColorizeTask, give_up
 from colornet.errors import StoppedError
 from colornet.storage.lock import OutputLock
-from jobs.colorizing import workers
-from jobs.colorizing.circuit_breaker import CircuitBreaker
-from jobs.colorizing.metrics import JobMetrics
-from jobs.colorizing.predictors import Predictors, predictors_of
-from jobs.colorizing.settings import ColorizeSettings
-from jobs.progress import JobProgress
+
+from ..progress import JobProgress
+from . import workers
+from .circuit_breaker import CircuitBreaker
+from .metrics import JobMetrics
+from .predictors import Predictors, predictors_of
+from .settings import ColorizeSettings
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,10 @@ import ray
 import ray.data
 
 from colornet.archive.worker import ColorizeTask, ColorizeWorker
-from jobs.colorizing.predictors import Predictors
-from jobs.colorizing.settings import ColorizeSettings
-from jobs.session import on_cluster
+
+from ..session import on_cluster
+from .predictors import Predictors
+from .settings import ColorizeSettings
 
 BLOCK_ROWS = 32
 """Scans a worker takes at once, at most: fewer cost Ray time, more are lost when a worker dies."""

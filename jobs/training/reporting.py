@@ -10,7 +10,8 @@ from torch import Tensor
 
 from colornet import storage
 from colornet.training import report
-from jobs.training.run import Run
+
+from .run import Run
 
 PAGE_EVERY = 60.0
 """Seconds between two drawings of the page and the plot, which take a second or two."""

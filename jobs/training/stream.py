@@ -17,8 +17,9 @@ from colornet import storage
 from colornet.datasets import photographs
 from colornet.datasets.photographs import GROUP, Plan, Reader
 from colornet.training.recipe import Recipe
-from jobs.session import quieten_ray_data
-from jobs.training.run import Position, Run
+
+from ..session import quieten_ray_data
+from .run import Position, Run
 
 if TYPE_CHECKING:
     from ray.data._internal.execution.streaming_executor import StreamingExecutor

@@ -27,9 +27,10 @@ from colornet.training.perceptual import PerceptualLoss
 from colornet.training.recipe import Recipe
 from colornet.training.trainer import Measured, Progress, Trainer
 from colornet.training.wrapping import bare, for_training
-from jobs.training.reporting import Panel, Reporter
-from jobs.training.run import CHECKPOINT, Position, Run, load
-from jobs.training.stream import WorkerPhotographs
+
+from .reporting import Panel, Reporter
+from .run import CHECKPOINT, Position, Run, load
+from .stream import WorkerPhotographs
 
 LINE_EVERY = 10.0
 """Seconds between two lines of progress within an epoch."""
