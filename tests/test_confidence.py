@@ -19,7 +19,6 @@ from PIL import Image
 
 from colornet.colorize import Colorizer
 from colornet.evaluation import photographs
-from colornet.evaluation.chroma_error import BINS
 from colornet.evaluation.confidence import (
     CORRELATED,
     SHARES,
@@ -37,6 +36,7 @@ from colornet.evaluation.reference import Reference
 from colornet.evaluation.report import Evaluation
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
+from colornet.metrics.chroma_error import BINS
 from colornet.networks import build_generator
 from tests import pictures
 

@@ -19,7 +19,6 @@ from PIL import Image
 from colornet import storage
 from colornet.errors import ColornetError, SettingsError
 from colornet.evaluation import photographs
-from colornet.evaluation.chroma_error import BINS
 from colornet.evaluation.measure import Measure, Model, Work
 from colornet.evaluation.metrics import METRICS
 from colornet.evaluation.perceptual_networks import PerceptualNetworks
@@ -27,6 +26,7 @@ from colornet.evaluation.reference import Reference
 from colornet.evaluation.report import Evaluation
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
+from colornet.metrics.chroma_error import BINS
 from colornet.networks import build_generator
 from colornet.storage import S3Options
 from jobs import evaluate as job

@@ -21,8 +21,8 @@ FAIR = {
     "reconstruction_loss": 0.05,
     "discriminator_accuracy": 0.8,
     "accuracy_after_retraining": 0.8,
-    "colourfulness": 12.0,
-    "true_colourfulness": 20.0,
+    "mean_chroma": 12.0,
+    "true_mean_chroma": 20.0,
     "hue_concentration": 0.5,
     "true_hue_concentration": 0.4,
     "generator_gradient_norm": 3.0,
@@ -36,7 +36,7 @@ FAILURES = [
     (State.GENERATOR_COLLAPSED, {"adversarial_loss": 0.001}, "takes all made-up colour for real"),
     (State.DISCRIMINATOR_AHEAD, AHEAD, "right 100% of the time and the adversarial loss is 15.0"),
     (State.DISCRIMINATOR_BEHIND, BEHIND, "right 52% of the time"),
-    (State.GRAY_COLLAPSE, {"colourfulness": 1.0}, "5% of the true colourfulness"),
+    (State.GRAY_COLLAPSE, {"mean_chroma": 1.0}, "5% of the true chroma"),
     (State.ORANGE_COLLAPSE, {"hue_concentration": 0.99}, "concentrate to 0.99, the true ones to 0.40"),
 ]
 
@@ -72,8 +72,8 @@ HEALTHY_EPOCHS = st.fixed_dictionaries(
         "adversarial_loss": st.floats(0.05, 8.0),
         "reconstruction_loss": st.floats(0.0, 1.0),
         "discriminator_accuracy": st.floats(0.55, 1.0),
-        "colourfulness": st.floats(4.01, 60.0),
-        "true_colourfulness": st.just(20.0),
+        "mean_chroma": st.floats(4.01, 60.0),
+        "true_mean_chroma": st.just(20.0),
         "hue_concentration": st.floats(0.0, 0.9),
         "true_hue_concentration": st.floats(0.0, 1.0),
         "generator_gradient_norm": st.floats(1e-6, 1e4),
@@ -102,15 +102,15 @@ BOUNDARIES = [
     (State.DEAD_GRADIENTS, "discriminator_gradient_norm", 1e-6, -math.inf),
     (State.GENERATOR_COLLAPSED, "adversarial_loss", 0.05, -math.inf),
     (State.DISCRIMINATOR_BEHIND, "accuracy_after_retraining", 0.55, -math.inf),
-    (State.GRAY_COLLAPSE, "colourfulness", 0.2, -math.inf),
+    (State.GRAY_COLLAPSE, "mean_chroma", 0.2, -math.inf),
     (State.ORANGE_COLLAPSE, "hue_concentration", 0.9, math.inf),
 ]
 
 
 @pytest.mark.parametrize(("state", "name", "value", "beyond"), BOUNDARIES)
 def test_a_threshold_itself_is_no_alarm_but_what_is_beyond(state, name, value, beyond):
-    base = FAIR | {"true_colourfulness": 1.0}
-    base |= {"colourfulness": 1.0}
+    base = FAIR | {"true_mean_chroma": 1.0}
+    base |= {"mean_chroma": 1.0}
     assert states([base | {name: value}] * 5)[-1] is State.HEALTHY
     assert states([base | {name: math.nextafter(value, beyond)}] * 5)[-1] is state
 
@@ -135,12 +135,12 @@ def test_colour_that_has_one_hue_by_nature_is_no_collapse():
 
 
 def test_gray_has_a_hue_but_is_called_gray():
-    history = [FAIR | {"colourfulness": 0.5, "hue_concentration": 1.0}] * 5
+    history = [FAIR | {"mean_chroma": 0.5, "hue_concentration": 1.0}] * 5
     assert states(history)[-1] is State.GRAY_COLLAPSE
 
 
 def test_a_run_begins_gray():
-    start = [FAIR | {"colourfulness": value} for value in (0.2, 0.5, 1.0, 5.0, 8.0, 9.0, 9.0)]
+    start = [FAIR | {"mean_chroma": value} for value in (0.2, 0.5, 1.0, 5.0, 8.0, 9.0, 9.0)]
     assert states(start)[:4] == [State.HEALTHY] * 4  # too early to say
     assert states(start)[4:] == [State.GRAY_COLLAPSE, State.HEALTHY, State.HEALTHY]
     assert judge(start)[1].sentence == "too early to say: 2 of 5 epochs"
@@ -164,7 +164,7 @@ def test_what_is_not_recorded_raises_no_alarm():
     no_photographs = FAIR | dict.fromkeys(FAIR, math.nan) | only_losses
     no_photographs |= {"generator_gradient_norm": 1.0, "discriminator_gradient_norm": 1.0}
     assert set(states([no_photographs] * 8)) == {State.HEALTHY}
-    going_on = [only_losses] * 8 + [FAIR | {"colourfulness": 1.0}] * 5  # of an older run
+    going_on = [only_losses] * 8 + [FAIR | {"mean_chroma": 1.0}] * 5  # of an older run
     assert states(going_on) == [State.HEALTHY] * 12 + [State.GRAY_COLLAPSE]
 
 
@@ -175,9 +175,9 @@ def test_causes_come_before_their_symptoms():
 
 
 def test_an_epoch_without_losses_is_judged_by_its_colour():
-    alone = {"colourfulness": 1.0, "true_colourfulness": 20.0, "generator_gradient_norm": 1.0}  # no reconstruction
+    alone = {"mean_chroma": 1.0, "true_mean_chroma": 20.0, "generator_gradient_norm": 1.0}  # no reconstruction
     assert states([alone] * 5)[-1] is State.GRAY_COLLAPSE
-    assert states([alone | {"colourfulness": 19.0}] * 5)[-1] is State.HEALTHY
+    assert states([alone | {"mean_chroma": 19.0}] * 5)[-1] is State.HEALTHY
     assert states([{"stage": "pre-training", "epoch": 1}] * 5) == [State.HEALTHY] * 5
     assert judge([]) == []
 

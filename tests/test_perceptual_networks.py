@@ -17,7 +17,6 @@ from torch import nn
 
 from colornet.errors import SettingsError
 from colornet.evaluation import fid, photographs
-from colornet.evaluation.chroma_error import BINS
 from colornet.evaluation.fid import FEATURES, PHOTOGRAPHS, FeatureSets, Gaussian, Inception, frechet_distance
 from colornet.evaluation.lpips import Lpips
 from colornet.evaluation.measure import GRAY, Measure, Truth, Work, channels_first
@@ -25,6 +24,7 @@ from colornet.evaluation.perceptual_networks import PerceptualNetworks, load_per
 from colornet.evaluation.reference import Reference
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
+from colornet.metrics.chroma_error import BINS
 from colornet.networks import build_generator
 from jobs.evaluate import EvaluateSettings, evaluate
 from tests import pictures

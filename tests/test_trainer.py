@@ -134,7 +134,7 @@ def test_a_run_goes_through_its_stages_in_order():
 def test_each_kind_of_stage_is_measured():
     colour, pre_training, gan = run(make_trainer(COLOUR, PRE_TRAINING, ADVERSARIAL, **NO_RETRAINING)).history
     everywhere = {"generator_learning_rate", "discriminator_learning_rate", "nearly_gray", "held_out_error", *TIMES}
-    everywhere |= {"colourfulness", "true_colourfulness", "hue_concentration", "true_hue_concentration"}
+    everywhere |= {"mean_chroma", "true_mean_chroma", "hue_concentration", "true_hue_concentration"}
     assert all(everywhere <= epoch.keys() for epoch in (colour, pre_training, gan))
     judged, accuracy = {"verdict", "verdict_sentence", "action"}, {"discriminator_accuracy", "retraining_steps"}
     assert judged <= colour.keys() and not accuracy & colour.keys() and "discriminator_loss" not in colour
@@ -447,9 +447,9 @@ def test_held_out_colour_in_closed_form():
     error = np.mean([math.hypot(20, 40), math.hypot(40, 40), math.hypot(30, 30)])
     expected = {
         "held_out_error": error,
-        "colourfulness": 50.0,  # 3-4-5
+        "mean_chroma": 50.0,  # 3-4-5
         "hue_concentration": 1.0,
-        "true_colourfulness": 10.0,
+        "true_mean_chroma": 10.0,
         "true_hue_concentration": 1 / 3,  # two of the three balance each other
     }
     assert {name: measured[name] for name in expected} == pytest.approx(expected, rel=1e-5)
@@ -460,12 +460,12 @@ def test_hues_that_balance_each_other_do_not_concentrate():
     measured = held_out(colours).compare([plane(part) for part in colours.split(2)])
     assert measured["held_out_error"] == 0
     assert measured["hue_concentration"] == pytest.approx(0, abs=1e-6)
-    assert measured["colourfulness"] == pytest.approx(13.5)
+    assert measured["mean_chroma"] == pytest.approx(13.5)
 
 
 def test_gray_has_no_hue():
     measured = held_out(torch.tensor([[20.0, 0.0]])).compare([plane(torch.zeros(1, 2))])
-    assert measured["colourfulness"] == 0 and measured["held_out_error"] == pytest.approx(20)
+    assert measured["mean_chroma"] == 0 and measured["held_out_error"] == pytest.approx(20)
     assert math.isnan(measured["hue_concentration"]) or measured["hue_concentration"] == 0
 
 
@@ -492,7 +492,7 @@ def test_a_worker_without_held_out_photographs():
     nothing = torch.zeros(0, 3, SIZE, SIZE, dtype=torch.uint8)
     made = make_trainer(photographs=Noise(held_out=nothing), retrain_below=1.0)
     measured = made.run_epoch()
-    for name in ("held_out_error", "colourfulness", "discriminator_accuracy", "hue_concentration"):
+    for name in ("held_out_error", "mean_chroma", "discriminator_accuracy", "hue_concentration"):
         assert math.isnan(measured[name])
     assert measured["retraining_steps"] == 0 and measured["verdict"] == State.HEALTHY
     shown, ab = made.panel()
@@ -511,8 +511,8 @@ def test_the_finished_generator_is_measured_and_the_one_that_trains_is_judged():
     measured = made.run_epoch()
     finished, raw = (torch.cat(made.held_out.colorize(finished=which)) for which in (True, False))
     assert torch.equal(torch.cat(judged), raw) and not torch.equal(raw, finished)
-    colourfulness = lab.unscale_ab(finished).norm(dim=1).mean().item()
-    assert measured["colourfulness"] == pytest.approx(colourfulness, rel=1e-4)
+    chroma = lab.unscale_ab(finished).norm(dim=1).mean().item()
+    assert measured["mean_chroma"] == pytest.approx(chroma, rel=1e-4)
     shown, ab = made.panel()
     assert torch.equal(ab, made.gan.colorize(lab.split_scaled(shown)[0])) and len(shown) == 3
 

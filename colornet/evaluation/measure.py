@@ -16,17 +16,20 @@ from colornet.color import lab
 from colornet.color.srgb import even_lightness, lightness_codes
 from colornet.errors import BundleError, SettingsError
 from colornet.evaluation import metrics
-from colornet.evaluation.bleeding import bleeding
-from colornet.evaluation.chroma_error import ab_distance, area, colour_bins
-from colornet.evaluation.ciede2000 import ciede2000
 from colornet.evaluation.fid import FEATURES, PHOTOGRAPHS
 from colornet.evaluation.learned import Learned
-from colornet.evaluation.metrics import METRICS, colourfulness
+from colornet.evaluation.metrics import METRICS
 from colornet.evaluation.perceptual_networks import PerceptualNetworks
 from colornet.evaluation.photographs import ITEMS, Item, Photograph, read
 from colornet.evaluation.reference import Reference
 from colornet.evaluation.trivial import Constant
 from colornet.inference import bundle as bundles
+from colornet.metrics.bleeding import bleeding
+from colornet.metrics.chroma_error import ab_distance, area, colour_bins
+from colornet.metrics.ciede2000 import ciede2000
+from colornet.metrics.colourfulness import colourfulness
+from colornet.metrics.psnr import psnr
+from colornet.metrics.ssim import ssim
 from colornet.rendering.lab_to_srgb import lab_to_srgb
 from colornet.storage import S3Options
 
@@ -206,9 +209,9 @@ class Truth:
         pixel_areas, balance = area(distance), self._weights.mean((-2, -1))
         signed, absolute = colourfulness(rgb), colourfulness(rgb, absolute=True)
         return {
-            "psnr": metrics.psnr(rgb, self.rgb),
-            "psnr_ab": metrics.psnr(ab, self.ab),
-            "ssim": metrics.ssim(rgb, self.rgb),
+            "psnr": psnr(rgb, self.rgb, peak=255),
+            "psnr_ab": psnr(ab, self.ab, peak=255),
+            "ssim": ssim(rgb, self.rgb),
             "ciede2000": ciede2000(painted, self.lab).mean((-2, -1)),
             "ab_distance": distance.mean((-2, -1)),
             "auc": pixel_areas.mean((-2, -1)),

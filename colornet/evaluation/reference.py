@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from colornet.color import lab
 from colornet.errors import SettingsError
 from colornet.evaluation import photographs
-from colornet.evaluation.chroma_error import BINS, balancing_weights, count_bins
 from colornet.evaluation.photographs import Found, Photograph
+from colornet.metrics.chroma_error import BINS, balancing_weights, count_bins
 
 SAMPLE = 512
 """Photographs that it is made of, at most."""

@@ -65,13 +65,13 @@ class Epoch:
     """On held-out photographs, before any retraining, in [0, 1]; 0.5 is guessing."""
     accuracy_after_retraining: float | None = None
     """The same after it; this is what counts, where it is recorded."""
-    colourfulness: float | None = None
+    mean_chroma: float | None = None
     """Of the held-out photographs as colorized: mean of the length of (a*, b*) over all pixels, unscaled."""
-    true_colourfulness: float | None = None
+    true_mean_chroma: float | None = None
     """Of the same photographs themselves."""
     hue_concentration: float | None = None
     """Of the held-out photographs as colorized: length of the mean (a*, b*) over all pixels, divided by
-    `colourfulness`. In [0, 1]: 0 when hues balance each other, 1 when there is one."""
+    `mean_chroma`. In [0, 1]: 0 when hues balance each other, 1 when there is one."""
     true_hue_concentration: float | None = None
     """Of the same photographs themselves."""
     generator_gradient_norm: float | None = None
@@ -108,7 +108,7 @@ class Thresholds:
     guessing: float = 0.55
     """Accuracy below which the discriminator is behind."""
     gray: float = 0.2
-    """Share of the true colourfulness below which the output is gray. Averaging over what may be true costs half of it,
+    """Share of the true mean chroma below which the output is gray. Averaging over what may be true costs half of it,
     in a healthy run too."""
     one_hue: float = 0.9
     """Hue concentration above which the output has one hue."""
@@ -236,7 +236,7 @@ class _Middle:
 
     adversarial: float
     accuracy: float
-    colourfulness: float
+    chroma: float
     """As a share of the true one."""
     concentration: float
     beyond_truth: float
@@ -252,7 +252,7 @@ def _medians(window: Sequence[Epoch]) -> _Middle:
     return _Middle(
         adversarial=middle(lambda epoch: _number(epoch.adversarial_loss)),
         accuracy=middle(_accuracy),
-        colourfulness=middle(_share_of_colour),
+        chroma=middle(_share_of_chroma),
         concentration=middle(lambda epoch: _number(epoch.hue_concentration)),
         beyond_truth=middle(lambda epoch: _number(epoch.hue_concentration) - _number(epoch.true_hue_concentration)),
         generator_gradient=middle(lambda epoch: _number(epoch.generator_gradient_norm)),
@@ -269,9 +269,9 @@ def _accuracy(epoch: Epoch) -> float:
     return _number(epoch.discriminator_accuracy) if math.isnan(after) else after
 
 
-def _share_of_colour(epoch: Epoch) -> float:
-    truth = _number(epoch.true_colourfulness)
-    return _number(epoch.colourfulness) / truth if truth > 0 else math.nan
+def _share_of_chroma(epoch: Epoch) -> float:
+    truth = _number(epoch.true_mean_chroma)
+    return _number(epoch.mean_chroma) / truth if truth > 0 else math.nan
 
 
 def _dead_gradients(middle: _Middle, thresholds: Thresholds) -> str:
@@ -303,8 +303,8 @@ def _discriminator_behind(middle: _Middle, thresholds: Thresholds) -> str:
 
 
 def _gray_collapse(middle: _Middle, thresholds: Thresholds) -> str:
-    if middle.colourfulness < thresholds.gray:
-        return f"the output is nearly gray: it has {middle.colourfulness:.0%} of the true colourfulness"
+    if middle.chroma < thresholds.gray:
+        return f"the output is nearly gray: it has {middle.chroma:.0%} of the true chroma"
     return ""
 
 

@@ -1,4 +1,4 @@
-"""What the networks make of held-out photographs: accuracy of the one, error and colourfulness of the other."""
+"""What the networks make of held-out photographs: accuracy of the one, error and chroma of the other."""
 
 import functools
 
@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from colornet.color import lab
+from colornet.metrics.psnr import psnr
 from colornet.training.distributed import ratio, sum_over_workers
 from colornet.training.gan import GanModule
 
@@ -44,34 +45,28 @@ class HeldOut:
         """Compare predicted with true colour.
 
         Returns:
-            held_out_error: the mean distance of predicted from true a*b*, in their units; colourfulness: the mean
+            held_out_error: the mean distance of predicted from true a*b*, in their units; mean_chroma: the mean
             length of (a*, b*); hue_concentration: the length of the mean (a*, b*), divided by that, in [0, 1]; and the
             latter two of the true colour, with true_ before their names; psnr: of the pictures in sRGB, dB, the mean
             over the photographs.
         """
         sums = self._counts(10)
         for (lightness, truth), fake in zip(self._pictures, predicted, strict=True):
-            decibels = _psnr(lab.join_scaled(lightness, fake), lab.join_scaled(lightness, truth))
+            decibels = psnr(lab.join_scaled(lightness, fake), lab.join_scaled(lightness, truth), peak=1)
             truth, fake = lab.unscale_ab(truth).double(), lab.unscale_ab(fake).double()
             lengths = [pixels.norm(dim=1).sum() for pixels in (fake - truth, fake, truth)]
             means = [pixels.sum(dim=(0, 2, 3)) for pixels in (fake, truth)]
             counted = [torch.full_like(lengths[0], count) for count in (truth[:, 0].numel(), len(truth))]
             sums += torch.stack([*lengths, *means[0], *means[1], decibels.sum(), *counted])
-        error, colour, true_colour, a, b, true_a, true_b, psnr, pixels, count = sum_over_workers(sums).tolist()
+        error, chroma, true_chroma, a, b, true_a, true_b, total, pixels, count = sum_over_workers(sums).tolist()
         return {
             "held_out_error": ratio(error, pixels),
-            "colourfulness": ratio(colour, pixels),
-            "true_colourfulness": ratio(true_colour, pixels),
-            "hue_concentration": ratio(abs(complex(a, b)), colour),
-            "true_hue_concentration": ratio(abs(complex(true_a, true_b)), true_colour),
-            "psnr": ratio(psnr, count),
+            "mean_chroma": ratio(chroma, pixels),
+            "true_mean_chroma": ratio(true_chroma, pixels),
+            "hue_concentration": ratio(abs(complex(a, b)), chroma),
+            "true_hue_concentration": ratio(abs(complex(true_a, true_b)), true_chroma),
+            "psnr": ratio(total, count),
         }
 
     def _counts(self, number: int) -> Tensor:
         return torch.zeros(number, device=self._gan.device, dtype=torch.float64)
-
-
-def _psnr(predicted: Tensor, truth: Tensor) -> Tensor:
-    """PSNR of each of (B, 3, H, W) sRGB pictures in [0, 1]: (B,) float64, dB. Half an 8-bit step counts as none."""
-    squares = (predicted.double() - truth.double()).square().mean(dim=(1, 2, 3))
-    return -10 * torch.log10(squares.clamp(min=(0.5 / 255) ** 2))

@@ -133,11 +133,11 @@ _TOPICS = (
         (Line("held_out_error", "held-out photographs", _BLUE),),
     ),
     Topic(
-        "Colourfulness: mean length of (a*, b*)",
+        "Mean chroma: mean length of (a*, b*)",
         "length, units of a*b*",
         (
-            Line("colourfulness", "as colorized", _BLUE),
-            Line("true_colourfulness", "true colour", _GREEN, "--"),
+            Line("mean_chroma", "as colorized", _BLUE),
+            Line("true_mean_chroma", "true colour", _GREEN, "--"),
         ),
     ),
     Topic(

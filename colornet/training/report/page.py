@@ -81,12 +81,12 @@ def _facts(history: History) -> list[tuple[str, str]]:
         value = now.get(name, math.nan)
         return "" if math.isnan(value) else format.format(value)
 
-    colourful, truth = say("colourfulness", "{:.1f}"), say("true_colourfulness", "{:.1f}")
+    chroma, truth = say("mean_chroma", "{:.1f}"), say("true_mean_chroma", "{:.1f}")
     return [
         ("held-out error, units of a*b*", say("held_out_error", "{:.2f}")),
         ("best held-out error", _best(history)),
         ("PSNR", say("psnr", "{:.1f} dB")),
-        ("colourfulness", f"{colourful}, true {truth}" if colourful and truth else colourful),
+        ("mean chroma", f"{chroma}, true {truth}" if chroma and truth else chroma),
         ("steps", say("steps", "{:,.0f}")),
         ("photographs used", say("photographs", "{:,.0f}")),
         ("throughput", say("photographs_per_second", "{:,.1f} photographs/s")),

@@ -23,8 +23,8 @@ TAGS = {
     "held_out": (
         "held_out_error",
         "psnr",
-        "colourfulness",
-        "true_colourfulness",
+        "mean_chroma",
+        "true_mean_chroma",
         "hue_concentration",
         "true_hue_concentration",
     ),
