@@ -17,16 +17,19 @@ GRAY = FOLDER / "archive"
 COLOUR = FOLDER / "colour"
 ORIGINS = FOLDER / "ORIGINS.txt"
 SHEET = FOLDER / "contact-sheet.png"
+MISSED = """MISSED: the generator of step 2 gave too many shapes another colour than their own (the figures are under
+step 3). It has learned less than it should have. Nothing else is touched by that: the photographs are colorized with
+the model that comes with Colornet. `python -m benchmarks.shapes` tells how often this happens on this machine."""
 
 
 def main() -> int:
-    """Run all steps; returns 0, or 1 if the generator did not learn the shapes."""
+    """Run all steps; returns 0, also if the generator did not learn the shapes. A job that fails ends the demo."""
     started = time.monotonic()
     for place in (SHAPES, SHAPES_BUNDLE, GRAY, COLOUR):
         shutil.rmtree(place, ignore_errors=True)
 
     say("1. Make training data: shapes, each kind in its own colour")
-    run("jobs.prepare", "--input", "shapes://2000?size=64&seed=7", "--output", str(SHAPES))
+    run("jobs.prepare", "--input", measure.TRAINING_SHAPES, "--output", str(SHAPES))
 
     say("2. Train on them: the generator colours, the discriminator tells its colours from true ones")
     run("jobs.train", "--data", str(SHAPES), "--output", str(SHAPES_BUNDLE), "--recipe", "shapes", "--num-workers", "2")
@@ -46,7 +49,9 @@ def main() -> int:
     print(f"  {SHEET}                  the archive before and after")
     print(f"  {COLOUR}/                            the colour photographs, {COLOUR}/_colornet/ what became of each")
     print(f"  {SHAPES_BUNDLE}/report/report.html  the training: curves, verdicts, shapes it was tried on")
-    return 0 if learned else 1
+    if not learned:
+        print(f"\n{MISSED}")
+    return 0
 
 
 def run(module: str, *arguments: str) -> None:

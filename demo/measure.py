@@ -1,6 +1,7 @@
 """Does a generator that was trained on shapes give each kind its own colour?"""
 
 import io
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,10 +12,12 @@ from colornet.colorize import Colorizer
 from colornet.datasets.shapes import KINDS, Shape, generate
 from demo.gray import lab_of, to_gray
 
+TRAINING_SHAPES = "shapes://2000?size=64&seed=7"
+"""What the demo trains on."""
 SHAPES = 30
 SIZE = 64
 SEED = 2_000_003
-"""Not the seed that the training shapes are made with, so that none of these was among them."""
+"""Not the seed of the training shapes, so that none of these was among them."""
 NEAR = 25.0
 """Colour difference, ΔE of CIE 1976, up to which a shape has its own colour. Kinds are at least 68 apart."""
 ENOUGH = 0.9
@@ -46,12 +49,15 @@ def measure(bundle: str) -> Mapping[str, Tally]:
 
 
 def report(tallies: Mapping[str, Tally]) -> bool:
-    """Print what was measured; returns whether it is good enough."""
+    """Print what was measured, and plainly if that is not enough; returns whether it is."""
     for kind, tally in tallies.items():
         print(f"  {kind:<10}{tally.right} of {tally.total} in their own colour, median ΔE {tally.difference:.1f}")
     right, total = (sum(getattr(tally, name) for tally in tallies.values()) for name in ("right", "total"))
     print(f"{right} of {total} shapes in their own colour (median colour within ΔE {NEAR:g})", flush=True)
-    return right >= ENOUGH * total
+    enough = right >= ENOUGH * total
+    if not enough:
+        print(f"MISSED: at least {math.ceil(ENOUGH * total)} are expected", flush=True)
+    return enough
 
 
 def _difference(colorizer: Colorizer, shape: Shape) -> float:

@@ -1,5 +1,7 @@
 """The demo's own parts: what it makes gray keeps its lightness, and its archive and sheet can be opened."""
 
+import subprocess
+
 import numpy as np
 import pytest
 import tifffile
@@ -11,6 +13,7 @@ from colornet.datasets.shapes import KINDS
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.networks import build_generator
+from demo import __main__ as demo
 from demo import archive, measure, sheet
 from demo.gray import lab_of, to_gray
 from tests import pictures
@@ -59,9 +62,51 @@ def test_a_generator_that_has_learned_nothing_is_found_out(tmp_path, capsys):
     tallies = measure.measure(str(tmp_path))
     assert {kind: tally.total for kind, tally in tallies.items()} == dict.fromkeys(KINDS, measure.SHAPES // len(KINDS))
     assert not measure.report(tallies)
-    assert "of 30 shapes in their own colour" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "of 30 shapes in their own colour" in told and "MISSED: at least 27 are expected" in told
 
 
 @pytest.mark.parametrize(("right", "enough"), [(27, True), (26, False)])
 def test_nine_of_ten_are_enough(right, enough):
     assert measure.report({"circle": measure.Tally(right, 30, 3.0)}) is enough
+
+
+class Commands:
+    """Takes the place of `subprocess.run`."""
+
+    def __init__(self):
+        self.modules, self.failing = [], None
+
+    def __call__(self, command, **_):
+        self.modules.append(command[2])
+        return subprocess.CompletedProcess(command, 3 if command[2] == self.failing else 0)
+
+
+@pytest.fixture
+def commands(tmp_path, monkeypatch):
+    """The commands that the demo runs, in a folder of its own. None does anything; the archive is one photograph."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(archive, "PHOTOGRAPHS", archive.PHOTOGRAPHS[:1])
+    ran = Commands()
+    monkeypatch.setattr(subprocess, "run", ran)
+    return ran
+
+
+@pytest.mark.parametrize("right", [26, 27])
+def test_a_missed_measure_is_told_and_the_demo_goes_on(commands, monkeypatch, capsys, right):
+    monkeypatch.setattr(measure, "measure", lambda bundle: {"circle": measure.Tally(right, 30, 3.0)})
+    assert demo.main() == 0
+    assert commands.modules == ["jobs.prepare", "jobs.train", "jobs.colorize"]
+    assert demo.SHEET.exists()
+    assert (demo.MISSED in capsys.readouterr().out) == (right == 26)
+
+
+@pytest.mark.parametrize("failing", ["jobs.prepare", "jobs.train", "jobs.colorize"])
+def test_a_job_that_fails_ends_the_demo_with_its_code(commands, monkeypatch, failing):
+    commands.failing = failing
+    monkeypatch.setattr(measure, "measure", lambda bundle: {"circle": measure.Tally(30, 30, 3.0)})
+    with pytest.raises(SystemExit) as ended:
+        demo.main()
+    assert ended.value.code == 3
+    assert commands.modules[-1] == failing
+    assert not demo.SHEET.exists()
