@@ -1,0 +1,59 @@
+"""The recipe of the demo: cheap on any machine, and not a matter of luck."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+
+from benchmarks import shapes
+from colornet.inference import bundle as bundles
+from colornet.training import presets
+from colornet.training.recipe import BOTH, DISCRIMINATOR, GENERATOR
+
+SHAPES = presets.preset("shapes")
+WORKERS = 2
+
+
+def test_the_demo_trains_on_no_more_than_two_cores_without_bfloat16_do_in_minutes():
+    """They do 100 photographs of 48 pixels a second when both networks train, and more when one does: two minutes."""
+    photographs = [SHAPES.photographs(number, WORKERS) for number in range(len(SHAPES.stages))]
+    assert photographs == [16_000, 1_600, 8_960]
+    work = [count * (stage.image_size / 48) ** 2 for count, stage in zip(photographs, SHAPES.stages, strict=True)]
+    assert sum(work) / 100 <= 120
+
+
+def test_the_demo_shows_a_gan_whose_every_stage_ends_at_a_standstill():
+    assert [stage.trains for stage in SHAPES.stages] == [GENERATOR, DISCRIMINATOR, BOTH]
+    for stage in SHAPES.stages:
+        if stage.trains != DISCRIMINATOR:
+            assert stage.lr_scale(0) < 0.05 and stage.lr_scale(stage.steps - 1) < 0.01
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return shapes.write_shapes(tmp_path_factory.mktemp("shapes"))
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_shapes_get_their_own_colour(data, tmp_path, precision):
+    recipe = dataclasses.replace(SHAPES, precision=precision)
+    tallies, cost = shapes.train_and_measure(recipe, data, tmp_path / "bundle", WORKERS)
+    assert sum(tally.right for tally in tallies.values()) >= 28
+    assert min(tally.right for tally in tallies.values()) >= 4
+    assert 0 < cost["seconds"] < math.inf
+
+
+def test_the_seed_decides_what_the_benchmark_trains(data, tmp_path):
+    short = [dataclasses.replace(stage, epochs=1, steps_per_epoch=2) for stage in SHAPES.stages]
+    recipe = dataclasses.replace(SHAPES, stages=tuple(short), held_out_photographs=8, precision="float32")
+    weights = []
+    for number, seed in enumerate((0, 0, 1)):
+        (tmp_path / str(number)).mkdir()
+        shapes.work(0, dataclasses.replace(recipe, seed=seed), data, tmp_path / str(number), workers=1)
+        bundle = bundles.load(str(tmp_path / str(number)))
+        assert bundle.metrics["cpu_seconds"] > 0
+        weights.append(torch.cat([each.flatten() for each in bundle.generator.parameters()]))
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
