@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from colornet.color import lab
 from colornet.training import health, report
-from colornet.training.report import curves
+from colornet.training.report import curves, topics
 
 
 def decode(png: bytes) -> np.ndarray:
@@ -139,7 +139,7 @@ def test_the_plot_marks_failures_in_their_colours_for_as_long_as_they_last():
     picture, plain = decode(report.plot(epochs)), decode(report.plot(run(len(names))))
     pixels = {}
     for state in failures:
-        colour = list(bytes.fromhex(curves.VERDICTS[state][1:]))
+        colour = list(bytes.fromhex(topics.VERDICTS[state][1:]))
         pixels[state] = (picture == colour).all(axis=-1).sum()
         assert (plain == colour).all(axis=-1).sum() < 0.3 * pixels[state]
     slope, legend = np.polyfit(list(lengths.values()), list(pixels.values()), 1)
@@ -195,6 +195,7 @@ class Reader(HTMLParser):
         self.open: list[str] = []
         self.feed(page.decode())
         assert not self.open, f"not closed: {self.open}"
+        self.rows = [[cell.strip() for cell in row] for row in self.rows]
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)

@@ -1,7 +1,7 @@
 """The photographs that people are shown, beside what the colorizers make of them."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,13 +10,15 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
-from colornet.evaluation import comparison
-from colornet.evaluation.comparison import CHOSEN, Example
+from colornet.evaluation.comparison import Example
 from colornet.evaluation.confidence import ERROR
 from colornet.evaluation.contact_sheet import contact_sheet
 from colornet.evaluation.measure import GRAY, Truth, Work, load_colorizers
 from colornet.evaluation.photographs import ITEMS, Photograph, read
 from colornet.evaluation.summary import column
+
+CHOSEN = 8
+"""Photographs of each kind: chosen blindly, those with the largest difference, and so on."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Gallery:
         """Choose the photographs of the page: their positions, and why each is shown."""
         first, *others = (self.errors[name] for name in self.models)
         differences = np.max([np.abs(other - first) for other in others], axis=0) if others else first
-        blind, largest = comparison.choose(differences.tolist())
+        blind, largest = choose(differences.tolist())
         why = "largest difference" if others else "largest error"
         chosen = dict.fromkeys(blind, "chosen blindly") | dict.fromkeys(largest, why)
         for position in self._least_certain():
@@ -88,3 +90,18 @@ class Gallery:
             truth = Truth(np.stack([photograph]), torch.tensor(self.work.reference.weights))
             colorized = {name: truth.render(colorizers[name](truth.lightness))[0] for name in self.errors}
             yield Shown(position, item["photograph"], photograph, colorized)
+
+
+def choose(differences: Sequence[float], seed: int = 0) -> tuple[list[int], list[int]]:
+    """Choose photographs to show: `CHOSEN` blindly, and `CHOSEN` others whose number is the largest.
+
+    Args:
+        differences: one number a photograph, not NaN.
+        seed: of the blind choice; the same for the same number of photographs, whatever was measured.
+
+    Returns:
+        The positions of both, the first in their order and the others by falling difference.
+    """
+    blind = sorted(np.random.default_rng(seed).permutation(len(differences))[:CHOSEN].tolist())
+    falling = np.argsort(-np.asarray(differences), kind="stable").tolist()
+    return blind, [index for index in falling if index not in set(blind)][:CHOSEN]

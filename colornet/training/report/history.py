@@ -38,6 +38,11 @@ def numbers(history: History, name: str) -> list[float]:
     return [number(each.get(name)) for each in history]
 
 
+def is_measured(history: History, *names: str) -> bool:
+    """Say whether some epoch has a number under one of these names."""
+    return any(not math.isnan(value) for name in names for value in numbers(history, name))
+
+
 def epochs(history: History) -> list[int]:
     """Return the epochs' numbers; for an epoch without one its place in the history, from 1."""
     recorded = numbers(history, "epoch")

@@ -1,20 +1,25 @@
 """The page of a run: one file of HTML that needs no other, runs no script and opens from a disk."""
 
-import base64
 import math
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from lxml import html
+from lxml import etree
+from markupsafe import Markup
 
+from colornet import pages
 from colornet.training.report import curves
 from colornet.training.report.history import History, Stretch, epochs, number, numbers, stretches, words
-from colornet.training.report.markup import E, nested, table, text
 from colornet.training.report.panels import jpeg, shrink
+from colornet.training.report.topics import OTHER_VERDICT, VERDICTS
 
 SHOWN_PANELS = 8
+
+_STYLE = "".join(
+    f".verdict-{name} {{ background: {colour}; }}\n" for name, colour in {**VERDICTS, "other": OTHER_VERDICT}.items()
+)
 
 
 def page(history: History, panels: Sequence[tuple[int, bytes]], about: Mapping[str, Any]) -> bytes:
@@ -28,49 +33,39 @@ def page(history: History, panels: Sequence[tuple[int, bytes]], about: Mapping[s
         about: `name` of the run, and plain data under `recipe`, `data` (counts, sources, licences) and `hardware`.
             What is missing has no section.
     """
-    name = text(about.get("name") or "Training")
-    body = E.body(
-        E.header(E.h1(name), *_state(history)),
-        *_section("Curves", _curves(history)),
-        *_section("Verdicts", _verdicts(history)),
-        *_section("Held-out photographs through time", _panels(panels)),
-        *(part for key in ("recipe", "data", "hardware") for part in _section(key.title(), _plain(about.get(key)))),
-        *_section("Throughput", _throughput(history)),
+    return pages.render(
+        "training.html",
+        style=_STYLE,
+        title=about.get("name") or "Training",
+        state=_state(history),
+        figures=[(title, Markup(etree.tostring(svg, encoding="unicode"))) for title, svg in curves.figures(history)],
+        verdicts=_verdicts(history),
+        panels=_panels(panels),
+        about=[(key.title(), about[key]) for key in ("recipe", "data", "hardware") if about.get(key)],
+        pace=_throughput(history),
     )
-    head = E.head(
-        E.meta(charset="utf-8"),
-        E.meta(name="viewport", content="width=device-width, initial-scale=1"),
-        E.title(name),
-        E.style(_STYLE),
-    )
-    return html.tostring(E.html(head, body, lang="en"), doctype="<!doctype html>", encoding="utf-8") + b"\n"
-
-
-def _section(title: str, content: Sequence[Any]) -> list[Any]:
-    return [E.section(E.h2(title), *content)] if content else []
-
-
-def _plain(value: object) -> list[Any]:
-    return [E.div(nested(value), {"class": "wide"})] if value else []
 
 
 # --- how it stands ----------------------------------------------------------------------------------------------------
 
 
-def _state(history: History) -> list[Any]:
+def _state(history: History) -> dict[str, Any] | None:
     if not history:
-        return [E.p("No epoch is finished yet.")]
+        return None
     last = history[-1]
-    stage = f", stage “{text(last['stage'])}”" if last.get("stage") else ""
-    sentence = text(last.get("verdict_sentence") or "")
-    verdict = [E.p(_badge(str(last["verdict"])), " " + sentence)] if last.get("verdict") else []
-    facts = [E.div(E.dt(title), E.dd(value)) for title, value in _facts(history) if value]
-    return [E.p(f"After epoch {epochs(history)[-1]}{stage}."), *verdict, E.dl(*facts)]
+    return {
+        "epoch": epochs(history)[-1],
+        "stage": last.get("stage"),
+        "verdict": _badge(last.get("verdict")),
+        "sentence": last.get("verdict_sentence") or "",
+        "facts": [(title, value) for title, value in _facts(history) if value],
+    }
 
 
-def _badge(verdict: str) -> Any:
-    style = f"background: {curves.verdict_colour(verdict)}"
-    return E.span(E.i({"style": style}), text(words(verdict)), {"class": "badge"})
+def _badge(verdict: object) -> dict[str, str] | None:
+    """Return a verdict's words and the name of its colour; None if there is none."""
+    name = str(verdict or "")
+    return {"words": words(name), "colour": name if name in VERDICTS else "other"} if name else None
 
 
 def _facts(history: History) -> list[tuple[str, str]]:
@@ -117,28 +112,22 @@ def _moment(seconds: float) -> str:
         return ""
 
 
-# --- curves, verdicts, panels, throughput -----------------------------------------------------------------------------
+# --- verdicts, panels, throughput -----------------------------------------------------------------------------
 
 
-def _curves(history: History) -> list[Any]:
-    drawn = [E.figure(E.figcaption(title), svg) for title, svg in curves.figures(history)]
-    return [E.div(*drawn, {"class": "curves"})] if drawn else []
-
-
-def _verdicts(history: History) -> list[Any]:
+def _verdicts(history: History) -> list[dict[str, Any]]:
     merged = stretches(history, "verdict")
     if not any(stretch.value for stretch in merged):
         return []
-    lines = (
-        (
-            stretch.title,
-            _badge(stretch.value) if stretch.value else "not judged",
-            str(stretch.history[-1].get("verdict_sentence") or ""),
-            _actions(stretch),
-        )
+    return [
+        {
+            "epochs": stretch.title,
+            "verdict": _badge(stretch.value),
+            "sentence": stretch.history[-1].get("verdict_sentence") or "",
+            "actions": _actions(stretch),
+        }
         for stretch in merged
-    )
-    return [table(("epochs", "verdict", "in words, at the end", "what was done"), lines)]
+    ]
 
 
 def _actions(stretch: Stretch) -> str:
@@ -151,29 +140,24 @@ def _actions(stretch: Stretch) -> str:
     return "; ".join(f"{words(action)} (epoch {', '.join(after)})" for action, after in done.items())
 
 
-def _panels(given: Sequence[tuple[int, bytes]]) -> list[Any]:
+def _panels(given: Sequence[tuple[int, bytes]]) -> list[dict[str, Any]]:
     """Show panels beside one another, the newest first: along a row is one photograph through time."""
     ordered = sorted(given, key=lambda pair: pair[0])
     places = np.linspace(0, len(ordered) - 1, min(SHOWN_PANELS, len(ordered))).round().astype(int)
-    shown = [_panel(*ordered[place]) for place in reversed(places)]
-    return [E.div(*shown, {"class": "strip"})] if shown else []
+    return [_panel(*ordered[place]) for place in reversed(places)]
 
 
-def _panel(epoch: int, encoded: bytes) -> Any:
-    caption = f"epoch {epoch}"
+def _panel(epoch: int, encoded: bytes) -> dict[str, Any]:
     picture = shrink(encoded)
     if picture is None:
-        return E.figure(E.figcaption(f"{caption}: the panel is damaged"))
-    source = "data:image/jpeg;base64," + base64.b64encode(jpeg(picture)).decode()
-    size = {"width": str(picture.width), "height": str(picture.height)}
-    return E.figure(E.figcaption(caption), E.img(size, src=source, alt=f"panel of {caption}"))
+        return {"epoch": epoch, "uri": None}
+    uri = pages.data_uri(jpeg(picture), "jpeg")
+    return {"epoch": epoch, "uri": uri, "width": picture.width, "height": picture.height}
 
 
-def _throughput(history: History) -> list[Any]:
+def _throughput(history: History) -> list[tuple[str, ...]]:
     lines = [_pace(stage) for stage in stretches(history, "stage")]
-    if not any(any(line[2:]) for line in lines):
-        return []
-    return [table(("epochs", "stage", "time", "photographs/s", "waiting for data", "left out as nearly gray"), lines)]
+    return lines if any(any(line[2:]) for line in lines) else []
 
 
 def _pace(stage: Stretch) -> tuple[str, ...]:
@@ -195,44 +179,3 @@ def _pace(stage: Stretch) -> tuple[str, ...]:
         mean("waiting_for_data", "{:.0%}"),
         f"{sum(gray):,.0f}" if gray else "",
     )
-
-
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1c1c1e; --paper: #fff; --faint: #f1f1ee; --line: #ccc; --quiet: #666; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e6e6; --paper: #17181a; --faint: #232528; --line: #44474b; --quiet: #a0a0a0; }
-}
-@media print { :root { --ink: #000; --paper: #fff; --faint: #fff; --line: #999; --quiet: #444; } }
-* { box-sizing: border-box; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0 auto; padding: 1rem; max-width: 76rem;
-  color: var(--ink); background: var(--paper); overflow-wrap: break-word; }
-h1 { margin: .5rem 0; line-height: 1.2; }
-h2 { margin: 2.5rem 0 .75rem; padding-bottom: .25rem; border-bottom: 1px solid var(--line); font-size: 1.25rem; }
-header p { margin: .25rem 0; }
-dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(11rem, 1fr)); gap: .5rem; margin: 1rem 0; }
-dl div { padding: .5rem .75rem; border-radius: .4rem; background: var(--faint); }
-dt { color: var(--quiet); font-size: .8rem; }
-dd { margin: 0; font-weight: 600; }
-.badge { font-weight: 600; white-space: nowrap; }
-.badge i { display: inline-block; width: .8em; height: .8em; margin-right: .4em; border-radius: 50%; }
-.curves { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 24rem), 1fr)); gap: 1.5rem; }
-.curves figure:first-child { grid-column: 1 / -1; width: 100%; max-width: 52rem; }
-figure { margin: 0; break-inside: avoid; }
-figcaption { font-size: .9rem; color: var(--quiet); }
-svg { display: block; width: 100%; height: auto; }
-.strip { display: flex; gap: .75rem; overflow-x: auto; padding-bottom: .5rem; }
-.strip figure { flex: none; }
-.strip img { display: block; width: 24rem; max-width: 88vw; height: auto; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .9rem; }
-th, td { padding: .25rem .75rem; border: 1px solid var(--line); text-align: left; vertical-align: top; }
-th { font-weight: 600; background: var(--faint); }
-ol { margin: 0; padding-left: 1.5rem; }
-@media print {
-  body { max-width: none; font-size: 11pt; print-color-adjust: exact; }
-  .strip { flex-wrap: wrap; overflow: visible; }
-  .strip img { width: 16rem; }
-  .wide { overflow: visible; }
-  tr { break-inside: avoid; }
-}
-"""
