@@ -18,7 +18,7 @@ from PIL import Image
 
 from colornet.errors import SettingsError
 from colornet.evaluation import comparison, metrics, photographs, summary
-from colornet.evaluation.bootstrap import estimate
+from colornet.evaluation.bootstrap import estimate, interval
 from colornet.evaluation.comparison import Example
 from colornet.evaluation.gallery import CHOSEN, choose
 from colornet.evaluation.learned import Learned
@@ -308,26 +308,41 @@ def test_the_rendered_picture_keeps_its_luminance_whatever_is_predicted():
 # --- intervals --------------------------------------------------------------------------------------------------------
 
 
-def test_intervals_are_those_of_scipy():
-    values = np.random.default_rng(3).gamma(2, 5, (60, 1))
-    found = estimate(values, np.ones_like(values))[0]
-    wanted = scipy.stats.bootstrap(
-        (values[:, 0],), np.mean, method="percentile", n_resamples=4000, rng=np.random.default_rng(0)
-    ).confidence_interval
-    assert found.mean == pytest.approx(values.mean()) and found.photographs == 60
-    spread = wanted.high - wanted.low
-    assert found.low == pytest.approx(wanted.low, abs=0.06 * spread)
-    assert found.high == pytest.approx(wanted.high, abs=0.06 * spread)
-    assert found == estimate(values, np.ones_like(values))[0]
+def test_intervals_of_many_photographs_are_those_of_a_normal_distribution():
+    values = np.random.default_rng(3).gamma(2, 5, 2000)
+    found = estimate(values, np.ones(2000))
+    assert found.mean == pytest.approx(values.mean()) and found.photographs == 2000
+    half = 1.96 * values.std() / np.sqrt(2000)
+    assert [found.low, found.high] == pytest.approx([found.mean - half, found.mean + half], abs=0.15 * half)
+    assert found == estimate(values, np.ones(2000)) != estimate(values, np.ones(2000), seed=1)
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_should():
+    random = np.random.default_rng(0)
+    held = 0
+    for _ in range(100):
+        values, weights = random.normal(5, 2, 60), random.uniform(0.5, 2, 60)
+        found = estimate(values, weights)
+        held += found.low <= 5 <= found.high
+    assert 88 <= held <= 99
 
 
 def test_weights_missing_values_and_single_photographs():
-    values = np.array([[1.0, 7.0, np.nan], [4.0, np.nan, np.nan], [10.0, np.nan, np.nan]])
-    weights = np.array([[1.0, 1.0, 1.0], [2.0, 1.0, 1.0], [1.0, 1.0, 1.0]])
-    weighted, single, none = estimate(values, weights)
+    ones = np.ones(3)
+    weighted = estimate(np.array([1.0, 4.0, 10.0]), np.array([1.0, 2.0, 1.0]))
     assert weighted.mean == pytest.approx(19 / 4) and 1 <= weighted.low < weighted.mean < weighted.high <= 10
+    assert estimate(np.array([1.0, np.nan, 4.0, 10.0]), np.array([1.0, 9.0, 2.0, 1.0])) == weighted
+    single, none = estimate(np.array([7.0, np.nan, np.nan]), ones), estimate(np.full(3, np.nan), ones)
     assert (single.mean, single.photographs) == (7, 1) and np.isnan(single.low)
     assert np.isnan(none.mean) and none.photographs == 0
+
+
+def test_draws_without_a_value_do_not_count():
+    def spread_or_nothing(values: np.ndarray, axis: int) -> np.ndarray:
+        spread = np.ptp(values, axis=axis)
+        return np.where(spread > 0, spread, np.nan)
+
+    assert interval(spread_or_nothing, np.array([1.0, 3.0])) == (2, 2)  # half of the draws hold one value twice
 
 
 def rows_of(values: dict[str, list[float]]) -> pa.Table:

@@ -1,22 +1,24 @@
-"""Confidence intervals of means over photographs and of other statistics, by the bootstrap.
+"""Confidence intervals of means over photographs and of other statistics, by scipy's percentile bootstrap.
 
-Photographs are drawn with replacement, and all columns are measured on the same draws: an interval of a difference
-between colorizers is a paired one. The interval lies between percentiles of the draws' means, or other statistics.
+Photographs are drawn with replacement. All that is known of a photograph is drawn with it, so an interval of the
+differences between two colorizers is a paired one.
 
 Source: B. Efron, R. J. Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13.
 """
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import scipy.stats
 from numpy.typing import NDArray
 
 LEVEL = 0.95
 """How often an interval should hold the true value."""
 RESAMPLES = 2000
-_AT_ONCE = 50
-_SHARES = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
+_AT_ONCE = 100  # draws of photographs that are held in memory
 
 
 @dataclass(frozen=True)
@@ -30,66 +32,49 @@ class Estimate:
     """How many have a value. If there are none, the mean is NaN, and with fewer than two the interval is."""
 
 
-def estimate(values: NDArray[np.float64], weights: NDArray[np.float64], seed: int = 0) -> list[Estimate]:
-    """Estimate weighted means of several columns and their 95 % confidence intervals.
+def estimate(values: NDArray[np.float64], weights: NDArray[np.float64], seed: int = 0) -> Estimate:
+    """Estimate a weighted mean and its 95 % confidence interval.
 
     Args:
-        values: (N, M), a row a photograph, N at least 1; NaN where a photograph has no value.
-        weights: (N, M), positive: how much each value counts.
-        seed: of the draws; the same seed and data give the same intervals.
-
-    Returns:
-        One estimate a column.
+        values: (N,), one a photograph; NaN where a photograph has no value: it does not count.
+        weights: (N,), positive: how much each value counts.
+        seed: of the draws; the same seed and data give the same interval.
     """
     known = np.isfinite(values)
-    weights = np.where(known, weights, 0.0)
-    products = np.where(known, values, 0.0) * weights
-    means = _ratio(products.sum(0), weights.sum(0))
-    draws = np.concatenate([_ratio(counts @ products, counts @ weights) for counts in _counts(len(values), seed)])
-    present = known.sum(0)
-    low, high = (_percentile(draws, present, share) for share in _SHARES)
-    return [
-        Estimate(float(mean), float(least), float(most), int(count))
-        for mean, least, most, count in zip(means, low, high, present, strict=True)
-    ]
+    values, weights = values[known], weights[known]
+    count = len(values)
+    if count == 0:
+        return Estimate(np.nan, np.nan, np.nan, 0)
+    low, high = interval(_weighted_mean, values, weights, seed=seed) if count > 1 else (np.nan, np.nan)
+    return Estimate(float(_weighted_mean(values, weights)), low, high, count)
 
 
 def interval(
-    statistic: Callable[[NDArray[np.int64]], NDArray[np.float64]], photographs: int, seed: int = 0
+    statistic: Callable[..., NDArray[np.float64]], *samples: NDArray[np.float64], seed: int = 0
 ) -> tuple[float, float]:
-    """Estimate the 95 % confidence interval of any statistic of photographs.
+    """Estimate the 95 % confidence interval of a statistic of photographs.
 
     Args:
-        statistic: takes the positions of the photographs of some draws, (draws, N), and returns its value of each draw,
-            (draws,), NaN where it is not defined: such draws do not count, and not all may be such.
-        photographs: N, at least 1.
-        seed: of the draws, which are those of `estimate`.
+        statistic: takes as many arrays as there are samples, (..., N) each, and `axis`, which is always -1; returns
+            (...,), NaN where it is not defined: such draws do not count, and not all may be such.
+        samples: (N,) each, N at least 2: what is known of the photographs, in the same order.
+        seed: of the draws.
     """
-    values = np.concatenate([statistic(drawn) for drawn in _draws(photographs, seed)])
-    low, high = np.nanpercentile(values, [100 * share for share in _SHARES])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", scipy.stats.DegenerateDataWarning)  # its own interval is NaN if a draw is
+        found: Any = scipy.stats.bootstrap(
+            samples,
+            statistic,
+            paired=True,
+            vectorized=True,
+            n_resamples=RESAMPLES,
+            batch=_AT_ONCE,
+            method="percentile",
+            rng=np.random.default_rng(seed),
+        )
+    low, high = np.nanpercentile(found.bootstrap_distribution, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     return float(low), float(high)
 
 
-def _draws(photographs: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Yield, for some draws at a time, the positions of the photographs that were drawn: (draws, N)."""
-    random = np.random.default_rng(seed)
-    for start in range(0, RESAMPLES, _AT_ONCE):
-        yield random.integers(0, photographs, (min(_AT_ONCE, RESAMPLES - start), photographs))
-
-
-def _counts(photographs: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Yield, for some draws at a time, how often each photograph was drawn: (draws, N) float64."""
-    for drawn in _draws(photographs, seed):
-        yield np.stack([np.bincount(each, minlength=photographs) for each in drawn]).astype(np.float64)
-
-
-def _ratio(totals: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.divide(totals, weights, out=np.full_like(totals, np.nan), where=weights > 0)
-
-
-def _percentile(draws: NDArray[np.float64], present: NDArray[np.int64], share: float) -> NDArray[np.float64]:
-    found = np.full(draws.shape[1], np.nan)
-    enough = present >= 2
-    if enough.any():
-        found[enough] = np.nanpercentile(draws[:, enough], 100 * share, axis=0)
-    return found
+def _weighted_mean(values: NDArray[np.float64], weights: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
+    return np.average(values, axis=axis, weights=weights)

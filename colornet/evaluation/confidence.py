@@ -107,7 +107,7 @@ def rank_correlation(confidence: NDArray[np.float64], error: NDArray[np.float64]
     reason = _why_undefined(confidence, error)
     if reason:
         return Correlation(None, None, None, reason)
-    low, high = interval(lambda drawn: _rank_correlations(confidence[drawn], error[drawn]), len(error))
+    low, high = interval(_rank_correlations, confidence, error)
     return Correlation(float(scipy.stats.spearmanr(confidence, error).statistic), low, high, None)
 
 
@@ -170,7 +170,7 @@ def _why_undefined(confidence: NDArray[np.float64], error: NDArray[np.float64]) 
     return ""
 
 
-def _rank_correlations(first: NDArray[np.float64], second: NDArray[np.float64]) -> NDArray[np.float64]:
+def _rank_correlations(first: NDArray[np.float64], second: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
     """Correlate the ranks along the last axis, equal values sharing theirs: (..., N) twice to (...), perhaps NaN."""
     one, other = (scipy.stats.rankdata(each, axis=-1) - (each.shape[-1] + 1) / 2 for each in (first, second))
     size = np.sqrt((one**2).sum(-1) * (other**2).sum(-1))

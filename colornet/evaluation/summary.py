@@ -1,8 +1,7 @@
 """What the rows of all photographs say together: means with their intervals, and differences between models."""
 
-import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -30,22 +29,28 @@ def summarize(rows: pa.Table, colorizers: Sequence[str], models: Sequence[str]) 
         The results of the colorizers, and of the differences, which are called "B - A". The mean of `auc_balanced` is
         weighted with the photographs' `balance`, so that it is that of all their pixels.
     """
-    values = {name: _columns(rows, name) for name in colorizers}
-    pairs = [(f"{model} - {models[0]}", values[model] - values[models[0]]) for model in models[1:]]
-    titles = [*colorizers, *(title for title, _ in pairs)]
-    columns = np.concatenate([*values.values(), *(difference for _, difference in pairs)], axis=1)
-    balance = _sorted(rows, colorizers[0])["balance"].to_numpy()
-    weights = np.ones((len(columns), len(METRICS)))
-    weights[:, list(METRICS).index("auc_balanced")] = balance
-    estimates = estimate(columns, np.tile(weights, len(titles)))
-    each = iter(estimates)
-    found = {title: dict(zip(METRICS, itertools.islice(each, len(METRICS)), strict=True)) for title in titles}
-    return {name: found[name] for name in colorizers}, {title: found[title] for title, _ in pairs}
+    balance = column(rows, colorizers[0], "balance")
+    values = {name: {metric: column(rows, name, metric) for metric in METRICS} for name in colorizers}
+    first, *others = models
+    differences = {
+        f"{model} - {first}": {metric: values[model][metric] - values[first][metric] for metric in METRICS}
+        for model in others
+    }
+    return _estimate(values, balance), _estimate(differences, balance)
+
+
+def _estimate(values: Mapping[str, Mapping[str, NDArray[np.float64]]], balance: NDArray[np.float64]) -> Results:
+    weights = {metric: balance if metric == "auc_balanced" else np.ones_like(balance) for metric in METRICS}
+    return {
+        name: {metric: estimate(each, weights[metric]) for metric, each in columns.items()}
+        for name, columns in values.items()
+    }
 
 
 def column(rows: pa.Table, colorizer: str, name: str) -> NDArray[np.float64]:
     """Take a column of one colorizer, in the order of the photographs: (N,), NaN where it is null."""
-    return _sorted(rows, colorizer)[name].to_numpy().astype(np.float64)
+    chosen = rows.filter(pc.equal(rows["colorizer"], colorizer)).sort_by("row")
+    return chosen[name].to_numpy().astype(np.float64)
 
 
 def to_json(results: Results) -> dict[str, Any]:
@@ -75,15 +80,6 @@ def _words(found: Estimate) -> str:
     digits = 2 if abs(found.mean) >= 1 else 3
     interval = "" if math.isnan(found.low) else f" [{found.low:.{digits}f};{found.high:.{digits}f}]"
     return f"{found.mean:.{digits}f}{interval}"
-
-
-def _sorted(rows: pa.Table, colorizer: str) -> pa.Table:
-    chosen = rows.filter(pc.equal(rows["colorizer"], colorizer))
-    return chosen.sort_by("row")
-
-
-def _columns(rows: pa.Table, colorizer: str) -> NDArray[np.float64]:
-    return np.stack([column(rows, colorizer, name) for name in METRICS], axis=1)
 
 
 def _finite(value: float) -> float | None:
