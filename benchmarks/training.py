@@ -50,9 +50,10 @@ from colornet.color import lab
 from colornet.datasets import photographs
 from colornet.datasets.photographs import Plan
 from colornet.datasets.shards import ROW_GROUP
+from colornet.inference.precision import resolve
 from colornet.training import presets
 from colornet.training.degradation import degrade
-from colornet.training.gan import Batch, GanModule, uses_bfloat16
+from colornet.training.gan import Batch, GanModule
 from colornet.training.recipe import BOTH, Recipe, Stage
 from colornet.training.trainer import SETTLE_EVERY
 from colornet.training.wrapping import for_training
@@ -206,10 +207,10 @@ def _compare_runs(settings: TrainingBenchmarkSettings, folder: Path, console: Co
         rates = (f"{statistics.median(figures):.1f}" for figures in _figures(made, "step_rate", "whole_rate"))
         shares = (f"{statistics.median(figures):.1%}" for figures in _figures(made, "outside", "waiting"))
         table.add_row(name, *rates, *shares, f"{statistics.median(run.cpu for run in made):.4f}")
-    bfloat16 = uses_bfloat16(recipe.precision, torch.device("cuda" if gpu else "cpu"))
+    dtype = resolve(recipe.precision, torch.device("cuda" if gpu else "cpu"))
     console.print(
         f"{recipe.generator.network}, {stage.image_size} pixels, {stage.batch_size} photographs a step, "
-        f"{'bfloat16' if bfloat16 else 'float32'}, {stage.steps_per_epoch} steps an epoch, {stage.epochs} epochs"
+        f"{str(dtype).removeprefix('torch.')}, {stage.steps_per_epoch} steps an epoch, {stage.epochs} epochs"
     )
     console.print(f"{settings.workers} processes with {place.threads} threads{' and a GPU' * gpu}, {cores} cores")
     console.print(table)
@@ -331,7 +332,7 @@ def _compare_steps(repeat: int, console: Console) -> None:
         faster = _median_of([slow / quick for quick, slow in seconds], ".2f")
         table.add_row(name, f"{1000 * fast:.0f} ms", f"{1000 * naive:.0f} ms", faster)
     console.print(table)
-    native = uses_bfloat16("auto", torch.device("cpu"))
+    native = resolve("auto", torch.device("cpu")) is torch.bfloat16
     console.print(
         f"{ONE_CORE_BATCH} photographs of {ONE_CORE_SIZE} pixels; this processor has "
         f"{'bfloat16' if native else 'no bfloat16: jobs.train takes float32, channels last'}"

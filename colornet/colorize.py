@@ -9,7 +9,8 @@ from colornet.codecs import Scan
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.inference.letterbox import Letterbox, prepare
-from colornet.inference.predictor import Precision, Prediction, Predictor
+from colornet.inference.precision import Precision
+from colornet.inference.predictor import Prediction, Predictor
 from colornet.provenance.c2pa import Credentials
 from colornet.rendering.render import Rendered, RenderSettings, render
 

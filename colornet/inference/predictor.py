@@ -5,7 +5,7 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,11 +15,11 @@ from torch.nn import functional
 from colornet.color import lab
 from colornet.inference.bundle import Bundle
 from colornet.inference.letterbox import Letterbox
+from colornet.inference.precision import Precision, resolve
 from colornet.networks import fold_normalisation
 from colornet.networks.ab_bins import certainty
 from colornet.networks.backbone import BINS_STRIDE, BackboneGenerator
 
-Precision = Literal["auto", "float32", "bfloat16"]
 GPU_BATCH = 16
 """Pictures that a GPU predicts at once."""
 
@@ -44,7 +44,7 @@ class Predictor:
     def __init__(self, bundle: Bundle, *, device: str = "cpu", precision: Precision = "auto") -> None:
         """Move the bundle's generator to `device`. It is changed in place: the bundle is used up."""
         self.device = torch.device(device)
-        self.dtype = _dtype(self.device, precision)
+        self.dtype = resolve(precision, self.device)
         generator = fold_normalisation(bundle.generator)
         self.generator = generator.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -146,12 +146,3 @@ class _Question(NamedTuple):
     lightness: NDArray[np.float16]
     letterboxes: Sequence[Letterbox]
     answer: Future[list[Prediction]]
-
-
-def _dtype(device: torch.device, precision: Precision) -> torch.dtype:
-    if precision != "auto":
-        return getattr(torch, precision)
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    # Without AVX512-BF16 a processor only emulates bfloat16, and slowly.
-    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
+from colornet.inference.precision import resolve
 from colornet.training.distributed import share_buffers
 from colornet.training.ema import EmaGenerator
 from colornet.training.losses import adversarial_loss, correct_verdicts, discriminator_loss, gradient_penalty
@@ -56,7 +57,7 @@ class GanModule:
         self.discriminator = discriminator
         self.recipe = recipe
         self.device = torch.device(device)
-        self.low_precision = uses_bfloat16(recipe.precision, self.device)
+        self.low_precision = resolve(recipe.precision, self.device) is torch.bfloat16
         self.objective = objective or Objective(generator)
         self.ema = EmaGenerator(self.bare_generator, recipe.ema_decay) if recipe.ema_decay else None
         self.generator_optimizer = _adam(generator, recipe)
@@ -253,15 +254,6 @@ def finished_generator(recipe: Recipe, state: dict[str, Any]) -> nn.Module:
     else:
         generator.load_state_dict(state["generator"])
     return generator.float().eval()
-
-
-def uses_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether a recipe's `precision` means bfloat16 autocast on this device: "auto" where it is native."""
-    if precision != "auto":
-        return precision == "bfloat16"
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _adam(network: nn.Module, recipe: Recipe) -> torch.optim.AdamW:

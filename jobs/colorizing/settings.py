@@ -6,7 +6,7 @@ from typing import Literal
 
 from colornet.archive.selection import Selection
 from colornet.inference.bundle import SHIPPED
-from colornet.inference.predictor import Precision
+from colornet.inference.precision import Precision
 from colornet.provenance.c2pa import Credentials
 from colornet.rendering.render import RenderSettings
 from colornet.storage import S3Options
