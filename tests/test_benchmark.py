@@ -26,11 +26,12 @@ from colornet import storage
 from colornet.archive import inventory
 from colornet.archive.worker import ColorizeTask
 from colornet.color import lab
+from colornet.color.chroma import is_nearly_gray
 from colornet.datasets import photographs
 from colornet.errors import SettingsError
 from colornet.rendering.render import RenderSettings
 from colornet.training import presets
-from colornet.training.degradation import DEGRADATIONS, is_nearly_gray
+from colornet.training.degradation import DEGRADATIONS
 from colornet.training.gan import GanModule
 from colornet.training.recipe import BOTH, DISCRIMINATOR
 

@@ -15,7 +15,7 @@ from skimage import data
 from colornet.color import lab
 from colornet.errors import SettingsError
 from colornet.training import degradation
-from colornet.training.degradation import DEGRADATIONS, Degradation, degrade, is_nearly_gray
+from colornet.training.degradation import DEGRADATIONS, Degradation, degrade
 
 SIDE = 48
 KINDS = tuple(degradation._DRAWS)
@@ -254,23 +254,3 @@ def test_jpeg_agrees_with_a_real_one(quality):
 def test_values_out_of_range_are_named(name, value):
     with pytest.raises(SettingsError, match=f"{name} must be in"):
         Degradation(**{name: value})
-
-
-# --- nearly gray ------------------------------------------------------------------------------------------------------
-
-
-def test_nearly_gray():
-    ab = torch.zeros(6, 2, 20, 20)
-    ab[1] = 3.0  # a tint: chroma 4.2
-    ab[2] = 4.0  # chroma 5.7
-    ab[3, 0, :2, :5] = 60.0  # a red coat in the snow: 2.5 % of the pixels, mean chroma 1.5
-    ab[4, 0, 0, :7] = 60.0  # a speck: 1.75 %
-    ab[5] = torch.randn(2, 20, 20, generator=seeded()) * 2.0  # a JPEG's noise
-    assert is_nearly_gray(ab).tolist() == [True, True, False, False, True, True]
-
-
-def test_photographs_are_not_gray_but_their_gray_is():
-    ab = lab.unscale_ab(lab.split_scaled(photographs())[1])
-    assert not is_nearly_gray(ab).any()
-    alike = photographs()[:, :1].expand(-1, 3, -1, -1)
-    assert is_nearly_gray(lab.unscale_ab(lab.split_scaled(alike)[1])).all()

@@ -1,11 +1,16 @@
 """sRGB <-> CIE-LAB (D65, 2° observer) on tensors, and the scaling of L*, a*, b* that the networks see.
 
+kornia converts between the two, with the primaries and the transfer function of `colornet.color.srgb`; its white point
+differs from the sum of the primaries in the fifth digit. What is computed here takes its numbers from there.
+
 Tensors are channels-first, (..., 3, H, W) for pictures; sRGB in [0, 1], L* in [0, 100], a* and b* in [-128, 127].
 """
 
 import kornia.color
 import torch
 from torch import Tensor
+
+from colornet.color import srgb
 
 
 def rgb_to_lab(rgb: Tensor) -> Tensor:
@@ -34,6 +39,18 @@ def lab_to_rgb(lab: Tensor) -> Tensor:
     Clipping changes L*: it is for panels and plots. `colornet.rendering.lab_to_srgb` renders scans and keeps L*.
     """
     return kornia.color.lab_to_rgb(lab, clip=True)
+
+
+def gray_of_lightness(lightness: Tensor) -> Tensor:
+    """Turn L* in [0, 100] into the gamma-encoded sRGB value, in [0, 1], of the gray that has it.
+
+    Source: CIE 15 (LAB) and IEC 61966-2-1 (sRGB).
+    """
+    root = (lightness + srgb.F_OFFSET) / srgb.F_SCALE
+    line = lightness * srgb.LUMINANCE_PER_LIGHTNESS
+    luminance = torch.where(lightness > srgb.LIGHTNESS_BEND, root**3, line).clamp(0, 1)
+    power = (1 + srgb.OFFSET) * luminance ** (1 / srgb.GAMMA) - srgb.OFFSET
+    return torch.where(luminance > srgb.LINEAR_BEND, power, srgb.LINEAR_SLOPE * luminance)
 
 
 def scale_lightness(lightness: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""sRGB to L*: the tables that say what a gray level means, and the luminance of colours.
+"""sRGB and L*: their numbers, each defined here and nowhere else, and the tables that say what a gray level means.
 
 Formulas: IEC 61966-2-1 (sRGB primaries and transfer), CIE 15 (L*). The white point is the sum of the primaries, so that
 equal red, green and blue are exactly neutral.
@@ -13,30 +13,50 @@ from numpy.typing import NDArray
 PRIMARIES = np.array([[0.412453, 0.357580, 0.180423], [0.212671, 0.715160, 0.072169], [0.019334, 0.119193, 0.950227]])
 """Linear sRGB to CIE XYZ, D65."""
 WHITE = PRIMARIES.sum(axis=1)
+"""CIE XYZ of the white point."""
+LUMINANCE: tuple[float, float, float] = tuple(PRIMARIES[1].tolist())
+"""Shares of linear red, green and blue in the luminance Y."""
+
+GAMMA, OFFSET, LINEAR_SLOPE = 2.4, 0.055, 12.92
+"""The sRGB transfer function: (1 + OFFSET) light^(1 / GAMMA) - OFFSET, and LINEAR_SLOPE * light near black."""
+LINEAR_BEND, ENCODED_BEND = 0.0031308, 0.04045
+"""Where it changes from the line to the power: in linear light, and encoded."""
 
 EPSILON = 6.0 / 29.0
 """The CIE f is a cube root above the cube of this, and a line below."""
 SLOPE = 3.0 * EPSILON**2
 """Slope of the inverse of that line."""
+F_SCALE, F_OFFSET = 116.0, 16.0
+"""L* is F_SCALE * f(Y / Yn) - F_OFFSET."""
+LIGHTNESS_BEND = 8.0
+"""L* up to which it is proportional to Y."""
+LUMINANCE_PER_LIGHTNESS = (3.0 / 29.0) ** 3
+"""Y of a unit of L* there."""
 
 
 def linear_from_srgb(encoded: NDArray[np.floating]) -> NDArray[np.float64]:
     """Undo the sRGB transfer function: [0, 1] to linear light in [0, 1]."""
     encoded = np.asarray(encoded, np.float64)
-    return np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4)
+    return np.where(encoded <= ENCODED_BEND, encoded / LINEAR_SLOPE, ((encoded + OFFSET) / (1 + OFFSET)) ** GAMMA)
 
 
 def srgb_from_linear(linear: NDArray[np.floating]) -> NDArray[np.float64]:
     """Apply the sRGB transfer function: linear light in [0, 1] to [0, 1]."""
     linear = np.asarray(linear, np.float64)
-    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055)
+    power = (1 + OFFSET) * np.maximum(linear, LINEAR_BEND) ** (1 / GAMMA) - OFFSET
+    return np.where(linear <= LINEAR_BEND, linear * LINEAR_SLOPE, power)
 
 
 def lightness_from_luminance(luminance: NDArray[np.floating]) -> NDArray[np.float64]:
     """CIE L* in [0, 100] of the relative luminance Y/Yn in [0, 1]."""
     luminance = np.asarray(luminance, np.float64)
     root = np.where(luminance > EPSILON**3, np.cbrt(luminance), luminance / SLOPE + 4.0 / 29.0)
-    return 116.0 * root - 16.0
+    return F_SCALE * root - F_OFFSET
+
+
+def root_from_lightness(lightness: NDArray[np.floating]) -> NDArray[np.float64]:
+    """CIE f(Y/Yn) of L*: the cube root of the relative luminance, but near black."""
+    return (np.asarray(lightness, np.float64) + F_OFFSET) / F_SCALE
 
 
 @functools.cache
@@ -67,6 +87,7 @@ def lightness_codes(rgb: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.u
 
 
 _GRID = 65536
+_RED, _GREEN, _BLUE = map(np.float32, LUMINANCE)
 
 
 @functools.cache
@@ -81,10 +102,9 @@ def _lightness_codes(rgb, linear, codes_of_luminance):
     codes = np.empty((height, width), np.uint16)
     index, part = np.empty(width, np.uint32), np.empty(width, np.float32)
     luminance = np.empty(width, np.float32)
-    red, green, blue = np.float32(0.212671), np.float32(0.715160), np.float32(0.072169)
     for y in range(height):
         for x in range(width):
-            luminance[x] = red * linear[rgb[y, x, 0]] + green * linear[rgb[y, x, 1]] + blue * linear[rgb[y, x, 2]]
+            luminance[x] = _RED * linear[rgb[y, x, 0]] + _GREEN * linear[rgb[y, x, 1]] + _BLUE * linear[rgb[y, x, 2]]
         for x in range(width):
             position = min(luminance[x], np.float32(1)) * np.float32(_GRID)
             whole = np.int32(position)

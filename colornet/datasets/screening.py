@@ -13,6 +13,7 @@ import torch
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from colornet.color import lab
+from colornet.color.chroma import NEARLY_GRAY_CHROMA
 from colornet.errors import ColornetError
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "JPEG2000", "BMP")
@@ -52,7 +53,7 @@ class Screening:
     """Reduce photographs whose shorter side is longer than this, in pixels."""
     min_side: int = 128
     """Reject photographs whose shorter side is shorter than this, in pixels."""
-    min_chroma: float = 5.0
+    min_chroma: float = NEARLY_GRAY_CHROMA
     """Reject photographs whose mean CIE-LAB chroma is below this: gray, or nearly. Most colour photographs
     have 8 to 40."""
     max_pixels: int = 100_000_000

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from colornet.color.srgb import linear_from_srgb, srgb_from_linear
+
 LIGHTNESS = 60.0
 """L* of every kind, within 0.03: as near as 8-bit sRGB comes at these hues."""
 
@@ -101,9 +103,9 @@ def draw_shape(kind: str, size: int, rng: np.random.Generator) -> tuple[NDArray[
         raise ValueError(f"no kind of shape is called {kind!r}; there are: {', '.join(KINDS)}")
     _check("size", size, MIN_SIZE)
     coverage = _coverage(kind, size, rng)
-    colour = _decode_gamma(np.asarray(SRGB[kind], dtype=np.float64) / 255.0)
+    colour = linear_from_srgb(np.asarray(SRGB[kind], dtype=np.float64) / 255.0)
     mixed = 1.0 + coverage[..., None] * (colour - 1.0)
-    rgb = np.rint(_encode_gamma(mixed) * 255.0).astype(np.uint8)
+    rgb = np.rint(srgb_from_linear(mixed) * 255.0).astype(np.uint8)
     return rgb, coverage == 1.0
 
 
@@ -173,16 +175,6 @@ _DRAW: Mapping[str, Callable[[ImageDraw.ImageDraw, tuple[float, float], float, f
     "ring": _ring,
     "cross": _polygon(_cross(0.3)),
 }
-
-
-def _decode_gamma(srgb: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Map sRGB in [0, 1] to linear light (IEC 61966-2-1)."""
-    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-
-
-def _encode_gamma(linear: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Map linear light in [0, 1] to sRGB (IEC 61966-2-1)."""
-    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1 / 2.4) - 0.055)
 
 
 def _check(name: str, value: int, least: int) -> None:

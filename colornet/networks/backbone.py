@@ -138,21 +138,8 @@ class BackboneGenerator(nn.Module):
 
     def _as_picture(self, lightness: Tensor) -> Tensor:
         """Turn scaled L* (B, 1, H, W) into the picture (B, 3, H, W) that the encoder was trained on."""
-        gray = gray_of_lightness(lightness.float())
+        gray = lab.gray_of_lightness(lab.unscale_lightness(lightness.float()))
         return ((gray - self.mean.float()) / self.std.float()).to(lightness.dtype)
-
-
-def gray_of_lightness(lightness: Tensor) -> Tensor:
-    """Turn scaled L* in [-1, 1] into the gamma-encoded sRGB value, in [0, 1], of the gray that has it.
-
-    Y is ((L* + 16) / 116)³ for L* above 8 and L* · (3 / 29)³ below; each of R, G and B is 1.055 · Y^(1 / 2.4) − 0.055
-    for Y above 0.0031308 and 12.92 · Y below.
-
-    Source: CIE 15 (LAB) and IEC 61966-2-1 (sRGB).
-    """
-    unscaled = lab.unscale_lightness(lightness)
-    luminance = torch.where(unscaled > 8, ((unscaled + 16) / 116) ** 3, unscaled * (3 / 29) ** 3).clamp(0, 1)
-    return torch.where(luminance > 0.0031308, 1.055 * luminance ** (1 / 2.4) - 0.055, 12.92 * luminance)
 
 
 def load_encoder_weights(generator: BackboneGenerator, source: str | Path) -> None:

@@ -4,8 +4,7 @@ For each pixel it brings a*b* up from the network's small copy, converts CIE-LAB
 gamut in by reducing chroma at constant L* and hue, and rounds. What is written has the L* of what was read, up to the
 rounding of its own depth; where a* = b* = 0 and the source is gray, it has the source's codes.
 
-Formulas: CIE 15 (LAB), IEC 61966-2-1 (sRGB primaries and transfer). The white point is the sum of the primaries, so
-that equal RGB is exactly neutral.
+Formulas: CIE 15 (LAB), IEC 61966-2-1 (sRGB primaries and transfer), with the numbers of `colornet.color.srgb`.
 """
 
 import functools
@@ -14,7 +13,16 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from colornet.color.srgb import EPSILON, PRIMARIES, SLOPE, WHITE, srgb_from_linear
+from colornet.color.srgb import (
+    EPSILON,
+    F_OFFSET,
+    F_SCALE,
+    PRIMARIES,
+    SLOPE,
+    WHITE,
+    root_from_lightness,
+    srgb_from_linear,
+)
 
 # Rows give linear R, G, B from X/Xn, Y/Yn, Z/Zn.
 _TO_LINEAR = np.linalg.inv(PRIMARIES) * WHITE
@@ -48,7 +56,7 @@ def lab_to_srgb(
         (H, W, 3) sRGB, uint8 or uint16 over the full range of the type. L* of every pixel is that of `codes` up to
         rounding.
     """
-    root = ((lightness.astype(np.float64) + 16.0) / 116.0).astype(np.float32)
+    root = root_from_lightness(lightness).astype(np.float32)
     planes = np.ascontiguousarray(_lines_in_root(colour), dtype=np.float32)
     top, bottom, drop = _positions(height or codes.shape[0], planes.shape[1])
     band = slice(first_row, first_row + codes.shape[0])
@@ -63,7 +71,7 @@ def _lines_in_root(colour: NDArray[np.float32]) -> NDArray[np.float32]:
     if len(colour) == 2:
         return colour
     slope, offset = colour[:2], colour[2:]
-    return np.concatenate([116.0 * slope, offset - 16.0 * slope])
+    return np.concatenate([F_SCALE * slope, offset - F_OFFSET * slope])
 
 
 @functools.cache

@@ -18,6 +18,7 @@ from kornia.filters import gaussian_blur2d, get_gaussian_kernel1d
 from torch import Tensor
 
 from colornet.color import lab
+from colornet.color.srgb import LUMINANCE
 from colornet.errors import SettingsError
 
 EMULSIONS: Mapping[str, tuple[float, float, float]] = {
@@ -29,14 +30,7 @@ EMULSIONS: Mapping[str, tuple[float, float, float]] = {
 
 MAX_SIGMA = 2.0
 """The widest Gaussian, pixels: the kernel reaches three times as far."""
-NEARLY_GRAY_CHROMA = 5.0
-"""Mean chroma, in units of a*b*, below which a picture is nearly gray; `datasets.screening.Screening` has the same."""
-COLOURFUL_CHROMA = 15.0
-"""Chroma from which a pixel has a colour that nobody would call gray."""
-COLOURFUL_SHARE = 0.02
-"""Share of such pixels from which a picture is worth learning from, however gray the rest."""
 
-_LUMINANCE = (0.212671, 0.715160, 0.072169)  # Y of the sRGB primaries, as in colornet.color.srgb
 _FILTER_DENSITY = 0.9  # of the strongest colour filter: it lets a tenth of a channel's light through
 _OFF_CENTRE = 0.2  # of the darkening's middle, in half sides
 _KERNEL = 13
@@ -171,23 +165,6 @@ def degrade(photographs: Tensor, degradation: Degradation, generator: torch.Gene
     return lab.scale_lightness(lightness).clamp(-1.0, 1.0)
 
 
-def is_nearly_gray(ab: Tensor) -> Tensor:
-    """Tell which pictures have next to no colour to learn from.
-
-    Nearly gray means a mean chroma, the length of (a*, b*), below `NEARLY_GRAY_CHROMA`, and less than
-    `COLOURFUL_SHARE` of the pixels above `COLOURFUL_CHROMA`: a red coat in the snow is worth keeping.
-
-    Args:
-        ab: (B, 2, H, W), floating point, in units of a*b* (not scaled).
-
-    Returns:
-        (B,) bool.
-    """
-    chroma = torch.linalg.vector_norm(ab.float(), dim=1).flatten(1)
-    colourful = (chroma > COLOURFUL_CHROMA).float().mean(1)
-    return (chroma.mean(1) < NEARLY_GRAY_CHROMA) & (colourful < COLOURFUL_SHARE)
-
-
 # --- random numbers ---------------------------------------------------------------------------------------------------
 
 
@@ -226,7 +203,7 @@ def _expose(degradation: Degradation, rgb: Tensor, draws: Tensor) -> Tensor:
     density = _FILTER_DENSITY * (2.0 * filtered - 1.0).clamp(min=0.0)
     weights = weights * (1.0 - density * transmission)
     weights = weights / weights.sum(1, keepdim=True)
-    luminance = rgb.new_tensor(_LUMINANCE)[:, None, None]
+    luminance = rgb.new_tensor(LUMINANCE)[:, None, None]
     weights = torch.where(happens < degradation.emulsion, weights, luminance)
     return (weights * rgb_to_linear_rgb(rgb)).sum(1, keepdim=True)
 

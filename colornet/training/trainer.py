@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from colornet.color import lab
+from colornet.color.chroma import is_nearly_gray
 from colornet.errors import TrainingError
 from colornet.training import health
-from colornet.training.degradation import degrade, is_nearly_gray
+from colornet.training.degradation import degrade
 from colornet.training.distributed import count_workers, mean_over_workers, sum_over_workers
 from colornet.training.gan import Batch, GanModule, Losses
 from colornet.training.health import Action
