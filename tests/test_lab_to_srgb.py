@@ -1,4 +1,4 @@
-"""The join keeps L*, agrees with scikit-image inside the gamut, and reduces nothing but chroma outside of it."""
+"""Joining keeps L*, agrees with scikit-image inside the gamut, and reduces nothing but chroma outside of it."""
 
 import os
 import subprocess
@@ -85,11 +85,11 @@ def test_processes_that_compile_and_load_the_kernel_at_once(tmp_path):
 
 JOIN_ONCE = """
 import numpy as np
-from colornet.join import join
-from colornet.lightness import gray_lightness
+from colornet.color.srgb import gray_lightness
+from colornet.rendering.lab_to_srgb import lab_to_srgb
 for bits, kind in ((8, np.uint8), (16, np.uint16), (8, np.uint16)):
     codes = np.full((4, 4), 100, kind)
-    join(codes, gray_lightness(8 * codes.itemsize), np.zeros((2, 2, 2), np.float32), bits)
+    lab_to_srgb(codes, gray_lightness(8 * codes.itemsize), np.zeros((2, 2, 2), np.float32), bits)
 """
 
 
