@@ -21,7 +21,6 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from colornet import storage
 from colornet.datasets import photographs
 from colornet.datasets.photographs import Collection, Plan
 from colornet.errors import ColornetError, SettingsError
@@ -31,6 +30,7 @@ from colornet.evaluation.reference import reference_of
 from colornet.evaluation.summary import summarize
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
+from colornet.storage import Storage, uris
 from colornet.training import presets
 from colornet.training.degradation import DEGRADATIONS
 from colornet.training.gan import GanModule
@@ -101,14 +101,15 @@ def benchmark(settings: BenchmarkSettings) -> int:
         raise SettingsError(f"no variant is called {unknown}; there are: {', '.join(VARIANTS)}")
     torch.set_num_threads(1)
     console = Console(width=None if sys.stdout.isatty() else 140)
-    data, output = storage.normalize(settings.data), storage.normalize(settings.output)
+    storage = Storage()
+    data, output = uris.normalize(settings.data), uris.normalize(settings.output)
     found = photographs.find(data)
-    places = {name: storage.join(output, name.replace(" ", "-").replace(",", "")) for name in VARIANTS}
+    places = {name: uris.join(output, name.replace(" ", "-").replace(",", "")) for name in VARIANTS}
     for name in settings.only or VARIANTS:
-        if not storage.exists(storage.join(places[name], bundles.DESCRIPTION)):
+        if not storage.exists(uris.join(places[name], bundles.DESCRIPTION)):
             console.print(f"training: {name}")
             _train(VARIANTS[name](short(settings.photographs)), found, places[name])
-    there = {name: place for name, place in places.items() if storage.exists(storage.join(place, bundles.DESCRIPTION))}
+    there = {name: place for name, place in places.items() if storage.exists(uris.join(place, bundles.DESCRIPTION))}
     console.print(_measure(data, there))
     return 0
 

@@ -35,11 +35,11 @@ from rich.table import Table
 from benchmarks.archive import write_archive, write_bundle
 from benchmarks.observed import CALLS, LATENCY, Call, Observed, read_calls
 from benchmarks.processes import Sample, watch
-from colornet import storage
 from colornet.archive import inventory, ledger
 from colornet.archive.worker import ColorizeTask
 from colornet.inference import bundle as bundles
 from colornet.rendering.render import RenderSettings
+from colornet.storage import Storage
 
 BLOCK_ROWS = 16
 CALIBRATION = 32
@@ -292,7 +292,7 @@ def _task(place: Place) -> ColorizeTask:
 def _blocks(place: Place, rows: int = BLOCK_ROWS) -> list[pa.Table]:
     found = [
         {"source_uri": item.uri, "source_size": item.size, "source_version": item.version, "key": item.key}
-        for item in storage.listing(str(place.archive))
+        for item in Storage().listing(str(place.archive))
     ]
     table = pa.Table.from_pylist(found, inventory.SCHEMA)
     return [table.slice(start, rows) for start in range(0, table.num_rows, rows)]

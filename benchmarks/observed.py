@@ -4,15 +4,14 @@ import json
 import os
 import resource
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from colornet import storage
-from colornet.archive.worker import ColorizeWorker
+from colornet.archive.worker import ColorizeTask, ColorizeWorker
+from colornet.storage import Storage, StoredObject
 
 CALLS = "COLORNET_BENCHMARK_CALLS"
 """Environment variable: the folder into which calls are written. Workers inherit it."""
@@ -35,17 +34,32 @@ class Call:
     """Bytes that the process has held in memory at most, by then."""
 
 
+@dataclass(frozen=True)
+class FarStorage(Storage):
+    """Storage whose objects take longer to read and to write."""
+
+    latency: float = 0.0
+    """Seconds."""
+
+    def read(self, uri: str) -> StoredObject:
+        """Return a whole object, later."""
+        time.sleep(self.latency)
+        return super().read(uri)
+
+    def write(self, *args: Any, **options: Any) -> str:
+        """Store an object, later."""
+        time.sleep(self.latency)
+        return super().write(*args, **options)
+
+
 class Observed(ColorizeWorker):
     """A worker that writes down its calls."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
+    def __init__(self, task: ColorizeTask, *args: Any, **options: Any) -> None:
         """Make ready as every worker does."""
         self.calls = Path(os.environ[CALLS]) / f"{os.getpid()}.jsonl"
         latency = float(os.environ.get(LATENCY, "0"))
-        if latency:
-            storage.read = _later(storage.read, latency)
-            storage.write = _later(storage.write, latency)
-        super().__init__(*args, **options)
+        super().__init__(replace(task, storage=FarStorage(task.storage.s3, latency)), *args, **options)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """Colorize a batch, and write down what it took."""
@@ -62,11 +76,3 @@ def read_calls(folder: Path) -> list[Call]:
     """Return what all workers have written down, in the order of the calls' ends."""
     lines = (line for path in folder.glob("*.jsonl") for line in path.read_text().splitlines())
     return sorted((Call(**json.loads(line)) for line in lines), key=lambda call: call.end)
-
-
-def _later(request: Callable[..., Any], latency: float) -> Callable[..., Any]:
-    def delayed(*args: Any, **options: Any) -> Any:
-        time.sleep(latency)
-        return request(*args, **options)
-
-    return delayed

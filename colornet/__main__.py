@@ -12,11 +12,11 @@ from typing import Annotated
 import tyro
 from rich.progress import track
 
-from colornet import storage
 from colornet.colorize import Colorizer
 from colornet.errors import ColornetError, ExitCode, InColourError, SettingsError
 from colornet.inference.bundle import SHIPPED
 from colornet.rendering.render import RenderSettings
+from colornet.storage import Storage, uris
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,8 +37,9 @@ class Arguments:
 
 def colorize_all(arguments: Arguments) -> ExitCode:
     """Colorize one photograph after the other; returns the exit code."""
-    targets = _targets(arguments)
-    colorizer = Colorizer.from_bundle(arguments.model, arguments.render, device=arguments.device)
+    storage = Storage()
+    targets = _targets(arguments, storage)
+    colorizer = Colorizer.from_bundle(arguments.model, arguments.render, device=arguments.device, storage=storage)
     storage.check_writable(arguments.output)
     failed = 0
     for source, target in track(targets.items(), "colorizing", disable=not sys.stderr.isatty()):
@@ -56,17 +57,17 @@ def colorize_all(arguments: Arguments) -> ExitCode:
     return ExitCode.FINDINGS if failed else ExitCode.DONE
 
 
-def _targets(arguments: Arguments) -> dict[str, str]:
+def _targets(arguments: Arguments, storage: Storage) -> dict[str, str]:
     """Say where each photograph goes, and refuse what would overwrite a photograph."""
-    sources = [storage.normalize(photograph) for photograph in arguments.photographs]
+    sources = [uris.normalize(photograph) for photograph in arguments.photographs]
     targets: dict[str, str] = {}
     for source in sources:
         if not storage.exists(source):
             raise SettingsError(f"there is no photograph at {source}")
-        target = storage.join(arguments.output, source.rpartition("/")[2])
+        target = uris.join(arguments.output, source.rpartition("/")[2])
         if target in targets.values():
             raise SettingsError(f"two photographs would be written to {target}")
-        if any(storage.contains(target, other) for other in sources):
+        if any(uris.contains(target, other) for other in sources):
             raise SettingsError(f"{target} is a photograph to colorize: give another output")
         targets[source] = target
     return targets

@@ -13,6 +13,7 @@ from colornet.inference.precision import Precision
 from colornet.inference.predictor import Prediction, Predictor
 from colornet.provenance.c2pa import Credentials
 from colornet.rendering.render import Rendered, RenderSettings, render
+from colornet.storage import Storage
 
 
 class Colorizer:
@@ -34,7 +35,12 @@ class Colorizer:
 
     @classmethod
     def from_bundle(
-        cls, uri: str = bundles.SHIPPED, settings: RenderSettings | None = None, *, device: str = "cpu"
+        cls,
+        uri: str = bundles.SHIPPED,
+        settings: RenderSettings | None = None,
+        *,
+        device: str = "cpu",
+        storage: Storage = Storage(),
     ) -> "Colorizer":
         """Load the bundle at a folder or s3:// prefix; unless given, the one that comes with Colornet.
 
@@ -42,7 +48,7 @@ class Colorizer:
             SettingsError: if the uri names no place, or a bundle that does not come with Colornet.
             BundleError: if there is no sound bundle.
         """
-        return cls(bundles.load(uri), settings, device=device)
+        return cls(bundles.load(uri, storage), settings, device=device)
 
     def __call__(self, data: bytes) -> bytes:
         """Colorize an encoded scan; the result has its format, pixel size, depth and pages.

@@ -19,12 +19,12 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from colornet import storage
 from colornet.archive import inventory, ledger
 from colornet.archive.plan import ColorizePlan, Tally, make_plan, tally
 from colornet.archive.worker import ColorizeTask
 from colornet.errors import ExitCode, SettingsError, StoppedError, StorageError
 from colornet.inference import bundle as bundles
+from colornet.storage import Storage, uris
 from colornet.storage.lock import OutputLock
 
 from .colorizing import summary
@@ -37,23 +37,23 @@ from .session import start_ray
 
 def colorize(settings: ColorizeSettings) -> ExitCode:
     """Run the job; returns its exit code. Raises ColornetError for what is wrong before it starts."""
-    storage.use(settings.s3)
-    source, output = storage.normalize(settings.input), storage.normalize(settings.output)
-    if storage.contains(source, output) or storage.contains(output, source):
+    source, output = uris.normalize(settings.input), uris.normalize(settings.output)
+    if uris.contains(source, output) or uris.contains(output, source):
         raise SettingsError(f"the output {output} and the input {source} must lie apart: sources are never touched")
-    task = _task(output, settings)
+    storage = Storage(settings.s3)
+    task = _task(output, settings, storage)
     with contextlib.ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="colornet-")))
         scans = folder / "inventory.parquet"
         if settings.reckoning.plan:
-            inventory.write_inventory(source, scans)
+            inventory.write_inventory(source, scans, storage)
             preview(_plan(scans, folder, task, settings), task, settings.reckoning)
             return ExitCode.DONE
-        storage.check_writable(storage.join(output, "_colornet"))
+        storage.check_writable(uris.join(output, "_colornet"))
         started = datetime.now(UTC)
-        lock = held.enter_context(OutputLock(output, "jobs.colorize"))
-        inventory.write_inventory(source, scans)
-        ledger.compact(output)
+        lock = held.enter_context(OutputLock(output, "jobs.colorize", storage))
+        inventory.write_inventory(source, scans, storage)
+        ledger.compact(output, storage)
         plan = _plan(scans, folder, task, settings)
         print(f"{plan.scans} scans in {source}, {plan.scans - plan.pending} finished before, {plan.pending} to do")
         try:
@@ -79,15 +79,15 @@ def _conclude(
 ) -> Tally:
     """Say what has come of the selected scans."""
     run = (task.output, task.bundle_digest, task.settings_digest)
-    result = tally(scans, *run, plan.path.parent, settings.select)
+    result = tally(scans, *run, plan.path.parent, settings.select, storage=task.storage)
     summary.write(source, plan, result, task, started, stopped)
     summary.show(result, task.output)
     return result
 
 
-def _task(output: str, settings: ColorizeSettings) -> ColorizeTask:
+def _task(output: str, settings: ColorizeSettings, storage: Storage) -> ColorizeTask:
     model = bundles.normalize(settings.model)
-    bundle = bundles.load(model)
+    bundle = bundles.load(model, storage)
     task = ColorizeTask(
         output=output,
         model=model,
@@ -96,7 +96,7 @@ def _task(output: str, settings: ColorizeSettings) -> ColorizeTask:
         credentials=settings.credentials,
         device="cuda" if settings.gpu_share else "cpu",
         precision=settings.precision,
-        s3=settings.s3,
+        storage=storage,
     )
     if task.credentials is not None:
         task.credentials.check()
@@ -105,7 +105,7 @@ def _task(output: str, settings: ColorizeSettings) -> ColorizeTask:
 
 def _plan(scans: Path, folder: Path, task: ColorizeTask, settings: ColorizeSettings) -> ColorizePlan:
     run = (task.output, task.bundle_digest, task.settings_digest)
-    return make_plan(scans, *run, folder, settings.select, settings.retry_failed)
+    return make_plan(scans, *run, folder, settings.select, settings.retry_failed, task.storage)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from colornet import storage
 from colornet.errors import ColornetError, ExitCode, SettingsError
 from colornet.evaluation import photographs
 from colornet.evaluation.fid import FeatureSets
@@ -40,7 +39,7 @@ from colornet.evaluation.perceptual_networks import PerceptualNetworks, load_per
 from colornet.evaluation.reference import reference_of
 from colornet.evaluation.report import Evaluation
 from colornet.inference import bundle as bundles
-from colornet.storage import S3Options
+from colornet.storage import S3Options, Storage, uris
 
 from .command import run_job
 from .progress import JobProgress
@@ -96,23 +95,23 @@ class EvaluateSettings:
 
 def evaluate(settings: EvaluateSettings) -> ExitCode:
     """Run the job; returns its exit code. Raises ColornetError for what is wrong before it starts."""
-    storage.use(settings.s3)
-    data, output = storage.normalize(settings.data), storage.normalize(settings.output)
-    if storage.contains(data, output):
+    storage = Storage(settings.s3)
+    data, output = uris.normalize(settings.data), uris.normalize(settings.output)
+    if uris.contains(data, output):
         raise SettingsError(f"the output {output} must lie outside of the data {data}")
     if settings.gpu_share and not on_cluster() and not torch.cuda.is_available():
         raise SettingsError("gpu-share needs a GPU that PyTorch can use, and this machine has none")
-    models, size = find_models([bundles.normalize(uri) for uri in (settings.model, *settings.compare)])
+    models, size = find_models([bundles.normalize(uri) for uri in (settings.model, *settings.compare)], storage)
     perceptual_networks = load_perceptual_networks(settings.lpips_weights, settings.fid_weights, size)
-    found = photographs.find(data)
+    found = photographs.find(data, storage)
     items = found.items() if settings.sample is None else photographs.sample(found.items(), settings.sample)
     storage.check_writable(output)
     work = Work(
         models=models,
-        reference=reference_of(found, items, size),
+        reference=reference_of(found, items, size, storage),
         size=size,
         device="cuda" if settings.gpu_share else "cpu",
-        s3=settings.s3,
+        storage=storage,
     )
 
     start_ray()

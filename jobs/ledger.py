@@ -23,12 +23,11 @@ from rich.filesize import decimal
 from rich.markup import escape
 from rich.table import Table
 
-from colornet import storage
 from colornet.archive import inventory, ledger
 from colornet.archive.audit import Finding, audit, latest_run
 from colornet.archive.summary import Group, LedgerRun, Summary, least_certain, summarize, write_failures
 from colornet.errors import ExitCode, SettingsError
-from colornet.storage import S3Options
+from colornet.storage import S3Options, Storage, uris
 
 from .command import run_job
 
@@ -67,25 +66,25 @@ class LedgerSettings:
 
 def report(settings: LedgerSettings) -> ExitCode:
     """Print what is asked for; returns the exit code. Raises ColornetError if there is no ledger, or none to read."""
-    storage.use(settings.s3)
-    if not ledger.parts(settings.output):
+    storage = Storage(settings.s3)
+    if not ledger.parts(settings.output, storage):
         raise SettingsError(f"there is no ledger in {settings.output}")
     console = Console(width=None if sys.stdout.isatty() else 120, soft_wrap=True, highlight=False)
     notes = Console(stderr=True, soft_wrap=True, highlight=False) if settings.json else console
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if settings.compact:
-            done = ledger.compact(settings.output)
+            done = ledger.compact(settings.output, storage)
             notes.print(f"{done.merged} small parts merged into {done.written}, with {done.rows} rows")
         if settings.failures is not None:
-            count = write_failures(settings.output, settings.failures, folder)
+            count = write_failures(settings.output, settings.failures, folder, storage)
             notes.print(f"{count} failed scans written to {escape(str(settings.failures))}")
         if settings.check:
-            return _check(settings, folder, console)
+            return _check(settings, folder, storage, console)
         if settings.least_certain is not None:
-            _list(least_certain(settings.output, settings.least_certain, folder), settings, console)
+            _list(least_certain(settings.output, settings.least_certain, folder, storage), settings, console)
             return ExitCode.DONE
-        summary = summarize(settings.output, folder)
+        summary = summarize(settings.output, folder, storage)
         if settings.json:
             print(json.dumps(_totals(settings.output, summary), indent=2))
         else:
@@ -96,13 +95,13 @@ def report(settings: LedgerSettings) -> ExitCode:
 # --- the check -------------------------------------------------------------------------------------------------------
 
 
-def _check(settings: LedgerSettings, folder: Path, console: Console) -> ExitCode:
+def _check(settings: LedgerSettings, folder: Path, storage: Storage, console: Console) -> ExitCode:
     scans = None
     if settings.input is not None:
         scans = folder / "scans.parquet"
-        inventory.write_inventory(storage.normalize(settings.input), scans)
-    bundle_digest, settings_digest = latest_run(settings.output) or ("", "")  # none of its parts can be read
-    findings = audit(settings.output, bundle_digest, settings_digest, scans)
+        inventory.write_inventory(uris.normalize(settings.input), scans, storage)
+    bundle_digest, settings_digest = latest_run(settings.output, storage) or ("", "")  # none of its parts can be read
+    findings = audit(settings.output, bundle_digest, settings_digest, scans, storage)
     if settings.json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
     else:
@@ -206,7 +205,7 @@ def _totals(output: str, summary: Summary) -> dict[str, Any]:
 
     found = plain(dataclasses.asdict(summary))
     runs, failures = found.pop("runs"), dict(found.pop("failures"))
-    return {"output": storage.normalize(output), "runs": runs, "latest": {**runs[-1], **found, "failures": failures}}
+    return {"output": uris.normalize(output), "runs": runs, "latest": {**runs[-1], **found, "failures": failures}}
 
 
 if __name__ == "__main__":

@@ -29,12 +29,12 @@ import pyarrow.compute as pc
 import ray
 import ray.data
 
-from colornet import __version__, storage
+from colornet import __version__
 from colornet.datasets import shards, sources
 from colornet.datasets.screening import UNREADABLE, Screening
 from colornet.datasets.shards import HELD_OUT, MANIFEST, NOT_FETCHED, TRAIN, Plan, Work
 from colornet.errors import ColornetError, ExitCode, NotFoundError, SettingsError, StorageError
-from colornet.storage import S3Options
+from colornet.storage import ObjectInfo, S3Options, Storage, uris
 
 from .command import run_job
 from .progress import JobProgress
@@ -85,78 +85,83 @@ class PrepareSettings:
 
 def prepare(settings: PrepareSettings) -> ExitCode:
     """Run the job; returns its exit code. Raises ColornetError for what is wrong before it starts."""
-    storage.use(settings.s3)
+    storage = Storage(settings.s3)
     inputs, output = _places(settings)
-    files = sources.listing(inputs, source=settings.source, limit=settings.limit)
+    files = sources.listing(inputs, source=settings.source, limit=settings.limit, storage=storage)
     if not files.num_rows:
         raise SettingsError(f"there are no files in {', '.join(inputs)}")
-    _check_output(output)
+    _check_output(output, storage)
     digest = _digest(files, settings)
-    before = _description(output)
-    if before.get("digest") == digest and before["complete"] and set(before["shards"]) <= set(_shards_at(output)):
+    before = _description(output, storage)
+    if (
+        before.get("digest") == digest
+        and before["complete"]
+        and set(before["shards"]) <= set(_shards_at(output, storage))
+    ):
         print(f"nothing to do: {output} was made of the same {files.num_rows} files with the same settings")
         _print_table(before)
         return ExitCode.DONE
 
     start_ray()
-    parts = storage.join(output, "_colornet", "parts")
-    work = Work(parts=storage.join(parts, digest[:16]), screening=settings.screening, license=settings.license)
-    plan = shards.plan(_screen(files, work, settings.s3), settings.held_out)
+    parts = uris.join(output, "_colornet", "parts")
+    place = uris.join(parts, digest[:16])
+    work = Work(parts=place, screening=settings.screening, license=settings.license, storage=storage)
+    plan = shards.plan(_screen(files, work), settings.held_out)
     description = _describe(settings, inputs, files.num_rows, plan, digest)
-    storage.write(storage.join(output, REJECTED), shards.rejected_file(plan.rejected), "application/vnd.apache.parquet")
+    storage.write(uris.join(output, REJECTED), shards.rejected_file(plan.rejected), "application/vnd.apache.parquet")
     if not plan.shards:
         _print_table(description)
-        raise ColornetError(
-            f"none of the {files.num_rows} files can be used; {storage.join(output, REJECTED)} says why"
-        )
-    _write_shards(output, plan, settings.s3)
-    storage.write(storage.join(output, DESCRIPTION), _json(description), "application/json")
+        raise ColornetError(f"none of the {files.num_rows} files can be used; {uris.join(output, REJECTED)} says why")
+    _write_shards(output, plan, storage)
+    storage.write(uris.join(output, DESCRIPTION), _json(description), "application/json")
     _print_table(description)
     print(f"{len(plan.shards)} shards in {output}")
-    return _finish(parts, description)
+    return _finish(parts, description, storage)
 
 
 # --- before Ray starts ------------------------------------------------------------------------------------------------
 
 
 def _places(settings: PrepareSettings) -> tuple[list[str], str]:
-    inputs, output = [sources.normalize(uri) for uri in settings.input], storage.normalize(settings.output)
+    inputs, output = [sources.normalize(uri) for uri in settings.input], uris.normalize(settings.output)
     for place in inputs:
-        if not sources.is_shapes(place) and (storage.contains(place, output) or storage.contains(output, place)):
+        if not sources.is_shapes(place) and (uris.contains(place, output) or uris.contains(output, place)):
             raise SettingsError(f"the output {output} and the input {place} must lie apart: sources are never touched")
     return inputs, output
 
 
-def _check_output(output: str) -> None:
+def _check_output(output: str, storage: Storage) -> None:
     """Make sure that the output can be written, and that what this job replaces there is its own."""
     storage.check_writable(output)
-    if _shards_at(output) and not _description(output) and not _any(storage.join(output, "_colornet")):
+    ours = _description(output, storage) or _any(uris.join(output, "_colornet"), storage)
+    if _shards_at(output, storage) and not ours:
         raise SettingsError(f"{output} has shards that this job did not write; choose another output")
 
 
-def _any(uri: str) -> bool:
-    return next(_listing(uri), None) is not None
+def _any(uri: str, storage: Storage) -> bool:
+    return next(_listing(uri, storage), None) is not None
 
 
-def _shards_at(output: str) -> list[str]:
+def _shards_at(output: str, storage: Storage) -> list[str]:
     """Return the keys of the shards at the output."""
     names = (f"{TRAIN}-", f"{HELD_OUT}-")
-    return [found.key for found in _listing(output) if found.key.startswith(names) and found.key.endswith(".parquet")]
+    keys = [found.key for found in _listing(output, storage)]
+    return [key for key in keys if key.startswith(names) and key.endswith(".parquet")]
 
 
-def _listing(uri: str) -> Iterator[storage.ObjectInfo]:
+def _listing(uri: str, storage: Storage) -> Iterator[ObjectInfo]:
     """List a place that may not be there yet."""
     with contextlib.suppress(NotFoundError):
         yield from storage.listing(uri)
 
 
-def _description(output: str) -> dict[str, Any]:
+def _description(output: str, storage: Storage) -> dict[str, Any]:
     try:
-        return json.loads(storage.read(storage.join(output, DESCRIPTION)).data)
+        return json.loads(storage.read(uris.join(output, DESCRIPTION)).data)
     except NotFoundError:
         return {}
     except ValueError as error:
-        raise SettingsError(f"{storage.join(output, DESCRIPTION)} is damaged: {error}") from error
+        raise SettingsError(f"{uris.join(output, DESCRIPTION)} is damaged: {error}") from error
 
 
 def _digest(files: pa.Table, settings: PrepareSettings) -> str:
@@ -177,13 +182,13 @@ def _digest(files: pa.Table, settings: PrepareSettings) -> str:
 # --- step 1: screening ------------------------------------------------------------------------------------------------
 
 
-def _screen(files: pa.Table, work: Work, s3: S3Options) -> pa.Table:
+def _screen(files: pa.Table, work: Work) -> pa.Table:
     """Screen all files, alone where worker processes died, and give up what kills them; returns the whole manifest."""
     manifest: list[pa.Table] = []
     with JobProgress(files.num_rows, "files") as progress:
         for attempt in range(1, ATTEMPTS + 1):
             rows = _block_rows(files.num_rows) if attempt == 1 else 1
-            seen = list(_screened(files, work, s3, progress, rows))
+            seen = list(_screened(files, work, progress, rows))
             manifest += seen
             if seen:
                 done = pa.concat_tables(seen)["row"]
@@ -196,11 +201,11 @@ def _screen(files: pa.Table, work: Work, s3: S3Options) -> pa.Table:
     return pa.concat_tables([*manifest, shards.lost(files, reason)])
 
 
-def _screened(files: pa.Table, work: Work, s3: S3Options, progress: JobProgress, rows: int) -> Iterator[pa.Table]:
+def _screened(files: pa.Table, work: Work, progress: JobProgress, rows: int) -> Iterator[pa.Table]:
     """Yield manifests as their parts become durable; files whose worker process died are missing from them."""
     blocks = [files.slice(start, rows) for start in range(0, files.num_rows, rows)]
     # By default Ray would feed a file that kills its worker to one worker after the other, for ever.
-    for batch in _map(blocks, partial(_screen_batch, work=work), s3, retries=0):
+    for batch in _map(blocks, partial(_screen_batch, work=work), retries=0):
         failed = pc.starts_with(batch["reason"], UNREADABLE), pc.starts_with(batch["reason"], NOT_FETCHED)
         progress.advance(batch.num_rows, pc.sum(pc.or_(*failed)).as_py() or 0)
         yield batch
@@ -218,28 +223,28 @@ def _block_rows(count: int) -> int:
 # --- step 2: shards ---------------------------------------------------------------------------------------------------
 
 
-def _write_shards(output: str, plan: Plan, s3: S3Options) -> None:
+def _write_shards(output: str, plan: Plan, storage: Storage) -> None:
     """Write all shards, and remove those of an earlier run that these do not replace."""
     # Without it, nobody takes the output for complete while old shards and new ones lie side by side.
-    storage.delete(storage.join(output, DESCRIPTION))
-    _delete(storage.join(output, key) for key in _shards_at(output) if key not in plan.shards)
+    storage.delete(uris.join(output, DESCRIPTION))
+    _delete((uris.join(output, key) for key in _shards_at(output, storage) if key not in plan.shards), storage)
     blocks = [
-        rows.append_column("shard", pa.array([storage.join(output, name)] * rows.num_rows))
+        rows.append_column("shard", pa.array([uris.join(output, name)] * rows.num_rows))
         for name, rows in plan.shards.items()
     ]
     written = 0
     with JobProgress(len(blocks), "shards") as progress:
-        for batch in _map(blocks, _write_batch, s3, retries=ATTEMPTS):
+        for batch in _map(blocks, partial(_write_batch, storage=storage), retries=ATTEMPTS):
             written += batch.num_rows
             progress.advance(batch.num_rows)
     if written != len(blocks):
         raise StorageError(f"{len(blocks) - written} of {len(blocks)} shards were lost with their worker")
 
 
-def _write_batch(batch: pa.Table) -> pa.Table:
+def _write_batch(batch: pa.Table, storage: Storage) -> pa.Table:
     def write(rows: pa.Table) -> pa.Table:
         uri = rows["shard"][0].as_py()
-        shards.write_shard(uri, rows.select(MANIFEST.names))
+        shards.write_shard(uri, rows.select(MANIFEST.names), storage)
         return pa.table({"shard": [uri]})
 
     return _with_error(write, batch, pa.schema([pa.field("shard", pa.string())]))
@@ -252,16 +257,14 @@ def _write_batch(batch: pa.Table) -> pa.Table:
 warnings.filterwarnings("ignore", message=".*ray_remote_args.*deprecated")
 
 
-def _map(
-    blocks: list[pa.Table], task: Callable[[pa.Table], pa.Table], s3: S3Options, retries: int
-) -> Iterator[pa.Table]:
+def _map(blocks: list[pa.Table], task: Callable[[pa.Table], pa.Table], retries: int) -> Iterator[pa.Table]:
     """Yield what a task returns for each block, in no order; raises StorageError if a task says that the job must end.
 
     A task whose worker process died is tried again `retries` times, and then its block is missing.
     """
     ray.data.DataContext.get_current().max_errored_blocks = -1
     results = ray.data.from_arrow(blocks).map_batches(
-        partial(_with_options, task=task, s3=s3),
+        task,
         batch_size=None,
         batch_format="pyarrow",
         num_cpus=1,
@@ -273,11 +276,6 @@ def _map(
         if len(errors):
             raise StorageError(errors[0].as_py())
         yield batch.drop_columns("error")
-
-
-def _with_options(batch: pa.Table, task: Callable[[pa.Table], pa.Table], s3: S3Options) -> pa.Table:
-    storage.use(s3)
-    return task(batch)
 
 
 def _with_error(step: Callable[[pa.Table], pa.Table], batch: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -297,7 +295,7 @@ def _with_error(step: Callable[[pa.Table], pa.Table], batch: pa.Table, schema: p
 
 def _describe(settings: PrepareSettings, inputs: list[str], found: int, plan: Plan, digest: str) -> dict[str, Any]:
     reasons = plan.reasons()
-    described = {**dataclasses.asdict(settings), "input": inputs, "output": storage.normalize(settings.output)}
+    described = {**dataclasses.asdict(settings), "input": inputs, "output": uris.normalize(settings.output)}
     del described["s3"]  # how it was done, not what
     return {
         "format": FORMAT,
@@ -330,17 +328,17 @@ def _print_table(description: dict[str, Any]) -> None:
         print(f"{label:<20}{count:>12,}")
 
 
-def _finish(parts: str, description: dict[str, Any]) -> ExitCode:
+def _finish(parts: str, description: dict[str, Any], storage: Storage) -> ExitCode:
     missing = description["rejected"].get(NOT_FETCHED, 0)
     if missing:
         raise StorageError(f"{missing} files could not be fetched; the same command tries them again")
-    _delete(found.uri for found in _listing(parts))
+    _delete((found.uri for found in _listing(parts, storage)), storage)
     return ExitCode.DONE
 
 
-def _delete(uris: Iterable[str]) -> None:
+def _delete(places: Iterable[str], storage: Storage) -> None:
     with ThreadPoolExecutor(16) as threads:
-        list(threads.map(storage.delete, uris))
+        list(threads.map(storage.delete, places))
 
 
 if __name__ == "__main__":

@@ -29,12 +29,11 @@ import tyro
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
-from colornet import storage
 from colornet.datasets import photographs
 from colornet.errors import ExitCode, SettingsError, TrainingError
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
-from colornet.storage import S3Options
+from colornet.storage import S3Options, Storage, uris
 from colornet.training import presets
 from colornet.training.gan import finished_generator
 from colornet.training.recipe import Recipe
@@ -132,17 +131,17 @@ def train(settings: TrainSettings) -> ExitCode:
 def _prepare(settings: TrainSettings) -> Run:
     """Check all that can be checked without Ray, and note the recipe beside the run."""
     settings.recipe.check_networks()
-    storage.use(settings.s3)
-    validation = None if settings.validation is None else storage.normalize(settings.validation)
-    data, output = storage.normalize(settings.data), storage.normalize(settings.output)
+    storage = Storage(settings.s3)
+    validation = None if settings.validation is None else uris.normalize(settings.validation)
+    data, output = uris.normalize(settings.data), uris.normalize(settings.output)
     run = Run(
         recipe=settings.recipe,
-        data=photographs.find(data, validation),
+        data=photographs.find(data, validation, storage),
         data_uri=data,
         output=output,
         name=settings.name or settings.recipe.name,
         most_workers=settings.num_workers,
-        s3=settings.s3,
+        storage=storage,
     )
     storage.check_writable(output)
     run.note_recipe()
@@ -251,6 +250,7 @@ def _save_bundle(run: Run, state: dict[str, Any], dtype: torch.dtype) -> str:
             metrics=state["history"][-1],
         ),
         run.output,
+        run.storage,
         dtype=dtype,
     )
 

@@ -8,8 +8,6 @@ import boto3
 import pytest
 import ray
 
-from colornet import storage
-from colornet.storage import s3 as s3_client
 from jobs.session import IDLE_WORKER_MS
 from tests.s3 import S3Server, running_swift
 
@@ -31,13 +29,10 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
-    s3_client.forget_client()
     bucket = f"bucket-{uuid.uuid4().hex}"
     place = {"LocationConstraint": s3_server.region}
     boto3.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration=place)
     yield f"s3://{bucket}"
-    storage.use(storage.S3Options())
-    s3_client.forget_client()
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from colornet import storage
 from colornet.archive import inventory, ledger
 from colornet.archive.audit import KINDS, Finding, audit, latest_run
+from colornet.storage import Storage
+
+storage = Storage()
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

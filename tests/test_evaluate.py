@@ -16,7 +16,6 @@ import skimage.color
 import torch
 from PIL import Image
 
-from colornet import storage
 from colornet.errors import ColornetError, SettingsError
 from colornet.evaluation import photographs
 from colornet.evaluation.measure import Measure, Model, Work
@@ -28,11 +27,13 @@ from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.metrics.chroma_error import BINS
 from colornet.networks import build_generator
-from colornet.storage import S3Options
+from colornet.storage import S3Options, Storage
 from jobs import evaluate as job
 from jobs.evaluate import EvaluateSettings, evaluate
 from tests import pictures
 from tests.faulty_s3 import running_proxy
+
+storage = Storage()
 
 SIZE = 32
 
@@ -151,12 +152,11 @@ def test_options_of_s3_reach_the_job_and_its_workers(s3, s3_server, monkeypatch,
             evaluate(EvaluateSettings(model=f"{s3}/nothing", data=f"{s3}/data", output=f"{s3}/out", s3=wishes))
         assert {each.headers.get("x-amz-request-payer") for each in proxy.requests} == {"requester"}
 
-        storage.use(S3Options())
         model = Model("bundle", f"{s3}/bundle", bundles.load(f"{s3}/bundle").digest)
         items = photographs.find(f"{s3}/data").items()
         reference = Reference("training photographs", 1, 0.0, 0.0, np.ones(BINS, np.float32))
         proxy.requests.clear()
-        rows = Measure(Work(models=(model,), reference=reference, size=SIZE, s3=wishes))(items)
+        rows = Measure(Work(models=(model,), reference=reference, size=SIZE, storage=Storage(wishes)))(items)
         assert rows["colorizer"].to_pylist() == ["bundle", "gray", "mean colour"]
         asked = {(each.key, each.headers.get("x-amz-request-payer")) for each in proxy.requests}
         assert ("data/a.png", "requester") in asked and {payer for _, payer in asked} == {"requester"}

@@ -20,7 +20,6 @@ import pytest
 import ray.cluster_utils
 import torch
 
-from colornet import storage
 from colornet.archive import inventory, ledger
 from colornet.archive.audit import audit
 from colornet.archive.worker import ColorizeTask, ColorizeWorker
@@ -28,9 +27,12 @@ from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.networks import build_generator
 from colornet.rendering.render import RenderSettings
+from colornet.storage import Storage, uris
 from tests import pictures, processes
 from tests.faulty_s3 import FaultyProxy, running_proxy
 from tests.s3 import S3Server
+
+storage = Storage()
 
 pytestmark = pytest.mark.faults
 
@@ -71,7 +73,7 @@ def encoded(index: int) -> bytes:
 
 def write(scans: dict[str, bytes], folder: str) -> str:
     for key, data in scans.items():
-        storage.write(storage.join(folder, key), data)
+        storage.write(uris.join(folder, key), data)
     return folder
 
 
@@ -210,14 +212,14 @@ def test_a_source_that_changes_meanwhile_is_a_failed_row_and_done_by_the_next_st
         assert process.poll() is None, job.said()
         time.sleep(0.05)
     changed = "box 4/119.png"
-    storage.write(storage.join(job.source, changed), pictures.encoded(pictures.gray(20, 20), "PNG"))
+    storage.write(uris.join(job.source, changed), pictures.encoded(pictures.gray(20, 20), "PNG"))
     assert process.wait(START_SECONDS) == 0, job.said()
     rows = ledger.read(job.output)
     failed = rows.filter(pc.field("status") == "failed").to_pylist()
     assert [(row["source_uri"], row["reason"]) for row in failed] == [
-        (storage.join(job.source, changed), "the source has changed since it was listed")
+        (uris.join(job.source, changed), "the source has changed since it was listed")
     ]
-    storage.write(storage.join(job.source, changed), undisturbed.scans[changed])
+    storage.write(uris.join(job.source, changed), undisturbed.scans[changed])
     assert job.run() == 0, job.said()
     job.check()
 

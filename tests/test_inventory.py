@@ -16,9 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from colornet import storage
 from colornet.archive import inventory
 from colornet.errors import ColornetError, SettingsError, StorageError
+from colornet.storage import Storage, uris
+
+storage = Storage()
 
 ODD_KEYS = ["a b.tif", "a+b.tif", "a%20b.tif", "100%.tif", "ü/Ω.tif", 'quo"te, comma.tif', "x//y.tif", "sub/c.tif"]
 
@@ -213,18 +215,18 @@ def test_lists_are_normalized_as_storage_does(rows):
     """What is done to columns at once agrees with what storage does to one uri or key."""
     table = pa.table({"uri": [head + tail for head, tail, _ in rows], "key": [key or None for *_, key in rows]})
     try:
-        uris = [storage.normalize(head + tail) if head + tail else None for head, tail, _ in rows]
-        keys = [key or str(uri).removeprefix("s3://").lstrip("/") for uri, (*_, key) in zip(uris, rows, strict=True)]
-        if None in uris:
+        places = [uris.normalize(head + tail) if head + tail else None for head, tail, _ in rows]
+        keys = [key or str(uri).removeprefix("s3://").lstrip("/") for uri, (*_, key) in zip(places, rows, strict=True)]
+        if None in places:
             raise SettingsError("a row without a uri")
         for key in keys:
-            storage.join("/", key)
+            uris.join("/", key)
     except (SettingsError, StorageError):
         with pytest.raises(SettingsError):
             inventory._complete(table, "list", 1)
     else:
         found = inventory._complete(table, "list", 1)
-        assert found["source_uri"].to_pylist() == uris and found["key"].to_pylist() == keys
+        assert found["source_uri"].to_pylist() == places and found["key"].to_pylist() == keys
 
 
 # --- S3 Inventory ----------------------------------------------------------------------------------------------------
@@ -292,7 +294,7 @@ def report(parts: list[list[dict]], kind: str, place: str, bucket: str, fields: 
     manifest = {
         "sourceBucket": bucket,
         "destinationBucket": f"arn:aws:s3:::{place.removeprefix('s3://')}"
-        if storage.is_s3(place)
+        if uris.is_s3(place)
         else "arn:aws:s3:::else",
         "version": "2016-11-30",
         "fileFormat": kind,

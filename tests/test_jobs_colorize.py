@@ -18,7 +18,6 @@ import pytest
 import ray
 import torch
 
-from colornet import storage
 from colornet.archive import ledger
 from colornet.archive.selection import Selection
 from colornet.archive.worker import ColorizeTask, ColorizeWorker
@@ -27,11 +26,14 @@ from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.networks import build_generator
 from colornet.rendering.render import RenderSettings
+from colornet.storage import Storage, uris
 from jobs.colorize import colorize
 from jobs.colorizing import workers
 from jobs.colorizing.predictors import Predictors
 from jobs.colorizing.settings import ColorizeSettings, PlanSettings
 from tests import pictures
+
+storage = Storage()
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,7 @@ def write_scans(folder: str, count: int) -> None:
     for index in range(count):
         format = ("JPEG", "PNG", "TIFF")[index % 3]
         data = pictures.encoded(pictures.gray(30 + index, 50, index), format)
-        storage.write(storage.join(folder, f"box {index % 4}", f"{index:03}.{format.lower()}"), data)
+        storage.write(uris.join(folder, f"box {index % 4}", f"{index:03}.{format.lower()}"), data)
 
 
 def rows_of(output: str) -> pa.Table:
@@ -69,7 +71,7 @@ def pictures_in(output: str) -> dict[str, bytes]:
 def test_predictors_elsewhere_agree_every_scan_has_one_row_and_prometheus_is_told(ray_local, tmp_path, model):
     source = str(tmp_path / "in")
     write_scans(source, 20)
-    storage.write(storage.join(source, "broken.jpg"), b"\xff\xd8\xff\xe0 nothing more")
+    storage.write(uris.join(source, "broken.jpg"), b"\xff\xd8\xff\xe0 nothing more")
     written = {}
     for predictors in (0, 1):
         output = str(tmp_path / f"{predictors} predictors")
@@ -114,7 +116,7 @@ def exported(output: str, scans: int) -> Counter[str]:
 def test_a_rerun_does_only_what_is_not_finished(ray_local, tmp_path, model):
     source, output = str(tmp_path / "in"), str(tmp_path / "out")
     write_scans(source, 6)
-    storage.write(storage.join(source, "broken.jpg"), b"\xff\xd8\xff\xe0 nothing more")
+    storage.write(uris.join(source, "broken.jpg"), b"\xff\xd8\xff\xe0 nothing more")
     colorize(settings(source, output, model))
     first = rows_of(output)
     write_scans(source, 8)  # two more; the six get the same bytes, but as new versions
@@ -131,7 +133,7 @@ def test_a_rerun_does_only_what_is_not_finished(ray_local, tmp_path, model):
 
 def test_failures_change_the_exit_code_if_asked(ray_local, tmp_path, model):
     source = str(tmp_path / "in")
-    storage.write(storage.join(source, "broken.jpg"), b"")
+    storage.write(uris.join(source, "broken.jpg"), b"")
     assert colorize(settings(source, str(tmp_path / "out"), model, fail_on_errors=True)) == 3
 
 
@@ -178,7 +180,7 @@ def test_a_scan_that_kills_its_worker_is_given_up_and_the_rest_is_done(ray_local
     monkeypatch.setattr(workers, "ColorizeWorker", PoisonedColorize)
     source, output = str(tmp_path / "in"), str(tmp_path / "out")
     write_scans(source, 20)
-    storage.write(storage.join(source, "box 1", "poison.jpg"), pictures.encoded(pictures.gray(20, 20), "JPEG"))
+    storage.write(uris.join(source, "box 1", "poison.jpg"), pictures.encoded(pictures.gray(20, 20), "JPEG"))
     assert colorize(settings(source, output, model)) == 0
     rows = rows_of(output)
     assert Counter(rows["status"].to_pylist()) == {"done": 20, "failed": 1}

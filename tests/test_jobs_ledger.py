@@ -11,11 +11,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from colornet import storage
 from colornet.archive import ledger
 from colornet.archive.summary import summarize
 from colornet.errors import ExitCode, SettingsError
+from colornet.storage import Storage
 from jobs.ledger import LedgerSettings, report
+
+storage = Storage()
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

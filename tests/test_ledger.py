@@ -14,9 +14,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from colornet import storage
 from colornet.archive import ledger
 from colornet.errors import StorageError
+from colornet.storage import Storage
+
+storage = Storage()
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -121,17 +123,17 @@ def test_a_compaction_that_is_killed_loses_and_doubles_nothing(tmp_path, monkeyp
     for name in "abcd":
         ledger.append(str(tmp_path), [ledger_row(name), ledger_row(name, "failed", minute=-1)])
     before = distinct(tmp_path)
-    real, count = storage.delete, 0
+    real, count = Storage.delete, 0
 
-    def delete(uri: str) -> None:
+    def delete(self: Storage, uri: str) -> None:
         nonlocal count
         count += 1
         if count > deleted:
             raise Killed
-        real(uri)
+        real(self, uri)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(storage, "delete", delete)
+        patch.setattr(Storage, "delete", delete)
         ledger.compact(str(tmp_path))
     assert len(names_of(tmp_path)) == 5 - deleted and distinct(tmp_path) == before
     assert ledger.read(str(tmp_path)).num_rows == 8
@@ -149,7 +151,7 @@ def test_a_merged_part_that_cannot_be_written_deletes_nothing(tmp_path, monkeypa
     def refuse(*_args, **_options):
         raise StorageError("disk full")
 
-    monkeypatch.setattr(storage, "write", refuse)
+    monkeypatch.setattr(Storage, "write", refuse)
     with pytest.raises(StorageError, match="disk full"):
         ledger.compact(str(tmp_path))
     assert names_of(tmp_path) == before

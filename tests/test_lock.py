@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from colornet import storage
 from colornet.errors import LockedError, StorageError
-from colornet.storage import lock
+from colornet.storage import Storage, lock, uris
 from colornet.storage.lock import OutputLock
+
+storage = Storage()
 
 BEAT = 0.2
 """Seconds, for tests: long enough for the slowest server to answer within four of them."""
@@ -42,11 +43,11 @@ def leased(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 def place(output: str) -> str:
-    return storage.join(output, "_colornet", "lock")
+    return uris.join(output, "_colornet", "lock")
 
 
 def held(output: str, owner: str = "jobs.test") -> OutputLock:
-    return OutputLock(output, owner, BEAT)
+    return OutputLock(output, owner, beat_seconds=BEAT)
 
 
 def test_second_job_is_refused_and_told_by_whom(output):
@@ -119,7 +120,7 @@ def test_file_that_its_holder_removed_is_no_lock(tmp_path, monkeypatch):
 _JOB = """
 import sys, time
 from colornet.storage.lock import OutputLock
-with OutputLock(sys.argv[1], "jobs.other", float(sys.argv[2])):
+with OutputLock(sys.argv[1], "jobs.other", beat_seconds=float(sys.argv[2])):
     print("locked", flush=True)
     time.sleep(60)
 """
@@ -141,7 +142,7 @@ def test_killed_job_leaves_its_output_to_the_next(output, caplog):
     with held(output) as mine:
         waited = time.monotonic() - began
         mine.check()
-    if storage.is_s3(output):
+    if uris.is_s3(output):
         assert waited >= lock.PATIENT_BEATS * BEAT
         assert "waiting" in caplog.text
     assert not storage.exists(place(output))

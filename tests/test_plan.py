@@ -15,6 +15,7 @@ from colornet.archive import inventory, ledger, plan
 from colornet.archive.plan import make_plan, tally
 from colornet.archive.selection import Selection
 from colornet.errors import SettingsError, StorageError
+from colornet.storage import Storage
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
@@ -234,11 +235,11 @@ def test_parts_that_go_away_while_they_are_read_are_listed_again(tmp_path, monke
         ledger.append(str(tmp_path), [ledger_row(name)])
     real, listed = ledger.parts, []
 
-    def parts(output: str):
-        listed.append(real(output))
+    def parts(output: str, storage: Storage):
+        listed.append(real(output, storage))
         if len(listed) == 1:
             monkeypatch.setattr(ledger, "parts", real)
-            ledger.compact(output)
+            ledger.compact(output, storage)
             monkeypatch.setattr(ledger, "parts", parts)
         return listed[-1]
 

@@ -17,15 +17,17 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageCms, JpegImagePlugin
 
-from colornet import storage
 from colornet.datasets import photographs, shards, sources
 from colornet.datasets.screening import RejectedError, Screening, examine
 from colornet.datasets.shapes import KINDS
 from colornet.errors import ColornetError, SettingsError
+from colornet.storage import Storage, uris
 from jobs import prepare as job
 from jobs.prepare import PrepareSettings, prepare
 from tests import pictures
 from tests.faulty_s3 import running_proxy
+
+storage = Storage()
 
 SCREENING = Screening()
 
@@ -234,7 +236,7 @@ def test_what_was_not_fetched_is_tried_again(tmp_path, monkeypatch):
     (tmp_path / "in" / "a.jpg").write_bytes(jpeg())
     files = sources.listing([str(tmp_path / "in")])
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "read", lambda uri: (_ for _ in ()).throw(ColornetError("the store is away")))
+        patch.setattr(Storage, "read", lambda *_: (_ for _ in ()).throw(ColornetError("the store is away")))
         plan = shards.plan(screened(tmp_path / "parts", files, 1), 0.0)
     assert plan.reasons() == {shards.NOT_FETCHED: 1}
     assert plan.rejected["reason"].to_pylist() == ["not fetched: the store is away"]
@@ -272,7 +274,7 @@ def mixed_folder() -> dict[str, bytes]:
 
 def write_files(place: str, files: dict[str, bytes]) -> str:
     for key, data in files.items():
-        storage.write(storage.join(place, key), data)
+        storage.write(uris.join(place, key), data)
     return place
 
 
@@ -328,7 +330,7 @@ def test_a_mixed_folder_and_reruns(ray_local, tmp_path, capsys):
 
     assert prepare(settings(source, output)) == 0
     assert "nothing to do" in capsys.readouterr().out
-    storage.delete(storage.join(output, "train-00000.parquet"))
+    storage.delete(uris.join(output, "train-00000.parquet"))
     assert prepare(settings(source, output)) == 0
     assert contents(output) == first  # made again, byte for byte
 
@@ -338,10 +340,10 @@ def test_a_mixed_folder_and_reruns(ray_local, tmp_path, capsys):
 
 def test_another_run_replaces_all_shards_of_the_one_before(ray_local, tmp_path):
     source, output = write_files(str(tmp_path / "in"), mixed_folder()), str(tmp_path / "out")
-    storage.write(storage.join(output, "train-00007.parquet"), b"of an earlier run")
+    storage.write(uris.join(output, "train-00007.parquet"), b"of an earlier run")
     with pytest.raises(SettingsError, match="did not write"):
         prepare(settings(source, output))
-    storage.write(storage.join(output, "prepare.json"), b'{"digest": "of an earlier run"}')
+    storage.write(uris.join(output, "prepare.json"), b'{"digest": "of an earlier run"}')
     assert prepare(settings(source, output)) == 0
     check_mixed(source, output)
 

@@ -1,6 +1,5 @@
 """Storage before a server and a network that make mistakes, and what of the options reaches the server."""
 
-import contextlib
 import hashlib
 import os
 import pickle
@@ -14,13 +13,17 @@ import boto3
 import pytest
 import tenacity
 
-from colornet import storage
 from colornet.errors import AccessError, ExistsError, NotFoundError, StorageError
-from colornet.storage import S3Options
-from colornet.storage import s3 as s3_client
+from colornet.storage import S3Options, Storage, StoredObject, s3_client
+from colornet.storage.errors import failure
 from colornet.storage.rate import prefix_of
+from colornet.storage.s3 import BODY_ATTEMPTS, S3Objects, _is_md5, _version_in_parts
+from colornet.storage.s3_client import client_of
+from colornet.storage.s3_errors import BrokenBodyError
 from tests.faulty_s3 import FAULTS, FaultyProxy, running_proxy
 from tests.s3 import S3Server
+
+storage = Storage(S3Options(read_timeout=1))
 
 SCAN = os.urandom(100_000)
 MIB = 1 << 20
@@ -29,23 +32,11 @@ MIB = 1 << 20
 @pytest.fixture
 def proxy(s3: str, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultyProxy]:
     """What lies between storage and the server; it lets everything through until it is told otherwise."""
-    for retried in (s3_client.get, s3_client._put_whole, s3_client._put_part):
+    for retried in (S3Objects.get, S3Objects._put_whole, S3Objects._put_part):
         monkeypatch.setattr(retried.retry, "wait", tenacity.wait_none())
     with running_proxy(s3_server.endpoint, stall_seconds=60) as running:
         monkeypatch.setenv("AWS_ENDPOINT_URL", running.endpoint)
-        storage.use(S3Options(read_timeout=1))
-        s3_client.forget_client()
         yield running
-
-
-@contextlib.contextmanager
-def without_retries(monkeypatch: pytest.MonkeyPatch, retries: int = 0) -> Iterator[None]:
-    """Give up at the first failure, or after some retries, so that a test does not wait for all of them."""
-    with monkeypatch.context() as patched:
-        patched.setattr(s3_client, "REQUEST_RETRIES", retries)
-        s3_client.forget_client()
-        yield
-    s3_client.forget_client()
 
 
 def straight(s3_server: S3Server):
@@ -73,7 +64,7 @@ def test_every_fault_is_outlasted(s3, s3_server, proxy):
         version = storage.write(uri, data)
         assert version == hashlib.md5(data).hexdigest(), fault
         proxy.script.append(fault)
-        assert storage.read(uri) == storage.StoredObject(data, version), fault
+        assert storage.read(uri) == StoredObject(data, version), fault
         assert proxy.injected == {fault: 2}
         if fault in ("error", "reset", "truncate"):
             proxy.script.append(fault)
@@ -89,31 +80,31 @@ def test_bodies_that_are_always_broken_are_given_up(s3, s3_server, proxy):
         proxy.faults = [fault]
         with pytest.raises(StorageError, match=rf"scan\.jpg: {words}") as refusal:
             storage.read(f"{s3}/scan.jpg")
-        assert proxy.injected[fault] == s3_client.BODY_ATTEMPTS
+        assert proxy.injected[fault] == BODY_ATTEMPTS
         assert "\n" not in str(refusal.value)
     proxy.injected.clear()
     with pytest.raises(StorageError, match=r"other\.jpg: "):
         storage.write(f"{s3}/other.jpg", SCAN)
-    assert proxy.injected == {"corrupt": s3_client.BODY_ATTEMPTS}
+    assert proxy.injected == {"corrupt": BODY_ATTEMPTS}
     assert stored(s3_server, s3) == {"scan.jpg": SCAN}
 
 
 def test_version_is_taken_for_an_md5_only_where_it_is_one():
     md5 = hashlib.md5(SCAN).hexdigest()
-    assert s3_client._is_md5("bucket", md5, {"ServerSideEncryption": "AES256"})
-    assert not s3_client._is_md5("bucket", f"{md5}-2", {})
-    assert not s3_client._is_md5("bucket", md5, {"ServerSideEncryption": "aws:kms"})
-    assert not s3_client._is_md5("bucket", md5, {"ServerSideEncryption": "aws:kms:dsse"})
-    assert not s3_client._is_md5("bucket", md5, {"SSECustomerAlgorithm": "AES256"})
-    assert not s3_client._is_md5("bucket--euc1-az1--x-s3", md5, {})
+    assert _is_md5("bucket", md5, {"ServerSideEncryption": "AES256"})
+    assert not _is_md5("bucket", f"{md5}-2", {})
+    assert not _is_md5("bucket", md5, {"ServerSideEncryption": "aws:kms"})
+    assert not _is_md5("bucket", md5, {"ServerSideEncryption": "aws:kms:dsse"})
+    assert not _is_md5("bucket", md5, {"SSECustomerAlgorithm": "AES256"})
+    assert not _is_md5("bucket--euc1-az1--x-s3", md5, {})
 
 
 def test_server_refuses_what_does_not_fit_its_md5(s3, s3_server, monkeypatch):
     """Over HTTPS the signature does not cover the body: then Content-MD5 is all that tells."""
-    wrong = s3_client._checksum(b"something else")
+    wrong = S3Objects(S3Options())._checksum(b"something else")
     assert wrong.keys() == {"ContentMD5"}
-    monkeypatch.setattr(s3_client, "_checksum", lambda _: wrong)
-    monkeypatch.setattr(s3_client._put_whole.retry, "wait", tenacity.wait_none())
+    monkeypatch.setattr(S3Objects, "_checksum", lambda *_: wrong)
+    monkeypatch.setattr(S3Objects._put_whole.retry, "wait", tenacity.wait_none())
     with pytest.raises(StorageError, match="BadDigest"):
         storage.write(f"{s3}/scan.jpg", SCAN)
     assert stored(s3_server, s3) == {}
@@ -124,17 +115,15 @@ def test_amazon_gets_the_checksum_that_boto3_adds(monkeypatch):
     for name, value in {"AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b", "AWS_REGION": "eu-west-1"}.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    s3_client.forget_client()
     sent = {}
 
     def stop(request, **_):
         sent.update({name.lower(): value for name, value in request.headers.items()})
-        raise s3_client.BrokenBodyError("not sent")
+        raise BrokenBodyError("not sent")
 
-    s3_client.client().meta.events.register("before-send.s3", stop)
+    client_of(storage.s3).meta.events.register("before-send.s3", stop)
     with pytest.raises(StorageError):
         storage.write("s3://bucket/scan.jpg", SCAN)
-    s3_client.forget_client()
     assert b"x-amz-checksum-crc32" in (sent.get("x-amz-trailer"), *(name.encode() for name in sent))
     assert "content-md5" not in sent
 
@@ -168,22 +157,23 @@ def test_all_gets_through_where_one_request_in_ten_fails(s3, s3_server, proxy):
     assert stored(s3_server, s3) == scans
 
 
-def test_right_or_an_error_where_half_of_the_requests_fail(s3, s3_server, proxy, monkeypatch):
+def test_right_or_an_error_where_half_of_the_requests_fail(s3, s3_server, proxy):
     scans = {f"{index}.jpg": os.urandom(5000) for index in range(16)}
     old = dict.fromkeys(list(scans)[:4], b"an earlier version")
     for key, data in old.items():
         storage.write(f"{s3}/{key}", data)
     proxy.rate = 0.5
     proxy.faults = [fault for fault in FAULTS if fault not in ("busy", "stall")]  # after which botocore waits for long
-    with without_retries(monkeypatch, 1), ThreadPoolExecutor(8) as threads:
-        writes = list(threads.map(lambda key: outcome(storage.write, f"{s3}/{key}", scans[key]), scans))
-        reads = list(threads.map(lambda key: outcome(storage.read, f"{s3}/{key}"), scans))
+    impatient = Storage(S3Options(read_timeout=1, retries=1))
+    with ThreadPoolExecutor(8) as threads:
+        writes = list(threads.map(lambda key: outcome(impatient.write, f"{s3}/{key}", scans[key]), scans))
+        reads = list(threads.map(lambda key: outcome(impatient.read, f"{s3}/{key}"), scans))
     proxy.rate = 0
     present = stored(s3_server, s3)
     for key, written, read in zip(scans, writes, reads, strict=True):
         may_be = {scans[key], old.get(key)} if isinstance(written, StorageError) else {scans[key]}
         assert present.get(key) in may_be
-        if isinstance(read, storage.StoredObject):
+        if isinstance(read, StoredObject):
             assert read.data == present[key]
         else:
             assert isinstance(read, StorageError)
@@ -224,29 +214,28 @@ def test_refusals_are_access_errors_at_once(s3, proxy, mode, word):
             assert word in str(refusal.value)
 
 
-def test_one_fault_has_one_text(s3, proxy, monkeypatch):
+def test_one_fault_has_one_text(s3, proxy):
     """A job that counts equal failures sees that they are equal, though objects and sizes differ."""
     places = [f"{s3}/a.jpg", f"{s3}/b/longer.jpg"]
     for uri, size in zip(places, (1000, 54321), strict=True):
         storage.write(uri, b"x" * size)
-    storage.use(S3Options(read_timeout=1))  # only the stall may take that long, also on a busy machine
+    impatient = Storage(S3Options(read_timeout=1, retries=0))
     proxy.rate = 1.0
-    with without_retries(monkeypatch):
-        for fault in ("error", "busy", "reset", "reset-body", "stall", "truncate", "deny", "cold"):
-            proxy.faults = [fault]
-            errors = [outcome(storage.read, uri) for uri in places]
-            texts = {str(error).replace(uri, "PLACE") for error, uri in zip(errors, places, strict=True)}
-            assert len(texts) == 1
-            assert {f"PLACE: {error.cause}" for error in errors} == texts
-            assert not set("\n{<") & set(errors[0].cause)
-            again = pickle.loads(pickle.dumps(errors[0]))
-            assert (type(again), str(again), again.cause) == (type(errors[0]), str(errors[0]), errors[0].cause)
+    for fault in ("error", "busy", "reset", "reset-body", "stall", "truncate", "deny", "cold"):
+        proxy.faults = [fault]
+        errors = [outcome(impatient.read, uri) for uri in places]
+        texts = {str(error).replace(uri, "PLACE") for error, uri in zip(errors, places, strict=True)}
+        assert len(texts) == 1
+        assert {f"PLACE: {error.cause}" for error in errors} == texts
+        assert not set("\n{<") & set(errors[0].cause)
+        again = pickle.loads(pickle.dumps(errors[0]))
+        assert (type(again), str(again), again.cause) == (type(errors[0]), str(errors[0]), errors[0].cause)
     assert proxy.injected.keys() >= {"stall", "cold"}
 
 
 def test_amazons_own_name_of_an_object_is_its_uri():
     reason = 'AccessDenied: no policy allows s3:GetObject on "arn:aws:s3:::bucket/a.jpg"'
-    error = storage._failure(AccessError, "s3://bucket/a.jpg", reason)
+    error = failure(AccessError, "s3://bucket/a.jpg", reason)
     assert error.cause == 'AccessDenied: no policy allows s3:GetObject on "it"'
     assert str(error).count("s3://bucket/a.jpg") == 2
 
@@ -280,7 +269,7 @@ def test_create_whose_answer_was_lost_has_succeeded(s3, s3_server, proxy):
     proxy.script.append("lost")
     version = storage.create(f"{s3}/lock", b"ours")
     assert proxy.injected == {"lost": 1}
-    assert storage.read(f"{s3}/lock") == storage.StoredObject(b"ours", version)
+    assert storage.read(f"{s3}/lock") == StoredObject(b"ours", version)
     proxy.script.append("error")
     with pytest.raises(ExistsError):
         storage.create(f"{s3}/lock", b"another's")
@@ -297,42 +286,41 @@ def uploads(s3_server: S3Server, s3: str) -> list:
 
 
 def test_large_object_is_uploaded_in_parts(s3, s3_server, proxy):
-    storage.use(S3Options(multipart_mb=5, acl="private"))
-    version = storage.write(f"{s3}/_colornet/large.tif", LARGE, metadata={"origin": "a test"})
+    in_parts = Storage(S3Options(multipart_mb=5, acl="private"))
+    version = in_parts.write(f"{s3}/_colornet/large.tif", LARGE, metadata={"origin": "a test"})
     parts = [request for request in proxy.requests if "partNumber=" in request.path]
     assert sorted(int(part.headers["content-length"]) for part in parts) == [MIB, 8 * MIB, 8 * MIB]
     assert all("content-md5" in part.headers for part in parts)
-    assert storage.read(f"{s3}/_colornet/large.tif") == storage.StoredObject(LARGE, version)
-    assert storage.stat(f"{s3}/_colornet/large.tif").version == version == s3_client._version_in_parts(LARGE)
+    assert storage.read(f"{s3}/_colornet/large.tif") == StoredObject(LARGE, version)
+    assert storage.stat(f"{s3}/_colornet/large.tif").version == version == _version_in_parts(LARGE)
     head = straight(s3_server).head_object(Bucket=s3.removeprefix("s3://"), Key="_colornet/large.tif")
     assert (head["ContentType"], head["Metadata"]) == ("image/tiff", {"origin": "a test"})
     assert uploads(s3_server, s3) == []
 
 
 def test_uploads_in_parts_outlast_faults(s3, s3_server, proxy):
-    storage.use(S3Options(multipart_mb=5))
+    in_parts = Storage(S3Options(multipart_mb=5))
     data = LARGE[: 9 * MIB]
     # A part is changed; the answer to the completion is lost, and servers may then say that they know no such upload.
     for method, faults in {"PUT": ["", "corrupt"], "POST": ["", "lost", "gone"]}.items():
         proxy.methods = (method,)
         proxy.script.extend(faults)
-        version = storage.write(f"{s3}/{method}.tif", data)
-        assert storage.read(f"{s3}/{method}.tif") == storage.StoredObject(data, version)
+        version = in_parts.write(f"{s3}/{method}.tif", data)
+        assert storage.read(f"{s3}/{method}.tif") == StoredObject(data, version)
     assert proxy.injected == {"corrupt": 1, "lost": 1, "gone": 1}
     assert uploads(s3_server, s3) == []
     proxy.script.extend(["", "gone"])  # and nothing was completed before
     with pytest.raises(NotFoundError, match=r"POST-2\.tif: "):
-        storage.write(f"{s3}/POST-2.tif", data)
+        in_parts.write(f"{s3}/POST-2.tif", data)
 
 
-def test_upload_in_parts_that_fails_leaves_nothing(s3, s3_server, proxy, monkeypatch):
-    storage.use(S3Options(multipart_mb=5))
-    with without_retries(monkeypatch):
-        for method in ("PUT", "POST"):  # the second part fails, or the completion
-            proxy.methods = (method,)
-            proxy.script = deque(["", *["error"] * 9])
-            with pytest.raises(StorageError, match=r"large\.tif: InternalError"):
-                storage.write(f"{s3}/large.tif", LARGE[: 9 * MIB])
+def test_upload_in_parts_that_fails_leaves_nothing(s3, s3_server, proxy):
+    impatient = Storage(S3Options(multipart_mb=5, retries=0))
+    for method in ("PUT", "POST"):  # the second part fails, or the completion
+        proxy.methods = (method,)
+        proxy.script = deque(["", *["error"] * 9])
+        with pytest.raises(StorageError, match=r"large\.tif: InternalError"):
+            impatient.write(f"{s3}/large.tif", LARGE[: 9 * MIB])
     assert proxy.injected["error"] >= 2
     assert any(request.method == "DELETE" for request in proxy.requests)
     assert uploads(s3_server, s3) == []
@@ -354,6 +342,7 @@ def test_upload_in_parts_that_fails_leaves_nothing(s3, s3_server, proxy, monkeyp
         {"requests_per_second": float("nan")},
         {"connections": 0},
         {"read_timeout": 0},
+        {"retries": -1},
         {"multipart_mb": 4},
         {"multipart_mb": 6000},
     ],
@@ -363,15 +352,14 @@ def test_options_out_of_range_are_refused_by_name(wrong):
         S3Options(**wrong)
 
 
-def test_options_travel_and_the_same_again_keeps_the_client(s3):
-    options = S3Options(connections=7)
-    storage.use(options)
-    client = s3_client.client()
+def test_same_options_in_the_same_environment_have_one_client(s3, monkeypatch):
+    there = Storage(S3Options(connections=7))
+    client = client_of(there.s3)
     assert client.meta.config.max_pool_connections == 7
-    storage.use(pickle.loads(pickle.dumps(options)))
-    assert s3_client.client() is client
-    storage.use(S3Options())
-    assert s3_client.client() is not client
+    assert client_of(pickle.loads(pickle.dumps(there)).s3) is client
+    assert client_of(S3Options()) is not client
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    assert client_of(there.s3).meta.endpoint_url == "http://127.0.0.1:1"
 
 
 def test_wishes_of_the_owner_go_with_writes_and_payment_with_reads(s3, proxy):
@@ -379,12 +367,12 @@ def test_wishes_of_the_owner_go_with_writes_and_payment_with_reads(s3, proxy):
         storage_class="STANDARD_IA", sse="aws:kms", kms_key="alias/scans", acl="private", requester_pays=True
     )
     storage.write(f"{s3}/there.jpg", SCAN)
-    storage.use(wishes)
+    demanding = Storage(wishes)
     for key in ("scan.jpg", "out/_colornet/ledger/part.parquet"):
-        outcome(storage.write, f"{s3}/{key}", SCAN)  # Swift has neither this class nor keys, and may say so
-    storage.read(f"{s3}/there.jpg")
-    storage.stat(f"{s3}/there.jpg")
-    list(storage.listing_pages(s3))
+        outcome(demanding.write, f"{s3}/{key}", SCAN)  # Swift has neither this class nor keys, and may say so
+    demanding.read(f"{s3}/there.jpg")
+    demanding.stat(f"{s3}/there.jpg")
+    list(demanding.listing_pages(s3))
     sent = {(request.method, request.key): request.headers for request in proxy.requests if request.method != "POST"}
     output, own = sent["PUT", "scan.jpg"], sent["PUT", "out/_colornet/ledger/part.parquet"]
     assert output["x-amz-storage-class"] == "STANDARD_IA"
@@ -414,10 +402,9 @@ def test_buckets_are_addressed_as_asked(s3, proxy, monkeypatch, tmp_path, path_s
     monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint.replace("127.0.0.1", "localhost"))
     (tmp_path / "config").write_text("[default]\ns3 =\n  addressing_style = virtual\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    storage.use(S3Options(path_style=path_style))
-    s3_client.forget_client()
-    storage.write(f"{s3}/scan.jpg", SCAN)
-    assert storage.read(f"{s3}/scan.jpg").data == SCAN
+    there = Storage(S3Options(path_style=path_style))
+    there.write(f"{s3}/scan.jpg", SCAN)
+    assert there.read(f"{s3}/scan.jpg").data == SCAN
     bucket = s3.removeprefix("s3://")
     for request in proxy.requests:
         assert request.headers["host"].startswith("localhost" if path_style else f"{bucket}.localhost")
@@ -432,22 +419,18 @@ def test_arrow_takes_the_path_style_for_amazon_too(monkeypatch):
     made = []
     monkeypatch.setattr(s3_client.pyarrow.fs, "S3FileSystem", lambda **options: made.append(options))
     for path_style in (False, True):
-        storage.use(S3Options(path_style=path_style))
-        s3_client.forget_client()
-        storage.arrow_filesystem("s3://bucket/key")
-    storage.use(S3Options())
-    s3_client.forget_client()
+        Storage(S3Options(path_style=path_style)).arrow_filesystem("s3://bucket/key")
     assert [options.get("endpoint_override") for options in made] == [None, "s3.eu-west-1.amazonaws.com"]
 
 
 def test_requests_are_bound(s3, proxy):
     storage.write(f"{s3}/scans/2001/a.jpg", SCAN)
-    storage.use(S3Options(requests_per_second=50))
-    s3_client.client()
+    bound = Storage(S3Options(requests_per_second=50))
+    client_of(bound.s3)  # which takes a moment to be made
     began = time.monotonic()
     with ThreadPoolExecutor(10) as threads:
         proxy.script.extend(["reset"] * 5)
-        list(threads.map(lambda _: storage.stat(f"{s3}/scans/2001/a.jpg"), range(20)))
+        list(threads.map(lambda _: bound.stat(f"{s3}/scans/2001/a.jpg"), range(20)))
     assert time.monotonic() - began > 0.38  # 5 at once, a tenth of a second's worth; 15 and 5 retries at 50 a second
 
 

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 from ray.job_submission import JobSubmissionClient
 
-from colornet import storage
 from colornet.archive import ledger
 from colornet.inference import bundle as bundles
+from colornet.storage import Storage
 from tests import pictures
+
+storage = Storage()
 
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent

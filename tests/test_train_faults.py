@@ -18,14 +18,16 @@ import pytest
 import ray
 import ray.cluster_utils
 
-from colornet import storage
 from colornet.errors import TrainingError
 from colornet.inference import bundle as bundles
+from colornet.storage import Storage
 from jobs.train import train
 from jobs.training.run import WholeFiles
 from tests.faulty_s3 import Request, running_proxy
 from tests.s3 import S3Server
 from tests.test_train import history, noise, settings, timeless
+
+storage = Storage()
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(900)]
 

@@ -19,7 +19,7 @@ import skimage.data
 import tifffile
 import torch
 
-from colornet import __version__, storage
+from colornet import __version__
 from colornet.archive import inventory, ledger
 from colornet.archive.version import code_version
 from colornet.archive.worker import BUDGET, UNRECORDED, ColorizeTask, ColorizeWorker, give_up, load_predictor
@@ -30,6 +30,7 @@ from colornet.inference.letterbox import Letterbox
 from colornet.inference.predictor import Prediction
 from colornet.networks import build_generator
 from colornet.rendering.render import RenderSettings, render
+from colornet.storage import Storage, StoredObject
 from tests import pictures
 
 
@@ -350,29 +351,29 @@ def test_what_is_in_hand_is_bounded_in_bytes(archive, task, monkeypatch):
             held[side] += amount
             most[side] = max(most[side], held[side])
 
-    read, write = storage.read, storage.write
+    read, write = Storage.read, Storage.write
 
-    def slow_read(uri: str) -> storage.StoredObject:
+    def slow_read(self: Storage, uri: str) -> StoredObject:
         count("read", Path(uri).stat().st_size)
         time.sleep(0.01)
-        return read(uri)
+        return read(self, uri)
 
     def counting_render(source, *rest) -> object:
         rendered = render(source, *rest)
         count("read", -len(source.data))
         return rendered
 
-    def slow_write(uri: str, data: bytes, *rest, **options) -> str:
+    def slow_write(self: Storage, uri: str, data: bytes, *rest, **options) -> str:
         if "_colornet" in uri:
-            return write(uri, data, *rest, **options)
+            return write(self, uri, data, *rest, **options)
         count("write", len(data))
         time.sleep(0.05)
         count("write", -len(data))
-        return write(uri, data, *rest, **options)
+        return write(self, uri, data, *rest, **options)
 
     worker = ColorizeWorker(task, budget=budget)
-    monkeypatch.setattr(storage, "read", slow_read)
-    monkeypatch.setattr(storage, "write", slow_write)
+    monkeypatch.setattr(Storage, "read", slow_read)
+    monkeypatch.setattr(Storage, "write", slow_write)
     monkeypatch.setattr("colornet.archive.worker.render", counting_render)
     rows = worker(scans)
     assert set(rows["status"].to_pylist()) == {"done"}

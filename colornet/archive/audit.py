@@ -4,6 +4,7 @@ For an archive at rest: while a job runs, an object is there for a moment before
 """
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -17,13 +18,13 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from colornet import storage
 from colornet.archive import ledger
 from colornet.archive.database import database
 from colornet.errors import NotFoundError, StorageError
-from colornet.storage import ObjectInfo
+from colornet.storage import ObjectInfo, Storage, uris
 
 
 @dataclass(frozen=True, order=True)
@@ -63,7 +64,13 @@ _ROWS = 65_536
 
 
 def audit(
-    output: str, bundle_digest: str, settings_digest: str, scans: Path | None = None, *, contents: bool = True
+    output: str,
+    bundle_digest: str,
+    settings_digest: str,
+    scans: Path | None = None,
+    storage: Storage = Storage(),
+    *,
+    contents: bool = True,
 ) -> list[Finding]:
     """Check the invariants of a ledger for the current rows of one run.
 
@@ -73,6 +80,7 @@ def audit(
         settings_digest: of the run.
         scans: a Parquet file of inventory.SCHEMA; without one nobody knows which sources are missing. Rows of sources
             that are not in it are checked like the others.
+        storage: with what the output is reached.
         contents: read every object and compare its SHA-256; without, only whether it is there, and its size.
 
     Returns:
@@ -81,22 +89,22 @@ def audit(
     Raises:
         StorageError: if the output cannot be listed.
     """
-    output = storage.normalize(output)
-    findings, sound = _check_parts(output)
+    output = uris.normalize(output)
+    findings, sound = _check_parts(output, storage)
     with tempfile.TemporaryDirectory() as name, database(Path(name)) as connection:
-        findings += _load_objects(connection, output, Path(name))
-        _load_rows(connection, sound, output, bundle_digest, settings_digest)
+        findings += _load_objects(connection, output, Path(name), storage)
+        _load_rows(connection, ledger.dataset(output, sound, storage), output, bundle_digest, settings_digest)
         if scans is not None:
             connection.read_parquet(str(scans), hive_partitioning=False).create_view("scans")
             findings += _ask(connection, _MISSING)
         for query in _QUERIES:
             findings += _ask(connection, query)
         if contents:
-            findings += _check_contents(connection)
+            findings += _check_contents(connection, storage)
     return sorted(set(findings))
 
 
-def latest_run(output: str) -> tuple[str, str] | None:
+def latest_run(output: str, storage: Storage = Storage()) -> tuple[str, str] | None:
     """Return the digests of bundle and settings of the run with the youngest row that can be read, if there is any."""
 
     def youngest(opened: Callable[[], pq.ParquetFile]) -> list[tuple[datetime, str, str]]:
@@ -109,7 +117,7 @@ def latest_run(output: str) -> tuple[str, str] | None:
             return []
 
     with ThreadPoolExecutor(_THREADS) as threads:
-        parts = ledger.open_parts(output, ledger.parts(output))
+        parts = ledger.open_parts(output, ledger.parts(output, storage), storage)
         found = [run for runs in threads.map(youngest, parts) for run in runs]
     return max(found)[1:] if found else None
 
@@ -117,11 +125,11 @@ def latest_run(output: str) -> tuple[str, str] | None:
 # --- parts -----------------------------------------------------------------------------------------------------------
 
 
-def _check_parts(output: str) -> tuple[list[Finding], list[ObjectInfo]]:
+def _check_parts(output: str, storage: Storage) -> tuple[list[Finding], list[ObjectInfo]]:
     """Read every part; return what is wrong with some, and those that are sound."""
-    parts = ledger.parts(output)
+    parts = ledger.parts(output, storage)
     with ThreadPoolExecutor(_THREADS) as threads:
-        troubles = list(threads.map(_trouble, ledger.open_parts(output, parts)))
+        troubles = list(threads.map(_trouble, ledger.open_parts(output, parts, storage)))
     findings = [Finding("part", part.uri, words) for part, words in zip(parts, troubles, strict=True) if words]
     return findings, [part for part, words in zip(parts, troubles, strict=True) if not words]
 
@@ -153,14 +161,14 @@ def _wrong_columns(table: pa.Table) -> str | None:
 # --- objects ---------------------------------------------------------------------------------------------------------
 
 
-def _load_objects(connection: duckdb.DuckDBPyConnection, output: str, folder: Path) -> list[Finding]:
+def _load_objects(connection: duckdb.DuckDBPyConnection, output: str, folder: Path, storage: Storage) -> list[Finding]:
     """Make the view `objects` of all that lies below the output, but for the job's own files."""
     findings = []
     place = folder / "objects.parquet"
-    own = storage.join(output, "_colornet") + "/"
+    own = uris.join(output, "_colornet") + "/"
     with pq.ParquetWriter(place, _OBJECTS) as writer:
         held: list[tuple[str, int]] = []
-        for uri, size in _everything(output):
+        for uri, size in _everything(output, storage):
             if _TEMPORARY.fullmatch(uri.rpartition("/")[2]):
                 findings.append(Finding("temporary", _printable(uri), KINDS["temporary"]))
             elif not uri.startswith(own):
@@ -177,14 +185,14 @@ def _objects(held: list[tuple[str, int]]) -> pa.Table:
     return pa.table([[uri for uri, _ in held], [size for _, size in held]], schema=_OBJECTS)
 
 
-def _everything(output: str) -> Iterator[tuple[str, int]]:
+def _everything(output: str, storage: Storage) -> Iterator[tuple[str, int]]:
     """Yield uri and size of all below the output; unlike a listing of scans also what is hidden."""
-    if storage.is_s3(output):
+    if uris.is_s3(output):
         try:
             yield from ((found.uri, found.size) for found in storage.listing(output))
         except NotFoundError:
             return
-    for folder, _, names in os.walk(output) if not storage.is_s3(output) else ():
+    for folder, _, names in os.walk(output) if not uris.is_s3(output) else ():
         for name in names:
             with contextlib.suppress(FileNotFoundError):  # a link that leads nowhere, or a file that has gone since
                 yield f"{folder}/{name}", (Path(folder) / name).stat().st_size
@@ -201,13 +209,13 @@ _CHECKED = ("source_uri", "status", "reason", "output_uri", "output_size", "outp
 
 def _load_rows(
     connection: duckdb.DuckDBPyConnection,
-    sound: list[ObjectInfo],
+    rows: pyarrow.dataset.Dataset,
     output: str,
     bundle_digest: str,
     settings_digest: str,
 ) -> None:
     """Make the tables `current`, of the run's current rows, and `spoken_of`, of all outputs of finished rows."""
-    connection.register("ledger", ledger.dataset(output, sound))
+    connection.register("ledger", rows)
     run = "bundle_digest = $bundle AND settings_digest = $settings"
     digests = {"bundle": bundle_digest, "settings": settings_digest}
     connection.execute(
@@ -296,7 +304,7 @@ def _ask(connection: duckdb.DuckDBPyConnection, query: str) -> list[Finding]:
     return [Finding(*row) for row in connection.execute(query).fetchall()]
 
 
-def _check_contents(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
+def _check_contents(connection: duckdb.DuckDBPyConnection, storage: Storage) -> list[Finding]:
     """Read the objects that are there with the right size."""
     findings: list[Finding] = []
     asked = connection.execute("""
@@ -304,11 +312,11 @@ def _check_contents(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
     """)
     with ThreadPoolExecutor(_THREADS) as threads:
         while rows := asked.fetchmany(1000):
-            findings += [finding for finding in threads.map(_compare, rows) if finding]
+            findings += [finding for finding in threads.map(functools.partial(_compare, storage), rows) if finding]
     return findings
 
 
-def _compare(row: tuple[str, str]) -> Finding | None:
+def _compare(storage: Storage, row: tuple[str, str]) -> Finding | None:
     uri, expected = row
     try:
         found = hashlib.sha256(storage.read(uri).data).hexdigest()

@@ -13,11 +13,10 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from colornet import storage
 from colornet.archive import s3_inventory
 from colornet.archive.database import database
 from colornet.errors import NotFoundError, SettingsError, StorageError
-from colornet.storage import ObjectInfo
+from colornet.storage import ObjectInfo, Storage, uris
 
 SCHEMA = pa.schema(
     [
@@ -35,7 +34,7 @@ _OWN_FILES = r"(^|/)_colornet/"
 """Keys of the files that a job keeps beside its outputs: an earlier job's outputs may lie within the archive."""
 
 
-def write_inventory(source: str, place: Path) -> int:
+def write_inventory(source: str, place: Path, storage: Storage = Storage()) -> int:
     """Write what an archive holds into a Parquet file of SCHEMA.
 
     Args:
@@ -46,6 +45,7 @@ def write_inventory(source: str, place: Path) -> int:
               `key`, `source_size` (or `size`) and `source_version` (or `etag`). A CSV file is UTF-8 with a header.
             - a report of S3 Inventory: its `manifest.json`, as `s3_inventory` explains.
         place: the local file; it is made anew, and is not there if this fails.
+        storage: with what the source is reached.
 
     `key` is the place of the output below the output's root: that of the source below the archive's root; in a report,
     the object's key; in a list without keys, the whole path of the source.
@@ -61,7 +61,7 @@ def write_inventory(source: str, place: Path) -> int:
     rows = 0
     try:
         with pq.ParquetWriter(place, SCHEMA, compression="zstd") as writer:
-            for group in _row_groups(_tables(source, place.parent)):
+            for group in _row_groups(_tables(source, place.parent, storage)):
                 writer.write_table(group, ROW_GROUP)
                 rows += group.num_rows
         if not rows:
@@ -75,11 +75,11 @@ def write_inventory(source: str, place: Path) -> int:
     return rows
 
 
-def read_inventory(source: str) -> pa.Table:
+def read_inventory(source: str, storage: Storage = Storage()) -> pa.Table:
     """Say what a small archive holds: a table of SCHEMA, as `write_inventory` writes it, with the same errors."""
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "scans.parquet"
-        write_inventory(source, place)
+        write_inventory(source, place, storage)
         return pq.read_table(place, schema=SCHEMA)
 
 
@@ -87,14 +87,14 @@ def _is_list(source: str) -> bool:
     return source.endswith((*_LISTS, "manifest.json"))
 
 
-def _tables(source: str, folder: Path) -> Iterator[pa.Table]:
+def _tables(source: str, folder: Path, storage: Storage) -> Iterator[pa.Table]:
     if s3_inventory.is_manifest(source):
-        for objects in s3_inventory.objects(source, folder):
+        for objects in s3_inventory.objects(source, folder, storage):
             yield _without_own_files(objects.select(SCHEMA.names).cast(SCHEMA))
     elif source.endswith(_LISTS):
-        yield from _from_list(source)
+        yield from _from_list(source, storage)
     else:
-        yield from _listed(source)
+        yield from _listed(source, storage)
 
 
 def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
@@ -132,7 +132,7 @@ def _refuse_doubles(source: str, place: Path) -> None:
 # --- listings --------------------------------------------------------------------------------------------------------
 
 
-def _listed(source: str) -> Iterator[pa.Table]:
+def _listed(source: str, storage: Storage) -> Iterator[pa.Table]:
     try:
         for page in storage.listing_pages(source):
             yield _without_own_files(_table_of(page))
@@ -171,19 +171,20 @@ _NAMES = {
     "key": ("key",),
 }
 _KNOWN = [name for names in _NAMES.values() for name in names]
-# Most uris of a list of millions are what storage.normalize would make of them: only the others go through Python.
+# Most uris of a list of millions are what uris.normalize would make of them: only the others go through Python.
 _NORMAL_URI = r"(?s)^s3://[^/\x00]+/[^\x00]*[^/\x00]$"
 _NORMAL_PATH = r"(?s)^/[^\x00]*[^/\x00]$"
 _ODD_PATH = r"//|/\.{1,2}(/|$)"
 _ODD_KEY = r"(^|/)\.{0,2}(/|$)|\x00|^_colornet(/|$)"
-"""What storage.join refuses, and the job's own place below the output."""
+"""What uris.join refuses, and the job's own place below the output."""
 
 
-def _from_list(source: str) -> Iterator[pa.Table]:
+def _from_list(source: str, storage: Storage) -> Iterator[pa.Table]:
     """Yield the rows of a list, completed to SCHEMA. Size and version stay null where the owner did not give them."""
     first = 1
     try:
-        for batch in _read_parquet(source) if source.endswith(".parquet") else _read_csv(source):
+        read = _read_parquet if source.endswith(".parquet") else _read_csv
+        for batch in read(source, storage):
             if not {"source_uri", "uri"} & set(batch.column_names):
                 raise SettingsError(f"{source} is no inventory: it has no column source_uri")
             yield _complete(pa.Table.from_batches([batch]), source, first)
@@ -196,7 +197,7 @@ def _from_list(source: str) -> Iterator[pa.Table]:
         raise StorageError(f"{source}: {' '.join(str(error).split())}") from error
 
 
-def _read_parquet(source: str) -> Iterator[pa.RecordBatch]:
+def _read_parquet(source: str, storage: Storage) -> Iterator[pa.RecordBatch]:
     storage.stat(source)
     filesystem, path = storage.arrow_filesystem(source)
     with filesystem.open_input_file(path) as data:
@@ -210,7 +211,7 @@ def _read_parquet(source: str) -> Iterator[pa.RecordBatch]:
         yield from file.iter_batches(ROW_GROUP, columns=columns)
 
 
-def _read_csv(source: str) -> Iterator[pa.RecordBatch]:
+def _read_csv(source: str, storage: Storage) -> Iterator[pa.RecordBatch]:
     storage.stat(source)
     filesystem, path = storage.arrow_filesystem(source)
     types = {name: pa.int64() if "size" in name else pa.string() for name in _KNOWN}
@@ -225,12 +226,12 @@ def _read_csv(source: str) -> Iterator[pa.RecordBatch]:
 
 def _complete(table: pa.Table, source: str, first: int) -> pa.Table:
     """Fill rows of a list up to SCHEMA; the first of them is the list's row `first`."""
-    uris = _column(table, "source_uri")
+    sources = _column(table, "source_uri")
     _refuse_where(
-        pc.is_null(uris), uris, first, lambda row, _: f"{source} is no inventory: row {row} has no source_uri"
+        pc.is_null(sources), sources, first, lambda row, _: f"{source} is no inventory: row {row} has no source_uri"
     )
-    uris = _normalized(uris, source, first)
-    whole_paths = pc.replace_substring_regex(uris, r"^(s3://|/+)", "")
+    sources = _normalized(sources, source, first)
+    whole_paths = pc.replace_substring_regex(sources, r"^(s3://|/+)", "")
     keys = pc.coalesce(_column(table, "key"), whole_paths)
     _refuse_where(
         pc.match_substring_regex(keys, _ODD_KEY),
@@ -239,7 +240,7 @@ def _complete(table: pa.Table, source: str, first: int) -> pa.Table:
         lambda row, key: f"{source} has a key that is no place below the output: {key!r}, in row {row}",
     )
     versions = pc.utf8_trim(_column(table, "source_version"), '"')
-    return pa.table([uris, _column(table, "source_size"), versions, keys], schema=SCHEMA)
+    return pa.table([sources, _column(table, "source_size"), versions, keys], schema=SCHEMA)
 
 
 def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
@@ -267,15 +268,17 @@ def _check_text(column: pa.ChunkedArray, name: str) -> None:
         raise pa.ArrowTypeError(f"its column {name} is {kind}, not text")
 
 
-def _normalized(uris: pa.ChunkedArray, source: str, first: int) -> pa.ChunkedArray:
-    path = pc.and_(pc.match_substring_regex(uris, _NORMAL_PATH), pc.invert(pc.match_substring_regex(uris, _ODD_PATH)))
-    normal = pc.or_(pc.match_substring_regex(uris, _NORMAL_URI), path)
+def _normalized(sources: pa.ChunkedArray, source: str, first: int) -> pa.ChunkedArray:
+    path = pc.and_(
+        pc.match_substring_regex(sources, _NORMAL_PATH), pc.invert(pc.match_substring_regex(sources, _ODD_PATH))
+    )
+    normal = pc.or_(pc.match_substring_regex(sources, _NORMAL_URI), path)
     if pc.all(normal).as_py():
-        return uris
+        return sources
     rest = []
-    for row, (uri, is_normal) in enumerate(zip(uris.to_pylist(), normal.to_pylist(), strict=True), first):
+    for row, (uri, is_normal) in enumerate(zip(sources.to_pylist(), normal.to_pylist(), strict=True), first):
         try:
-            rest.append(uri if is_normal else storage.normalize(uri))
+            rest.append(uri if is_normal else uris.normalize(uri))
         except SettingsError as error:
             raise SettingsError(f"{source}, row {row}: {error}") from error
     return pa.chunked_array([pa.array(rest, pa.string())])

@@ -22,9 +22,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from colornet import storage
 from colornet.errors import NotFoundError, StorageError
-from colornet.storage import ObjectInfo
+from colornet.storage import ObjectInfo, Storage, uris
 
 T = TypeVar("T")
 
@@ -76,31 +75,32 @@ is finished counts."""
 
 def place(output: str) -> str:
     """Where the ledger of an output lies."""
-    return storage.join(output, "_colornet", "ledger")
+    return uris.join(output, "_colornet", "ledger")
 
 
-def append(output: str, rows: Iterable[Mapping[str, Any]]) -> None:
+def append(output: str, rows: Iterable[Mapping[str, Any]], storage: Storage = Storage()) -> None:
     """Write rows as one new part.
 
     Args:
         output: the archive's output folder or prefix.
         rows: with the columns of SCHEMA; what a row lacks is null.
+        storage: with what the output is reached; as in all functions here.
 
     Raises:
         StorageError: if the part could not be written; then nothing of it is there.
     """
-    _write(output, pa.Table.from_pylist(list(rows), SCHEMA), "")
+    _write(output, pa.Table.from_pylist(list(rows), SCHEMA), "", storage)
 
 
-def read(output: str) -> pa.Table:
+def read(output: str, storage: Storage = Storage()) -> pa.Table:
     """Read every row of every run, of SCHEMA, each once; an empty table if nothing has been written yet.
 
     For small ledgers: all of it is in memory. Raises StorageError if a part cannot be read.
     """
-    return ask(output, lambda rows: _distinct(rows.to_table().cast(SCHEMA)))
+    return ask(output, lambda rows: _distinct(rows.to_table().cast(SCHEMA)), storage)
 
 
-def ask(output: str, question: Callable[[pyarrow.dataset.Dataset], T]) -> T:
+def ask(output: str, question: Callable[[pyarrow.dataset.Dataset], T], storage: Storage = Storage()) -> T:
     """Put a question to all rows of all runs, as a dataset of SCHEMA that is read as it is asked for.
 
     Columns that a part lacks are null in it. A compaction may take parts away while they are read: then the question is
@@ -110,12 +110,12 @@ def ask(output: str, question: Callable[[pyarrow.dataset.Dataset], T]) -> T:
         StorageError: if a part cannot be read; the message names it.
     """
     for _ in range(_ASK_ATTEMPTS):
-        found = parts(output)
+        found = parts(output, storage)
         try:
-            return question(dataset(output, found))
+            return question(dataset(output, found, storage))
         except (pa.ArrowException, OSError, duckdb.Error) as error:
-            if {part.uri for part in found} <= {part.uri for part in parts(output)}:
-                raise StorageError(_blame(output, found, error)) from error
+            if {part.uri for part in found} <= {part.uri for part in parts(output, storage)}:
+                raise StorageError(_blame(output, found, error, storage)) from error
             trouble = error
     raise StorageError(f"{place(output)}: its parts went away while they were read: {trouble}") from trouble
 
@@ -134,26 +134,26 @@ def current(rows: pa.Table, bundle_digest: str, settings_digest: str) -> pa.Tabl
     return ordered.take(latest.take(pc.sort_indices(latest)))
 
 
-def parts(output: str) -> list[ObjectInfo]:
+def parts(output: str, storage: Storage = Storage()) -> list[ObjectInfo]:
     """List the parts in the order of their names; none if nothing has been written yet."""
     # A listing that a compaction went on beside may have met neither the small parts nor the merged one.
-    found = _list_parts(output)
+    found = _list_parts(output, storage)
     while True:
-        again = _list_parts(output)
+        again = _list_parts(output, storage)
         before, now = ({part.key for part in some} for some in (found, again))
         if before <= now and not any(key.startswith(_MERGED) for key in now - before):
             return again
         found = again
 
 
-def _list_parts(output: str) -> list[ObjectInfo]:
+def _list_parts(output: str, storage: Storage) -> list[ObjectInfo]:
     try:
         return [part for part in storage.listing(place(output)) if part.key.endswith(".parquet")]
     except NotFoundError:
         return []
 
 
-def dataset(output: str, found: list[ObjectInfo]) -> pyarrow.dataset.Dataset:
+def dataset(output: str, found: list[ObjectInfo], storage: Storage = Storage()) -> pyarrow.dataset.Dataset:
     """Return some of the ledger's parts as one dataset of SCHEMA; columns that a part lacks are null in it."""
     if not found:
         return pyarrow.dataset.dataset(SCHEMA.empty_table())
@@ -161,7 +161,9 @@ def dataset(output: str, found: list[ObjectInfo]) -> pyarrow.dataset.Dataset:
     return pyarrow.dataset.dataset(list(map(_arrow_path, found)), SCHEMA, format="parquet", filesystem=filesystem)
 
 
-def open_parts(output: str, found: list[ObjectInfo]) -> Iterator[Callable[[], pq.ParquetFile]]:
+def open_parts(
+    output: str, found: list[ObjectInfo], storage: Storage = Storage()
+) -> Iterator[Callable[[], pq.ParquetFile]]:
     """Yield for each part what opens it; to be called as a context. It raises ArrowException or OSError."""
     filesystem, _ = storage.arrow_filesystem(place(output))
     for part in found:
@@ -169,7 +171,7 @@ def open_parts(output: str, found: list[ObjectInfo]) -> Iterator[Callable[[], pq
 
 
 def _arrow_path(part: ObjectInfo) -> str:
-    return part.uri.removeprefix(storage.S3)
+    return part.uri.removeprefix(uris.S3)
 
 
 # --- compaction ------------------------------------------------------------------------------------------------------
@@ -187,7 +189,9 @@ class Compaction:
     """In the parts that were written."""
 
 
-def compact(output: str, *, small_bytes: int = 4 << 20, target_rows: int = 250_000) -> Compaction:
+def compact(
+    output: str, storage: Storage = Storage(), *, small_bytes: int = 4 << 20, target_rows: int = 250_000
+) -> Compaction:
     """Merge small parts into large ones, sorted by source_uri. No row is changed or left out; doubles are dropped.
 
     Rows of other runs and rows that have been superseded are history, and stay. With less than two small parts it only
@@ -195,6 +199,7 @@ def compact(output: str, *, small_bytes: int = 4 << 20, target_rows: int = 250_0
 
     Args:
         output: the archive's output folder or prefix.
+        storage: with what it is reached.
         small_bytes: parts of fewer bytes are merged.
         target_rows: a merged part has about as many rows, and as many are in memory at once.
 
@@ -202,20 +207,20 @@ def compact(output: str, *, small_bytes: int = 4 << 20, target_rows: int = 250_0
         StorageError: if a part cannot be read or written; the message names it. Then that part and those that were to
             be merged with it are as they were.
     """
-    small = [part for part in parts(output) if part.size < small_bytes]
+    small = [part for part in parts(output, storage) if part.size < small_bytes]
     if len(small) < 2:
         return Compaction(0, 0, 0)
     merged = written = rows = 0
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="ledger") as threads:
-        for uris, tables in _groups(_fetched(small, threads), target_rows):
-            if len(uris) < 2:
+        for places, tables in _groups(_fetched(small, threads, storage), target_rows):
+            if len(places) < 2:
                 continue
             table = _distinct(pa.concat_tables(tables)).sort_by(
                 [("source_uri", "ascending"), ("finished_at", "ascending")]
             )
-            _write(output, table, _MERGED)
-            list(threads.map(storage.delete, uris))
-            merged, written, rows = merged + len(uris), written + 1, rows + table.num_rows
+            _write(output, table, _MERGED, storage)
+            list(threads.map(storage.delete, places))
+            merged, written, rows = merged + len(places), written + 1, rows + table.num_rows
     return Compaction(merged, written, rows)
 
 
@@ -226,15 +231,16 @@ _MERGED = "merged-"
 _ROW_GROUP = 65_536
 
 
-def _fetched(small: list[ObjectInfo], threads: ThreadPoolExecutor) -> Iterator[tuple[str, pa.Table]]:
+def _fetched(small: list[ObjectInfo], threads: ThreadPoolExecutor, storage: Storage) -> Iterator[tuple[str, pa.Table]]:
     """Yield the uris and rows of small parts, some read ahead; not of those that have been merged by others by now."""
+    read_part = functools.partial(_read_part, storage)
     for start in range(0, len(small), _THREADS):
-        for uri, table in threads.map(_read_part, [part.uri for part in small[start : start + _THREADS]]):
+        for uri, table in threads.map(read_part, [part.uri for part in small[start : start + _THREADS]]):
             if table is not None:
                 yield uri, table
 
 
-def _read_part(uri: str) -> tuple[str, pa.Table | None]:
+def _read_part(storage: Storage, uri: str) -> tuple[str, pa.Table | None]:
     try:
         data = storage.read(uri).data
     except NotFoundError:
@@ -260,33 +266,33 @@ def _widened(table: pa.Table) -> pa.Table:
 
 
 def _groups(fetched: Iterator[tuple[str, pa.Table]], target_rows: int) -> Iterator[tuple[list[str], list[pa.Table]]]:
-    uris: list[str] = []
+    places: list[str] = []
     tables: list[pa.Table] = []
     rows = 0
     for uri, table in fetched:
-        uris.append(uri)
+        places.append(uri)
         tables.append(table)
         rows += table.num_rows
         if rows >= target_rows:
-            yield uris, tables
-            uris, tables, rows = [], [], 0
-    yield uris, tables
+            yield places, tables
+            places, tables, rows = [], [], 0
+    yield places, tables
 
 
 def _distinct(table: pa.Table) -> pa.Table:
     return table.group_by(table.column_names).aggregate([]).cast(SCHEMA)
 
 
-def _write(output: str, table: pa.Table, prefix: str) -> None:
+def _write(output: str, table: pa.Table, prefix: str, storage: Storage) -> None:
     buffer = io.BytesIO()
     pq.write_table(table, buffer, compression="zstd", row_group_size=_ROW_GROUP)
     name = f"{prefix}{datetime.now(UTC):%Y%m%dT%H%M%S%f}-{uuid.uuid4().hex[:12]}.parquet"
-    storage.write(storage.join(place(output), name), buffer.getvalue(), "application/vnd.apache.parquet")
+    storage.write(uris.join(place(output), name), buffer.getvalue(), "application/vnd.apache.parquet")
 
 
-def _blame(output: str, found: list[ObjectInfo], error: Exception) -> str:
+def _blame(output: str, found: list[ObjectInfo], error: Exception, storage: Storage) -> str:
     """Find the part that cannot be read, and say so."""
-    for part, opened in zip(found, open_parts(output, found), strict=True):
+    for part, opened in zip(found, open_parts(output, found, storage), strict=True):
         try:
             with opened() as file:
                 file.read()

@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from colornet import storage
 from colornet.archive import inventory, ledger
 from colornet.archive.confidence import Quartiles, quartiles
 from colornet.archive.database import database, literal
 from colornet.archive.selection import Selection
 from colornet.errors import SettingsError
+from colornet.storage import Storage, uris
 
 SCHEMA = pa.schema([*inventory.SCHEMA, pa.field("attempts", pa.int32(), nullable=False)])
 """An inventory row, and how often this run has tried the scan before."""
@@ -89,6 +89,7 @@ def make_plan(
     folder: Path,
     selection: Selection = Selection(),  # noqa: B008  (frozen)
     retry_failed: bool = True,
+    storage: Storage = Storage(),
 ) -> ColorizePlan:
     """Find what is left to be done.
 
@@ -101,6 +102,7 @@ def make_plan(
             memory.
         selection: the part of the inventory that the run is about.
         retry_failed: whether scans that failed before are tried again.
+        storage: with what the ledger is reached.
 
     Raises:
         SettingsError: if the selection takes none of the scans.
@@ -110,7 +112,7 @@ def make_plan(
     finished = ledger.FINISHED if retry_failed else ("done", "skipped", "failed")
     with database(folder) as connection:
         _select(connection, scans, selection)
-        _find_latest(connection, output, bundle_digest, settings_digest)
+        _find_latest(connection, output, bundle_digest, settings_digest, storage)
         connection.execute(f"""
             COPY (
                 SELECT source_uri, source_size, source_version, key, coalesce(tries, 0)::INTEGER AS attempts
@@ -138,6 +140,7 @@ def tally(
     folder: Path,
     selection: Selection = Selection(),  # noqa: B008  (frozen)
     reasons: int = 20,
+    storage: Storage = Storage(),
 ) -> Tally:
     """Count what has become of the selected scans; arguments and errors are those of `make_plan`.
 
@@ -145,14 +148,14 @@ def tally(
     """
     with database(folder) as connection:
         _select(connection, scans, selection)
-        _find_latest(connection, output, bundle_digest, settings_digest)
+        _find_latest(connection, output, bundle_digest, settings_digest, storage)
         counts = connection.execute("""
             SELECT count(*), count(*) FILTER (done), count(*) FILTER (state = 'failed'),
                 count(*) FILTER (state = 'skipped'), coalesce(sum(pixels) FILTER (done), 0),
                 coalesce(sum(bytes_in) FILTER (done), 0), coalesce(sum(bytes_out) FILTER (done), 0)
             FROM (SELECT *, state = 'done' AS done FROM stated)
         """).fetchall()[0]
-        failures = _failures(connection, output, bundle_digest, settings_digest, reasons)
+        failures = _failures(connection, output, bundle_digest, settings_digest, reasons, storage)
         confidence = quartiles(connection, "stated WHERE state = 'done'")
     scans_, done, failed, skipped, pixels, source_bytes, output_bytes = map(int, counts)
     return Tally(scans_, done, failed, skipped, pixels, source_bytes, output_bytes, failures, confidence)
@@ -167,7 +170,9 @@ def _select(connection: duckdb.DuckDBPyConnection, scans: Path, selection: Selec
 _RUN = "bundle_digest = $bundle AND settings_digest = $settings"
 
 
-def _find_latest(connection: duckdb.DuckDBPyConnection, output: str, bundle_digest: str, settings_digest: str) -> None:
+def _find_latest(
+    connection: duckdb.DuckDBPyConnection, output: str, bundle_digest: str, settings_digest: str, storage: Storage
+) -> None:
     """Make the table `latest`, a row for each source that the run has tried, and the view `stated` over both."""
     run = {"bundle": bundle_digest, "settings": settings_digest}
 
@@ -191,7 +196,7 @@ def _find_latest(connection: duckdb.DuckDBPyConnection, output: str, bundle_dige
             run,
         )
 
-    ledger.ask(output, find)
+    ledger.ask(output, find, storage)
     connection.execute("""
         CREATE TEMP VIEW stated AS
         SELECT selected.*, latest.*,
@@ -201,10 +206,15 @@ def _find_latest(connection: duckdb.DuckDBPyConnection, output: str, bundle_dige
 
 
 def _failures(
-    connection: duckdb.DuckDBPyConnection, output: str, bundle_digest: str, settings_digest: str, reasons: int
+    connection: duckdb.DuckDBPyConnection,
+    output: str,
+    bundle_digest: str,
+    settings_digest: str,
+    reasons: int,
+    storage: Storage,
 ) -> tuple[tuple[str, int], ...]:
     """Group the failed ones of `stated` by their reasons. The same row may be in the ledger twice: it counts once."""
-    run = {"bundle": bundle_digest, "settings": settings_digest, "root": storage.normalize(output) + "/"}
+    run = {"bundle": bundle_digest, "settings": settings_digest, "root": uris.normalize(output) + "/"}
 
     def find(rows: pyarrow.dataset.Dataset) -> list[tuple[str, int]]:
         connection.register("ledger", rows)
@@ -224,4 +234,4 @@ def _failures(
             run,
         ).fetchall()
 
-    return tuple(ledger.ask(output, find))
+    return tuple(ledger.ask(output, find, storage))

@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from colornet import storage
 from colornet.errors import NotFoundError, SettingsError, StorageError
+from colornet.storage import Storage, uris
 
 _ROWS = 65_536
 _CHUNK = 8 << 20
@@ -43,7 +43,7 @@ def is_manifest(source: str) -> bool:
     return source.rpartition("/")[2] == "manifest.json"
 
 
-def objects(source: str, folder: Path) -> Iterator[pa.Table]:
+def objects(source: str, folder: Path, storage: Storage = Storage()) -> Iterator[pa.Table]:
     """Yield a bucket's objects in tables of `source_uri`, `source_size`, `source_version` and `key`.
 
     Older versions, delete markers and the markers of folders are left out. Size and version are null if the report has
@@ -52,14 +52,15 @@ def objects(source: str, folder: Path) -> Iterator[pa.Table]:
     Args:
         source: uri of the manifest.
         folder: where parts are put while they are read, one after the other.
+        storage: with what manifest and parts are reached.
 
     Raises:
         SettingsError: if there is no such manifest, it is none, its format is ORC, or a part is not what it says.
         StorageError: if a part cannot be read.
     """
-    manifest = _read_manifest(source)
+    manifest = _read_manifest(source, storage)
     for part in manifest.parts:
-        with _fetched(part, folder) as path:
+        with _fetched(part, folder, storage) as path:
             try:
                 yield from (_objects_of(table) for table in _read_part(path, manifest))
             except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
@@ -79,7 +80,7 @@ class _Manifest:
     parts: list[_Part]
 
 
-def _read_manifest(source: str) -> _Manifest:
+def _read_manifest(source: str, storage: Storage) -> _Manifest:
     try:
         found = json.loads(storage.read(source).data)
         kind, bucket = found["fileFormat"], found["destinationBucket"].rpartition(":")[2]
@@ -99,12 +100,12 @@ def _locate(source: str, bucket: str, key: str) -> str:
     try:
         if not bucket or "/" in bucket:
             raise SettingsError(f"{source} names no bucket that it was delivered to: {bucket!r}")
-        delivered = storage.join(f"{storage.S3}{bucket}", key)
-        if storage.is_s3(source):
+        delivered = uris.join(f"{uris.S3}{bucket}", key)
+        if uris.is_s3(source):
             return delivered
-        beside = Path(storage.normalize(source)).parent
+        beside = Path(uris.normalize(source)).parent
         for folder in (beside, beside / "data", beside.parent / "data"):
-            local = storage.join(str(folder), key.rpartition("/")[2])
+            local = uris.join(str(folder), key.rpartition("/")[2])
             if Path(local).is_file():
                 return local
     except StorageError as error:
@@ -113,7 +114,7 @@ def _locate(source: str, bucket: str, key: str) -> str:
 
 
 @contextlib.contextmanager
-def _fetched(part: _Part, folder: Path) -> Iterator[Path]:
+def _fetched(part: _Part, folder: Path, storage: Storage) -> Iterator[Path]:
     """Have a part as a local file, and make sure that it is the one the manifest speaks of."""
     storage.stat(part.uri)
     filesystem, path = storage.arrow_filesystem(part.uri)
@@ -123,7 +124,7 @@ def _fetched(part: _Part, folder: Path) -> Iterator[Path]:
         try:
             with filesystem.open_input_stream(path, compression=None) as data, contextlib.ExitStack() as copying:
                 copy = None
-                if storage.is_s3(part.uri):
+                if uris.is_s3(part.uri):
                     local = Path(temporary) / local.name
                     copy = copying.enter_context(local.open("wb"))
                 while chunk := data.read(_CHUNK):
@@ -191,7 +192,7 @@ def _objects_of(table: pa.Table) -> pa.Table:
     if "is_delete_marker" in table.column_names:
         keep = pc.and_(keep, pc.invert(_says(table["is_delete_marker"], "true")))
     columns: dict[str, Any] = {
-        "source_uri": pc.binary_join_element_wise(storage.S3, table["bucket"].cast(pa.string()), "/", keys, ""),
+        "source_uri": pc.binary_join_element_wise(uris.S3, table["bucket"].cast(pa.string()), "/", keys, ""),
         "source_size": _optional(table, "size").cast(pa.int64()),
         "source_version": pc.utf8_trim(_optional(table, "e_tag"), '"'),
         "key": keys,

@@ -12,11 +12,11 @@ import pyarrow.csv
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from colornet import storage
 from colornet.archive import ledger
 from colornet.archive.confidence import Quartiles, quartiles
 from colornet.archive.database import database
 from colornet.errors import SettingsError
+from colornet.storage import Storage, uris
 
 
 @dataclass(frozen=True)
@@ -100,19 +100,20 @@ _MOST_PERIODS = 12
 _MOST_GROUPS = 20
 
 
-def summarize(output: str, folder: Path) -> Summary:
+def summarize(output: str, folder: Path, storage: Storage = Storage()) -> Summary:
     """Read a ledger of any size in bounded memory.
 
     Args:
         output: the archive's output folder or prefix.
         folder: has room for what does not fit into memory.
+        storage: with what the output is reached.
 
     Raises:
         SettingsError: if there is no ledger there.
         StorageError: if the ledger cannot be read.
     """
     with database(folder) as connection:
-        runs = ledger.ask(output, lambda rows: _load(connection, rows))
+        runs = ledger.ask(output, lambda rows: _load(connection, rows), storage)
         if not runs:
             raise SettingsError(f"there is no ledger in {output}")
         ((pixels, source_bytes, output_bytes),) = _rows(
@@ -136,7 +137,7 @@ def summarize(output: str, folder: Path) -> Summary:
         )
 
 
-def write_failures(output: str, place: Path, folder: Path) -> int:
+def write_failures(output: str, place: Path, folder: Path, storage: Storage = Storage()) -> int:
     """Write the failed current rows of the latest run, sorted by source_uri, into a .csv or .parquet file.
 
     Returns their number. Arguments and errors are those of `summarize`; the file replaces what was there, at once.
@@ -153,7 +154,7 @@ def write_failures(output: str, place: Path, folder: Path) -> int:
     count = 0
     try:
         with database(folder) as connection:
-            if not ledger.ask(output, lambda rows: _load(connection, rows)):
+            if not ledger.ask(output, lambda rows: _load(connection, rows), storage):
                 raise SettingsError(f"there is no ledger in {output}")
             failed = connection.sql(
                 f"SELECT {', '.join(_FOR_ARCHIVISTS.names)} FROM current WHERE status = 'failed' ORDER BY source_uri"
@@ -170,7 +171,7 @@ def write_failures(output: str, place: Path, folder: Path) -> int:
     return count
 
 
-def least_certain(output: str, count: int, folder: Path) -> list[tuple[str, float]]:
+def least_certain(output: str, count: int, folder: Path, storage: Storage = Storage()) -> list[tuple[str, float]]:
     """List the pictures of the latest run of whose colour the generator was least sure, the least certain first.
 
     Arguments and errors are those of `summarize`.
@@ -197,9 +198,9 @@ def least_certain(output: str, count: int, folder: Path) -> list[tuple[str, floa
             {"count": count, "bundle": runs[-1].bundle_digest, "settings": runs[-1].settings_digest},
         ).fetchall()
 
-    root = storage.normalize(output).rstrip("/") + "/"
+    root = uris.normalize(output).rstrip("/") + "/"
     with database(folder) as connection:
-        return [(uri.removeprefix(root), confidence) for uri, confidence in ledger.ask(output, find)]
+        return [(uri.removeprefix(root), confidence) for uri, confidence in ledger.ask(output, find, storage)]
 
 
 _FOR_ARCHIVISTS = pa.schema(

@@ -14,7 +14,7 @@ import logging
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import BoundedSemaphore
 from typing import Any
@@ -24,7 +24,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from colornet import __version__, storage
+from colornet import __version__
 from colornet.archive import ledger
 from colornet.archive.flow import Budget
 from colornet.archive.stopwatch import WAITING, Stopwatch
@@ -37,7 +37,7 @@ from colornet.inference.precision import Precision
 from colornet.inference.predictor import Prediction, Predictor
 from colornet.provenance.c2pa import Credentials
 from colornet.rendering.render import Rendered, RenderSettings, render
-from colornet.storage.options import S3Options
+from colornet.storage import Storage, StoredObject, uris
 
 log = logging.getLogger(__name__)
 
@@ -76,8 +76,8 @@ class ColorizeTask:
     precision: Precision = "auto"
     """In which arithmetic the generator runs."""
 
-    s3: S3Options = field(default_factory=S3Options)
-    """How S3 is spoken to."""
+    storage: Storage = Storage()
+    """With what scans, bundle, outputs and ledger are reached."""
     attempt: int = 1
     """Which try of its scans this is, within one start of the job."""
 
@@ -90,9 +90,9 @@ class ColorizeTask:
 # --- steps: one scan each --------------------------------------------------------------------------------------------
 
 
-def fetch(row: Row) -> storage.StoredObject:
+def fetch(task: ColorizeTask, row: Row) -> StoredObject:
     """Read a scan's bytes; raises StorageError, and ScanError if they are no longer those that were listed."""
-    found = storage.read(row["source_uri"])
+    found = task.storage.read(row["source_uri"])
     if row["source_version"] not in (None, found.version):
         raise ScanError("the source has changed since it was listed")
     return found
@@ -103,7 +103,7 @@ def store(task: ColorizeTask, row: Row, rendered: Rendered) -> str:
 
     `row` has what the ledger calls `source_version` and `source_sha256`: S3 keeps with the picture what it was made of.
     """
-    output_uri = storage.join(task.output, row["key"] + rendered.extension)
+    output_uri = uris.join(task.output, row["key"] + rendered.extension)
     if output_uri == row["source_uri"]:  # an inventory can name anything
         raise ScanError("its output would take its own place: sources are never touched")
     metadata = {
@@ -113,7 +113,7 @@ def store(task: ColorizeTask, row: Row, rendered: Rendered) -> str:
         "source-sha256": row["source_sha256"],
         "source-version": row["source_version"],
     }
-    storage.write(output_uri, rendered.data, MEDIA_TYPES[rendered.format], metadata=metadata)
+    task.storage.write(output_uri, rendered.data, MEDIA_TYPES[rendered.format], metadata=metadata)
     return output_uri
 
 
@@ -172,7 +172,7 @@ def record(task: ColorizeTask, rows: list[Row]) -> pa.Table:
     """
     try:
         table = pa.Table.from_pylist(rows, ledger.SCHEMA)
-        ledger.append(task.output, rows)
+        ledger.append(task.output, rows, task.storage)
         return table
     except Exception as error:
         trace = None if isinstance(error, ColornetError) else error
@@ -190,7 +190,7 @@ def give_up(task: ColorizeTask, batch: pa.Table, reason: str) -> pa.Table:
 
 def load_predictor(task: ColorizeTask) -> Predictor:
     """Make the run's generator ready; raises BundleError, also if it is no longer the one that was planned with."""
-    bundle = bundles.load(task.model)
+    bundle = bundles.load(task.model, task.storage)
     if bundle.digest != task.bundle_digest:
         raise BundleError(f"the bundle at {task.model} was exchanged while the job ran, or is another on this node")
     return Predictor(bundle, device=task.device, precision=task.precision)
@@ -222,7 +222,6 @@ class ColorizeWorker:
         Raises:
             BundleError: if the generator is to be loaded and there is no sound bundle.
         """
-        storage.use(task.s3)
         self.task = task
         self.remote = predictor
         self.local = load_predictor(task) if predictor is None else None
@@ -251,7 +250,9 @@ class ColorizeWorker:
 
     def _colorize(self, row: Row, known: Row, watch: Stopwatch) -> Row:
         with watch.during("fetch"):
-            size = storage.stat(row["source_uri"]).size if row["source_size"] is None else row["source_size"]
+            size = row["source_size"]
+            if size is None:
+                size = self.task.storage.stat(row["source_uri"]).size
         with self.reading.holding(size):
             with watch.during("fetch"):
                 data = self._fetch(row, known)
@@ -264,7 +265,7 @@ class ColorizeWorker:
             self.storing.give_back(len(rendered.data))
 
     def _fetch(self, row: Row, known: Row) -> bytes:
-        found = fetch(row)
+        found = fetch(self.task, row)
         known |= {"source_size": len(found.data), "source_version": found.version}
         return found.data
 

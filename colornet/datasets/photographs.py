@@ -19,16 +19,15 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from colornet import storage
 from colornet.errors import NotFoundError, SettingsError, StorageError
-from colornet.storage import S3Options
+from colornet.storage import Storage
 
 GROUP = 256
 """So many photographs are read together and shuffled among themselves."""
@@ -80,23 +79,25 @@ class Collection:
         }
 
 
-def find(uri: str, validation: str | None = None) -> Collection:
+def find(uri: str, validation: str | None = None, storage: Storage = Storage()) -> Collection:
     """Look up the shards at a folder or s3:// prefix, and what is in them.
 
     Args:
         uri: where the training photographs are; `val*.parquet` there are the held-out ones.
         validation: take the held-out photographs from here instead: its `val*.parquet`, or all files if it has none.
+        storage: with what they are reached.
 
     Raises:
         SettingsError: if there are no photographs to train with or to hold out, or a file has no column `image`.
         StorageError: if a place cannot be read.
     """
-    train, held_out = _parquet_files(uri)
+    train, held_out = _parquet_files(uri, storage)
     if validation is not None:
-        others, held_out = _parquet_files(validation)
+        others, held_out = _parquet_files(validation, storage)
         held_out = held_out or others
+    inspect = functools.partial(_inspect, storage)
     with ThreadPoolExecutor(FILES_AT_ONCE) as pool:
-        found = Collection(tuple(pool.map(_inspect, train)), tuple(pool.map(_inspect, held_out)))
+        found = Collection(tuple(pool.map(inspect, train)), tuple(pool.map(inspect, held_out)))
     if not sum(shard.rows for shard in found.train):
         raise SettingsError(f"{uri}: no training photographs (*.parquet); make them with `python -m jobs.prepare`")
     if not sum(shard.rows for shard in found.held_out):
@@ -165,17 +166,21 @@ class Reader:
     """Side of the crops, pixels."""
     min_crop_scale: float = 1.0
     """Smallest crop, as a share of a photograph's shorter side."""
-    s3: S3Options = field(default_factory=S3Options)
-    """How the process that reads speaks to S3."""
+    storage: Storage = Storage()
+    """With what the process that reads reaches the shards."""
 
     def __call__(self, batch: dict[str, np.ndarray]) -> Iterator[dict[str, Rows]]:
         """Yield for each number in the column `item` a batch with the group's photographs in the column `image`."""
-        storage.use(self.s3)
         for number in batch["item"]:
-            yield {"image": read_group(self.plan, int(number), self.image_size, self.min_crop_scale)}
+            yield {"image": self._read(int(number))}
+
+    def _read(self, number: int) -> Rows:
+        return read_group(self.plan, number, self.image_size, self.min_crop_scale, self.storage)
 
 
-def read_group(plan: Plan, number: int, image_size: int, min_crop_scale: float = 1.0) -> Rows:
+def read_group(
+    plan: Plan, number: int, image_size: int, min_crop_scale: float = 1.0, storage: Storage = Storage()
+) -> Rows:
     """Read one group of a plan: decoded, cropped at random, flipped at random, shuffled; the same at every call.
 
     Photographs that cannot be decoded are counted in the log, and others of the group stand in for them.
@@ -189,7 +194,7 @@ def read_group(plan: Plan, number: int, image_size: int, min_crop_scale: float =
     pieces = plan.group(number)
     rows: list[np.ndarray] = []
     for place, piece in enumerate(pieces):
-        images = _images(piece.uri, piece.row_group, piece.start, piece.stop)
+        images = _images(piece.uri, piece.row_group, piece.start, piece.stop, storage)
         random = np.random.default_rng((plan.seed, 2, number, place))
         rows += _decode(images, image_size, piece.uri, random, min_crop_scale)
     if not rows:
@@ -198,7 +203,7 @@ def read_group(plan: Plan, number: int, image_size: int, min_crop_scale: float =
     return np.stack([rows[place % len(rows)] for place in range(GROUP)])
 
 
-def read_held_out(shards: tuple[Shard, ...], image_size: int, limit: int) -> Rows:
+def read_held_out(shards: tuple[Shard, ...], image_size: int, limit: int, storage: Storage = Storage()) -> Rows:
     """Read the first `limit` held-out photographs that can be decoded, as central crops, in the order of the shards.
 
     Raises:
@@ -208,7 +213,7 @@ def read_held_out(shards: tuple[Shard, ...], image_size: int, limit: int) -> Row
         row
         for shard in shards
         for row_group, count in enumerate(shard.row_groups)
-        for row in _decode(_images(shard.uri, row_group, 0, count), image_size, shard.uri, None)
+        for row in _decode(_images(shard.uri, row_group, 0, count, storage), image_size, shard.uri, None)
     )
     rows = list(itertools.islice(decoded, limit))
     if not rows:
@@ -216,7 +221,7 @@ def read_held_out(shards: tuple[Shard, ...], image_size: int, limit: int) -> Row
     return np.stack(rows)
 
 
-def open_shard(uri: str) -> pq.ParquetFile:
+def open_shard(uri: str, storage: Storage = Storage()) -> pq.ParquetFile:
     """Open a Parquet file, local or on S3; `StorageError` if it cannot be read."""
     filesystem, path = storage.arrow_filesystem(uri)
     try:
@@ -230,7 +235,7 @@ def open_shard(uri: str) -> pq.ParquetFile:
 # --- finding ----------------------------------------------------------------------------------------------------------
 
 
-def _parquet_files(uri: str) -> tuple[list[str], list[str]]:
+def _parquet_files(uri: str, storage: Storage) -> tuple[list[str], list[str]]:
     """Return the uris of the training and the held-out files at a place, without those in folders like `_colornet`."""
     try:
         keys = {found.key: found.uri for found in storage.listing(uri) if found.uri.endswith(".parquet")}
@@ -246,8 +251,8 @@ def _name(uri: str) -> str:
     return uri.rpartition("/")[2]
 
 
-def _inspect(uri: str) -> Shard:
-    with open_shard(uri) as file:
+def _inspect(storage: Storage, uri: str) -> Shard:
+    with open_shard(uri, storage) as file:
         names = file.schema_arrow.names
         if "image" not in names:
             raise SettingsError(f"{uri}: no column `image`; its columns are {', '.join(names)}")
@@ -309,11 +314,11 @@ def _decode(
         _log.warning("%s: %d photographs are left out, the first: %s", uri, len(reasons), " ".join(reasons[0].split()))
 
 
-def _images(uri: str, row_group: int, start: int, stop: int) -> Iterator[bytes | None]:
+def _images(uri: str, row_group: int, start: int, stop: int, storage: Storage) -> Iterator[bytes | None]:
     """Yield the encoded photographs of some rows of a row group."""
     position = 0
     try:
-        with open_shard(uri) as file:
+        with open_shard(uri, storage) as file:
             # Batches end with the slice, so that nothing behind it is decoded.
             for batch in file.iter_batches(batch_size=max(1, stop - start), row_groups=[row_group], columns=["image"]):
                 column = batch.column(0)

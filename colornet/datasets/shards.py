@@ -12,6 +12,7 @@ Parts are cut as it suits the work, shards follow from the listing alone. A part
 again, so a job that is started again goes on where it stopped.
 """
 
+import functools
 import hashlib
 import io
 import itertools
@@ -26,10 +27,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from colornet import storage
 from colornet.datasets import sources
 from colornet.datasets.screening import Photograph, RejectedError, Screening, examine
 from colornet.errors import ColornetError, NotFoundError, StorageError
+from colornet.storage import Storage, uris
 
 ROW_GROUP = 64
 """Photographs of one row group: what a reader takes at once."""
@@ -91,6 +92,8 @@ class Work:
     """What photographs are taken, and how large they are kept."""
     license: str
     """What to write in the column `license`."""
+    storage: Storage = Storage()
+    """With what files and parts are reached."""
 
 
 # --- step 1: files to parts -------------------------------------------------------------------------------------------
@@ -110,21 +113,21 @@ class Screen:
             StorageError: if the part cannot be stored.
         """
         first = batch["row"][0].as_py()
-        part = storage.join(self.work.parts, f"{first:010d}-{batch.num_rows:06d}.part")
-        manifest = _read_manifest(part)
+        part = uris.join(self.work.parts, f"{first:010d}-{batch.num_rows:06d}.part")
+        manifest = _read_manifest(part, self.work.storage)
         if manifest is None:
             manifest = self._make(part, batch)
         return manifest
 
     def _make(self, part: str, batch: pa.Table) -> pa.Table:
-        rows = [self._row(item, data) for item, data in _fetched(batch.to_pylist())]
+        rows = [self._row(item, data) for item, data in _fetched(batch.to_pylist(), self.work.storage)]
         # Photographs that are held out are those of low digests: so they lie together, and shards of them are put
         # together without reading all the others.
         rows.sort(key=lambda row: row.get("digest") or b"")
         for place, row in enumerate(rows):
             row |= {"part": part, "place": place}
         table = pa.Table.from_pylist(rows, _PART)
-        storage.write(part, _encode(table), "application/vnd.apache.parquet")
+        self.work.storage.write(part, _encode(table), "application/vnd.apache.parquet")
         return table.select(MANIFEST.names)
 
     def _row(self, item: Row, data: bytes | ColornetError) -> Row:
@@ -157,12 +160,12 @@ def _reason(error: ColornetError) -> str:
     return str(error) if isinstance(error, RejectedError) else f"{NOT_FETCHED}: {error}"
 
 
-def _fetched(items: Sequence[Row]) -> Iterator[tuple[Row, bytes | ColornetError]]:
+def _fetched(items: Sequence[Row], storage: Storage) -> Iterator[tuple[Row, bytes | ColornetError]]:
     with ThreadPoolExecutor(FETCH_THREADS, thread_name_prefix="storage") as threads:
-        yield from zip(items, _ahead(threads, _fetch, items), strict=True)
+        yield from zip(items, _ahead(threads, functools.partial(_fetch, storage), items), strict=True)
 
 
-def _fetch(item: Row) -> bytes | ColornetError:
+def _fetch(storage: Storage, item: Row) -> bytes | ColornetError:
     if sources.is_shapes(item["uri"]):
         return b""  # drawn when its turn comes
     if item["size"] > MAX_FILE_BYTES:
@@ -184,11 +187,11 @@ def _ahead(pool: ThreadPoolExecutor, work: Callable[[Item], Result], items: Iter
         yield waiting.popleft().result()
 
 
-def _read_manifest(part: str) -> pa.Table | None:
+def _read_manifest(part: str, storage: Storage) -> pa.Table | None:
     """Read what a part says of itself; None if there is no part, or the next try may bring more."""
     if not storage.exists(part):
         return None
-    with _open(part) as file:
+    with _open(part, storage) as file:
         manifest = file.read(columns=MANIFEST.names)
     retry = pc.any(pc.starts_with(manifest["reason"], NOT_FETCHED)).as_py()
     return None if retry else manifest
@@ -271,12 +274,13 @@ def _cut(rows: pa.Table, shard_bytes: int) -> Iterator[pa.Table]:
 # --- step 2: parts to shards ------------------------------------------------------------------------------------------
 
 
-def write_shard(uri: str, rows: pa.Table) -> int:
+def write_shard(uri: str, rows: pa.Table, storage: Storage = Storage()) -> int:
     """Put a shard together and store it at `uri` in one write; returns its size in bytes.
 
     Args:
         uri: where to.
         rows: table of `MANIFEST`: the photographs, in order.
+        storage: with what parts and shard are reached.
 
     Raises:
         StorageError: if a part cannot be read or the shard cannot be stored.
@@ -284,7 +288,7 @@ def write_shard(uri: str, rows: pa.Table) -> int:
     target = io.BytesIO()
     with pq.ParquetWriter(target, SCHEMA, **_ENCODING) as writer:
         waiting: list[pa.Table] = []
-        for piece in _pieces(rows):
+        for piece in _pieces(rows, storage):
             waiting.append(piece)
             waiting = _write_full_groups(writer, waiting)
         if waiting:
@@ -309,14 +313,14 @@ _ENCODING: dict[str, Any] = {
 }
 
 
-def _pieces(rows: pa.Table) -> Iterator[pa.Table]:
+def _pieces(rows: pa.Table, storage: Storage) -> Iterator[pa.Table]:
     """Yield the photographs of a shard as tables of `SCHEMA`, the share of one part at a time."""
     parts, places = rows["part"].to_pylist(), np.array(rows["place"].to_pylist())
     starts = [0, *(i for i in range(1, len(parts)) if parts[i] != parts[i - 1]), len(parts)]
     for start, stop in itertools.pairwise(starts):
         wanted, within = np.divmod(places[start:stop], _PART_ROW_GROUP)
         groups, order = np.unique(wanted, return_inverse=True)
-        with _open(parts[start]) as file:
+        with _open(parts[start], storage) as file:
             table = file.read_row_groups(groups.tolist(), columns=SCHEMA.names)
         yield table.take(pa.array(order * _PART_ROW_GROUP + within))
 
@@ -337,7 +341,7 @@ def _encode(part: pa.Table) -> bytes:
     return target.getvalue()
 
 
-def _open(uri: str) -> pq.ParquetFile:
+def _open(uri: str, storage: Storage) -> pq.ParquetFile:
     filesystem, path = storage.arrow_filesystem(uri)
     try:
         return pq.ParquetFile(path, filesystem=filesystem)

@@ -14,10 +14,10 @@ from typing import Any
 import pyarrow as pa
 from PIL import Image
 
-from colornet import storage
 from colornet.datasets import shapes
 from colornet.datasets.screening import Photograph
 from colornet.errors import SettingsError
+from colornet.storage import Storage, uris
 
 SCHEMA = pa.schema(
     [
@@ -51,7 +51,7 @@ def normalize(uri: str) -> str:
     if uri.startswith(_SHAPES):
         source = parse_shapes(uri)
         return f"{_SHAPES}{source.count}?size={source.size}&seed={source.seed}"
-    return storage.normalize(uri)
+    return uris.normalize(uri)
 
 
 def is_shapes(uri: str) -> bool:
@@ -76,18 +76,22 @@ def parse_shapes(uri: str) -> ShapesSource:
     return source
 
 
-def listing(inputs: Sequence[str], *, source: str = "", limit: int | None = None) -> pa.Table:
+def listing(
+    inputs: Sequence[str], *, source: str = "", limit: int | None = None, storage: Storage = Storage()
+) -> pa.Table:
     """List everything in the inputs, in their order, each sorted by key: a table of `SCHEMA`.
 
     Args:
         inputs: normalized uris.
         source: what to write in the column `source` instead of the input's uri.
         limit: at most so many rows.
+        storage: with what the inputs are reached.
 
     Raises:
         StorageError: if a place cannot be listed; NotFoundError if it is not there.
     """
-    rows = itertools.islice(itertools.chain.from_iterable(_items(each, source or each) for each in inputs), limit)
+    items = (_items(each, source or each, storage) for each in inputs)
+    rows = itertools.islice(itertools.chain.from_iterable(items), limit)
     numbered = ({"row": row, **item} for row, item in enumerate(rows))
     tables = []
     while chunk := list(itertools.islice(numbered, _CHUNK)):
@@ -105,7 +109,7 @@ def draw(uri: str) -> tuple[Photograph, str]:
     return Photograph(target.getvalue(), source.size, source.size), shape.kind
 
 
-def _items(uri: str, source: str) -> Iterator[dict[str, Any]]:
+def _items(uri: str, source: str, storage: Storage) -> Iterator[dict[str, Any]]:
     if is_shapes(uri):
         for index in range(parse_shapes(uri).count):
             yield {"uri": f"{uri}#{index}", "size": 0, "version": "", "name": f"{index:06d}.png", "source": source}

@@ -84,7 +84,7 @@ class Gallery:
     def _colorize(self, positions: Iterable[int]) -> Iterator[Shown]:
         colorizers = load_colorizers(replace(self.work, device="cpu"))  # workers may have GPUs where this has none
         for position in positions:
-            item, photograph = next(read(self.items.slice(position, 1), self.work.size))
+            item, photograph = next(read(self.items.slice(position, 1), self.work.size, self.work.storage))
             if isinstance(photograph, str):
                 continue  # it could be read before
             truth = Truth(np.stack([photograph]), torch.tensor(self.work.reference.weights))

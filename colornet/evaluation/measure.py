@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from colornet import storage
 from colornet.color import lab
 from colornet.color.srgb import even_lightness, lightness_codes
 from colornet.errors import BundleError, SettingsError
@@ -31,7 +30,7 @@ from colornet.metrics.colourfulness import colourfulness
 from colornet.metrics.psnr import psnr
 from colornet.metrics.ssim import ssim
 from colornet.rendering.lab_to_srgb import lab_to_srgb
-from colornet.storage import S3Options
+from colornet.storage import Storage
 
 BATCH = 8
 """Photographs that are measured at once."""
@@ -85,8 +84,8 @@ class Work:
     """Side of the pictures in pixels."""
     device: str = "cpu"
     """Where networks compute, as PyTorch calls it."""
-    s3: S3Options = field(default_factory=S3Options)
-    """How S3 is spoken to."""
+    storage: Storage = Storage()
+    """With what bundles and photographs are reached."""
 
 
 class Measure:
@@ -94,7 +93,6 @@ class Measure:
 
     def __init__(self, work: Work, perceptual_networks: PerceptualNetworks | None = None) -> None:
         """Load the bundles; raises BundleError, also if one has been exchanged."""
-        storage.use(work.s3)
         self.work = work
         self.perceptual_networks = (perceptual_networks or PerceptualNetworks()).to(work.device)
         self.colorizers = load_colorizers(work)
@@ -103,7 +101,7 @@ class Measure:
     def __call__(self, items: pa.Table) -> pa.Table:
         """Measure all photographs with all colorizers."""
         rows: list[dict[str, Any]] = []
-        answers = read(items, self.work.size)
+        answers = read(items, self.work.size, self.work.storage)
         while batch := list(itertools.islice(answers, BATCH)):
             rows += [{**item, "reason": answer} for item, answer in batch if isinstance(answer, str)]
             readable = [(item, answer) for item, answer in batch if not isinstance(answer, str)]
@@ -139,11 +137,12 @@ def _rows(
         yield {**item, "colorizer": colorizer, **defined, "features": features[index]}
 
 
-def find_models(uris: Sequence[str]) -> tuple[tuple[Model, ...], int]:
+def find_models(uris: Sequence[str], storage: Storage = Storage()) -> tuple[tuple[Model, ...], int]:
     """Check bundles, and name them by the last segments of their places, or by the places if those are not unique.
 
     Args:
         uris: normalized, at least one.
+        storage: with what they are reached.
 
     Returns:
         The models, and the image size of the first.
@@ -157,20 +156,20 @@ def find_models(uris: Sequence[str]) -> tuple[tuple[Model, ...], int]:
         raise SettingsError("the same bundle is given twice")
     short = [uri.rpartition("/")[2] for uri in uris]
     names = short if len({*short, GRAY, MEAN_COLOUR, PHOTOGRAPHS}) == len(short) + 3 else uris
-    loaded = [bundles.load(uri) for uri in uris]
+    loaded = [bundles.load(uri, storage) for uri in uris]
     models = (Model(name, uri, bundle.digest) for name, uri, bundle in zip(names, uris, loaded, strict=True))
     return tuple(models), loaded[0].image_size
 
 
 def load_colorizers(work: Work) -> dict[str, Colorizer]:
     """Make the colorizers ready, by name: the models, gray, and the mean colour; raises BundleError."""
-    models = {model.name: Learned(_load(model), work.device) for model in work.models}
+    models = {model.name: Learned(_load(model, work.storage), work.device) for model in work.models}
     mean = Constant(work.reference.mean_a, work.reference.mean_b)
     return {**models, GRAY: Constant(0, 0), MEAN_COLOUR: mean}
 
 
-def _load(model: Model) -> bundles.Bundle:
-    bundle = bundles.load(model.uri)
+def _load(model: Model, storage: Storage) -> bundles.Bundle:
+    bundle = bundles.load(model.uri, storage)
     if bundle.digest != model.digest:
         raise BundleError(f"the bundle at {model.uri} was exchanged while the job ran")
     return bundle

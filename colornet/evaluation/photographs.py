@@ -15,11 +15,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
-from colornet import storage
 from colornet.datasets.photographs import crop, open_shard
 from colornet.datasets.screening import Screening, examine
 from colornet.datasets.shards import HELD_OUT, TRAIN
 from colornet.errors import ColornetError, NotFoundError, SettingsError, StorageError
+from colornet.storage import ObjectInfo, Storage
 
 ITEMS = pa.schema(
     [
@@ -54,7 +54,7 @@ class Found:
     """Of the held-out photographs; empty for a folder."""
     training: tuple[RowGroup, ...]
     """Of the training photographs, if there are any."""
-    files: tuple[storage.ObjectInfo, ...]
+    files: tuple[ObjectInfo, ...]
     """Of a folder; empty for shards."""
 
     def items(self) -> pa.Table:
@@ -71,7 +71,7 @@ class Found:
         return _items(self.training, np.sort(chosen))
 
 
-def find(uri: str) -> Found:
+def find(uri: str, storage: Storage = Storage()) -> Found:
     """Look up the photographs at a folder or s3:// prefix, or a single file.
 
     Raises:
@@ -89,7 +89,7 @@ def find(uri: str) -> Found:
         return Found((), (), files)
     held_out = [file.uri for file in shards if _name(file).startswith(HELD_OUT)]
     training = [file.uri for file in shards if _name(file).startswith(TRAIN)]
-    found = Found(tuple(_row_groups(held_out)), tuple(_row_groups(training)), ())
+    found = Found(tuple(_row_groups(held_out, storage)), tuple(_row_groups(training, storage)), ())
     if not sum(group.rows for group in found.measured):
         raise SettingsError(f"{uri}: no held-out photographs (val*.parquet); jobs.prepare makes them with --held-out")
     return found
@@ -102,30 +102,32 @@ def sample(items: pa.Table, count: int, seed: int = 0) -> pa.Table:
     return items.take(np.sort(np.random.default_rng(seed).choice(items.num_rows, count, replace=False)))
 
 
-def read(items: pa.Table, size: int) -> Iterator[tuple[Item, Photograph | str]]:
+def read(items: pa.Table, size: int, storage: Storage = Storage()) -> Iterator[tuple[Item, Photograph | str]]:
     """Yield each row of a table of `ITEMS` with its photograph, or with the reason why it cannot be read.
 
     Args:
         items: rows of one row group should stand together: it is read once for them.
         size: side S of the pictures in pixels.
+        storage: with what they are reached.
     """
     for (uri, group), members in itertools.groupby(items.to_pylist(), lambda item: (item["uri"], item["row_group"])):
         wanted = list(members)
         try:
-            encoded = [_file(uri)] if group is None else _rows(uri, group, [item["place"] for item in wanted])
+            places = [item["place"] for item in wanted]
+            encoded = [_file(uri, storage)] if group is None else _rows(uri, group, places, storage)
         except ColornetError as error:
             yield from ((item, str(error)) for item in wanted)
             continue
         yield from zip(wanted, (_decode(data, size) for data in encoded), strict=True)
 
 
-def _name(file: storage.ObjectInfo) -> str:
+def _name(file: ObjectInfo) -> str:
     return file.uri.rpartition("/")[2]
 
 
-def _row_groups(uris: Iterable[str]) -> Iterator[RowGroup]:
-    for uri in uris:
-        with open_shard(uri) as file:
+def _row_groups(shards: Iterable[str], storage: Storage) -> Iterator[RowGroup]:
+    for uri in shards:
+        with open_shard(uri, storage) as file:
             if "image" not in file.schema_arrow.names:
                 raise SettingsError(f"{uri}: no column `image`; its columns are {', '.join(file.schema_arrow.names)}")
             for number in range(file.num_row_groups):
@@ -144,12 +146,12 @@ def _items(groups: tuple[RowGroup, ...], chosen: NDArray[np.int64]) -> pa.Table:
     return pa.Table.from_pylist(rows, ITEMS)
 
 
-def _file(uri: str) -> bytes:
+def _file(uri: str, storage: Storage) -> bytes:
     return examine(storage.read(uri).data, Screening()).image
 
 
-def _rows(uri: str, group: int, places: list[int]) -> list[bytes | None]:
-    with open_shard(uri) as file:
+def _rows(uri: str, group: int, places: list[int], storage: Storage) -> list[bytes | None]:
+    with open_shard(uri, storage) as file:
         try:
             table = file.read_row_group(group, columns=["image"])
         except (OSError, pa.ArrowInvalid) as error:

@@ -12,6 +12,7 @@ from colornet.errors import SettingsError
 from colornet.evaluation import photographs
 from colornet.evaluation.photographs import Found, Photograph
 from colornet.metrics.chroma_error import BINS, balancing_weights, count_bins
+from colornet.storage import Storage
 
 SAMPLE = 512
 """Photographs that it is made of, at most."""
@@ -31,13 +32,14 @@ class Reference:
     """(BINS,): how much a pixel of each colour counts in the balanced AuC."""
 
 
-def reference_of(found: Found, items: pa.Table, size: int) -> Reference:
+def reference_of(found: Found, items: pa.Table, size: int, storage: Storage = Storage()) -> Reference:
     """Measure true colours on up to `SAMPLE` training photographs, or on those to be measured if there are none.
 
     Args:
         found: what there is.
         items: a table of `photographs.ITEMS`: what is to be measured.
         size: side of the pictures in pixels.
+        storage: with what they are reached.
 
     Raises:
         SettingsError: if none of them can be read.
@@ -46,7 +48,7 @@ def reference_of(found: Found, items: pa.Table, size: int) -> Reference:
     if not sample.num_rows:
         sample, of = photographs.sample(items, SAMPLE), "measured photographs"
     total, counts, count, reasons = torch.zeros(2, dtype=torch.float64), torch.zeros(BINS, dtype=torch.int64), 0, []
-    for item, answer in photographs.read(sample, size):
+    for item, answer in photographs.read(sample, size, storage):
         if isinstance(answer, str):
             reasons.append(f"{item['photograph']}: {answer}")
             continue

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from colornet import __version__, storage
+from colornet import __version__
 from colornet.errors import ColornetError
 from colornet.evaluation import comparison, confidence, summary
 from colornet.evaluation.bootstrap import LEVEL, RESAMPLES
@@ -23,6 +23,7 @@ from colornet.evaluation.gallery import Gallery
 from colornet.evaluation.measure import GRAY, MEAN_COLOUR, Work
 from colornet.evaluation.metrics import METRICS
 from colornet.evaluation.summary import Results, column
+from colornet.storage import uris
 
 FORMAT = 2
 
@@ -135,12 +136,14 @@ class Evaluation:
         text = json.dumps(self._description(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         drawn, gallery = self._plot(), Gallery(self.work, self.measured)
         page = comparison.page("Colorizers compared", self.notes(), *self.table(), list(gallery.examples()), drawn)
-        storage.write(storage.join(output, "evaluation.parquet"), parquet.getvalue(), "application/vnd.apache.parquet")
-        storage.write(storage.join(output, "comparison.html"), page, "text/html; charset=utf-8")
-        storage.write(storage.join(output, "worst.jpg"), gallery.worst(), "image/jpeg")
+        self.work.storage.write(
+            uris.join(output, "evaluation.parquet"), parquet.getvalue(), "application/vnd.apache.parquet"
+        )
+        self.work.storage.write(uris.join(output, "comparison.html"), page, "text/html; charset=utf-8")
+        self.work.storage.write(uris.join(output, "worst.jpg"), gallery.worst(), "image/jpeg")
         if drawn:
-            storage.write(storage.join(output, "confidence.png"), drawn, "image/png")
-        storage.write(storage.join(output, "evaluation.json"), text.encode(), "application/json")
+            self.work.storage.write(uris.join(output, "confidence.png"), drawn, "image/png")
+        self.work.storage.write(uris.join(output, "evaluation.json"), text.encode(), "application/json")
 
     def _plot(self) -> bytes:
         """Draw confidence against error of the models that have one; empty if none has."""

@@ -17,8 +17,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from colornet import __version__, networks, storage
+from colornet import __version__, networks
 from colornet.errors import BundleError, NotFoundError, SettingsError
+from colornet.storage import Storage, uris
 
 WEIGHTS = "generator.safetensors"
 DESCRIPTION = "bundle.json"
@@ -54,25 +55,26 @@ class Bundle:
 
 
 def normalize(uri: str) -> str:
-    """Return the one spelling of a bundle's place: `SHIPPED`, or what `storage.normalize` returns.
+    """Return the one spelling of a bundle's place: `SHIPPED`, or what `uris.normalize` returns.
 
     Raises:
         SettingsError: if it is no place, or names a bundle that does not come with Colornet.
     """
     if not _is_shipped(uri):
-        return storage.normalize(uri)
+        return uris.normalize(uri)
     found = _SCHEME + uri[len(_SCHEME) :].rstrip("/")
     if found not in _FOLDERS:
         raise SettingsError(f"no bundle called {uri} comes with Colornet; there are: {', '.join(_FOLDERS)}")
     return found
 
 
-def save(bundle: Bundle, uri: str, *, dtype: torch.dtype = torch.float32) -> str:
+def save(bundle: Bundle, uri: str, storage: Storage = Storage(), *, dtype: torch.dtype = torch.float32) -> str:
     """Write a bundle to a folder or s3:// prefix, weights first, and return its digest.
 
     Args:
         bundle: what to write; its `digest` is ignored and computed anew.
         uri: the folder or prefix; an older bundle there is replaced.
+        storage: with what it is reached.
         dtype: of the weights as stored; `torch.float16` halves the file.
 
     Raises:
@@ -97,13 +99,13 @@ def save(bundle: Bundle, uri: str, *, dtype: torch.dtype = torch.float32) -> str
         "metrics": dict(bundle.metrics),
         "versions": {"colornet": __version__, "torch": torch.__version__, "python": platform.python_version()},
     }
-    storage.write(storage.join(uri, WEIGHTS), weights, "application/octet-stream")
+    storage.write(uris.join(uri, WEIGHTS), weights, "application/octet-stream")
     text = json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    storage.write(storage.join(uri, DESCRIPTION), text.encode(), "application/json")
+    storage.write(uris.join(uri, DESCRIPTION), text.encode(), "application/json")
     return _digest(description)
 
 
-def load(uri: str) -> Bundle:
+def load(uri: str, storage: Storage = Storage()) -> Bundle:
     """Read a bundle from a folder or s3:// prefix, or the one that comes with Colornet, and check it.
 
     Raises:
@@ -115,8 +117,8 @@ def load(uri: str) -> Bundle:
     place = normalize(uri)
     folder = str(_FOLDERS.get(place, place))
     try:
-        text = storage.read(storage.join(folder, DESCRIPTION)).data
-        weights = storage.read(storage.join(folder, WEIGHTS)).data
+        text = storage.read(uris.join(folder, DESCRIPTION)).data
+        weights = storage.read(uris.join(folder, WEIGHTS)).data
     except NotFoundError as error:
         raise BundleError(f"{uri} is not a model bundle: {error}") from error
     description = _parse(text, uri)

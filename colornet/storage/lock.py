@@ -22,8 +22,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
-from colornet import storage
 from colornet.errors import ExistsError, LockedError, NotFoundError, StorageError
+from colornet.storage import Storage, local, storage_errors, uris
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +36,12 @@ SETTLE_BEATS = 1 / 30
 class OutputLock:
     """A context in which no other job works on the same output."""
 
-    def __init__(self, output: str, owner: str, beat_seconds: float = BEAT_SECONDS) -> None:
+    def __init__(
+        self, output: str, owner: str, storage: Storage = Storage(), *, beat_seconds: float = BEAT_SECONDS
+    ) -> None:
         """Say which output folder or prefix is meant, and in whose name: the job's, for those who are refused."""
-        self.place = storage.join(output, "_colornet", "lock")
+        self.storage = storage
+        self.place = uris.join(output, "_colornet", "lock")
         self.owner = owner
         self.beat_seconds = beat_seconds
 
@@ -63,12 +66,12 @@ class OutputLock:
         self._held.check()
 
     def _take(self) -> "_FileLock | _Lease":
-        if not storage.is_s3(self.place):
+        if not uris.is_s3(self.place):
             try:
                 return _FileLock(self.place, self.owner)
             except _CannotLockError:
                 log.warning("%s: this file system has no locks; a lease takes their place", self.place)
-        return _Lease(self.place, self.owner, self.beat_seconds)
+        return _Lease(self.storage, self.place, self.owner, self.beat_seconds)
 
 
 class _CannotLockError(Exception):
@@ -80,8 +83,8 @@ class _FileLock:
 
     def __init__(self, place: str, owner: str) -> None:
         self.place = place
-        with storage.storage_errors(place):
-            storage.make_folder(Path(place).parent)
+        with storage_errors(place):
+            local.make_folder(Path(place).parent)
             self.descriptor = self._open()
             while not self._is_in_place():  # the one who held it has removed it meanwhile
                 os.close(self.descriptor)
@@ -94,7 +97,7 @@ class _FileLock:
                 raise
 
     def check(self) -> None:
-        with storage.storage_errors(self.place):
+        with storage_errors(self.place):
             if not self._is_in_place():
                 raise LockedError(f"{self.place}: the lock was removed while this job held it")
 
@@ -130,7 +133,8 @@ class _FileLock:
 class _Lease:
     """A file or object that says who holds the lock, and changes with every beat."""
 
-    def __init__(self, place: str, owner: str, beat_seconds: float) -> None:
+    def __init__(self, storage: Storage, place: str, owner: str, beat_seconds: float) -> None:
+        self.storage = storage
         self.place = place
         self.beat_seconds = beat_seconds
         self.me = {**_holder(owner), "id": uuid.uuid4().hex}
@@ -152,24 +156,24 @@ class _Lease:
         self.beating.join()
         try:
             if self._look() is not None:
-                storage.delete(self.place)
+                self.storage.delete(self.place)
         except StorageError as error:
             log.warning("the lock could not be removed, the next job will wait until it has run out: %s", error)
 
     def _take(self) -> str:
         while True:
             try:
-                version = storage.create(self.place, _text(self.me), "application/json")
+                version = self.storage.create(self.place, _text(self.me), "application/json")
             except ExistsError:
                 dead = self._watch()
                 if dead is None:
                     continue
                 try:
-                    version = storage.replace(self.place, _text(self.me), dead, "application/json")
+                    version = self.storage.replace(self.place, _text(self.me), dead, "application/json")
                 except (ExistsError, NotFoundError):
                     continue
             time.sleep(SETTLE_BEATS * self.beat_seconds)
-            found = storage.read(self.place)
+            found = self.storage.read(self.place)
             if found.version == version:
                 return version
             raise _refusal(self.place, found.data)
@@ -177,7 +181,7 @@ class _Lease:
     def _watch(self) -> str | None:
         """Return the version of a lease whose holder has died, None if there is none any more; or raise LockedError."""
         try:
-            first = storage.read(self.place)
+            first = self.storage.read(self.place)
             patience = PATIENT_BEATS * self.beat_seconds
             log.warning(
                 "%s; waiting %.0f s to see whether that job is alive", _refusal(self.place, first.data), patience
@@ -185,8 +189,8 @@ class _Lease:
             deadline = time.monotonic() + patience
             while time.monotonic() < deadline:
                 time.sleep(self.beat_seconds / 4)
-                if storage.stat(self.place).version != first.version:
-                    raise _refusal(self.place, storage.read(self.place).data)
+                if self.storage.stat(self.place).version != first.version:
+                    raise _refusal(self.place, self.storage.read(self.place).data)
         except NotFoundError:
             return None
         return first.version
@@ -202,7 +206,7 @@ class _Lease:
         self.beats += 1
         try:
             text = _text({**self.me, "beat": self.beats})
-            self.version = storage.replace(self.place, text, self.version, "application/json")
+            self.version = self.storage.replace(self.place, text, self.version, "application/json")
         except (ExistsError, NotFoundError):
             # An earlier beat may have been written although its answer was lost.
             self.version = self._look() or self.version
@@ -210,7 +214,7 @@ class _Lease:
     def _look(self) -> str | None:
         """Return the version of the lease if it is still ours; None, and remember that it is lost, if not."""
         try:
-            found = storage.read(self.place)
+            found = self.storage.read(self.place)
         except NotFoundError:
             self.lost = LockedError(f"{self.place}: the lock was removed while this job held it")
             return None

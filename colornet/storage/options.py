@@ -9,7 +9,7 @@ from typing import Literal
 class S3Options:
     """Options of S3, the same for every bucket of a job. Small, and plain data: they travel to every worker.
 
-    Arrow (which reads training data) follows `path_style` and `read_timeout`; it knows none of the others.
+    Arrow (which reads training data) follows `path_style`, `read_timeout` and `retries`; it knows none of the others.
     """
 
     path_style: bool = False
@@ -30,6 +30,8 @@ class S3Options:
     """Connections that each process keeps open to the server, at most."""
     read_timeout: float = 60.0
     """Seconds that a server may be silent before a request is tried again."""
+    retries: int = 8
+    """How often a request is tried again that failed by a fault of the server or of the network."""
     multipart_mb: int = 64
     """Objects of at least so many MiB are uploaded in parts."""
 
@@ -51,5 +53,7 @@ class S3Options:
             raise ValueError(f"connections must be at least 1, not {self.connections}")
         if not 0 < self.read_timeout <= 3600:
             raise ValueError(f"read-timeout must be more than 0 and at most 3600 seconds, not {self.read_timeout}")
+        if not 0 <= self.retries <= 100:
+            raise ValueError(f"retries must be from 0 to 100, not {self.retries}")
         if not 5 <= self.multipart_mb <= 5000:
             raise ValueError(f"multipart-mb must be from 5 to 5000, the bounds of S3, not {self.multipart_mb}")

@@ -9,6 +9,7 @@ from colornet.color import lab
 from colornet.datasets import photographs
 from colornet.datasets.photographs import Plan
 from colornet.networks.ab_bins import count_bins, rebalancing_weights
+from colornet.storage import Storage
 from colornet.training.losses import distribution_loss, reconstruction_loss
 from colornet.training.perceptual import PerceptualLoss
 from colornet.training.recipe import Stage
@@ -73,13 +74,14 @@ class Objective:
         return terms
 
 
-def rarity(plan: Plan, centres: Tensor, *, uniform_share: float) -> Tensor:
+def rarity(plan: Plan, centres: Tensor, *, uniform_share: float, storage: Storage = Storage()) -> Tensor:
     """Weigh the bins by how rare their colour is among a plan's first photographs; the same for the same plan.
 
     Args:
         plan: of the training photographs.
         centres: (Q, 2), of the bins, in units of a*b*, on the CPU.
         uniform_share: of equal frequencies among the counted ones, above 0 and up to 1: see `rebalancing_weights`.
+        storage: with what the photographs are reached.
 
     Returns:
         (Q,) float32.
@@ -89,6 +91,7 @@ def rarity(plan: Plan, centres: Tensor, *, uniform_share: float) -> Tensor:
     """
     counts = torch.zeros(len(centres))
     for number in range(COUNTED_GROUPS):
-        rows = torch.from_numpy(photographs.read_group(plan, number, COUNTED_SIZE)).permute(0, 3, 1, 2)
+        group = photographs.read_group(plan, number, COUNTED_SIZE, storage=storage)
+        rows = torch.from_numpy(group).permute(0, 3, 1, 2)
         counts += count_bins(lab.unscale_ab(lab.split_scaled(rows)[1]), centres)
     return rebalancing_weights(counts, centres, uniform_share=uniform_share)

@@ -7,7 +7,6 @@ import duckdb
 import torch
 from rich.filesize import decimal
 
-from colornet import storage
 from colornet.archive.plan import ColorizePlan
 from colornet.archive.worker import ColorizeTask
 from colornet.colorize import Colorizer
@@ -45,7 +44,7 @@ def preview(plan: ColorizePlan, task: ColorizeTask, reckoning: PlanSettings) -> 
 def _time_sample(plan: ColorizePlan, task: ColorizeTask) -> tuple[list[float], list[ColornetError]]:
     """Return the seconds that each scan of a sample takes, and why some of them are not colorized."""
     torch.set_num_threads(1)
-    colorizer = Colorizer(bundles.load(task.model), task.render, precision=task.precision)
+    colorizer = Colorizer(bundles.load(task.model, task.storage), task.render, precision=task.precision)
     sample = _sample(plan)
     _time(colorizer, task, *sample[0])  # for what happens once in a process
     timed = [_time(colorizer, task, *scan) for scan in sample]
@@ -55,7 +54,7 @@ def _time_sample(plan: ColorizePlan, task: ColorizeTask) -> tuple[list[float], l
 def _time(colorizer: Colorizer, task: ColorizeTask, key: str, uri: str) -> tuple[float, ColornetError | None]:
     started, failure = time.perf_counter(), None
     try:
-        colorizer.render(storage.read(uri).data, key, task.credentials)
+        colorizer.render(task.storage.read(uri).data, key, task.credentials)
     except ColornetError as error:
         failure = error
     return time.perf_counter() - started, failure

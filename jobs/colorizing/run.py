@@ -49,7 +49,7 @@ def work_off(plan: ColorizePlan, task: ColorizeTask, settings: ColorizeSettings,
                 given_up = give_up(replace(task, attempt=settings.max_attempts), todo, reason)
                 if watch.recorded(given_up).num_rows < todo.num_rows:
                     raise StoppedError(f"stopped: the ledger cannot be written: {given_up['reason'][0]}")
-            ledger.compact(task.output)
+            ledger.compact(task.output, task.storage)
         watch.circuit_breaker.finish()
 
 

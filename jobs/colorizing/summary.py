@@ -4,9 +4,9 @@ import json
 from dataclasses import asdict
 from datetime import UTC, datetime
 
-from colornet import storage
 from colornet.archive.plan import ColorizePlan, Tally
 from colornet.archive.worker import ColorizeTask
+from colornet.storage import uris
 
 SHOWN = 10
 """Reasons of failures that are printed; summary.json has more."""
@@ -14,7 +14,7 @@ SHOWN = 10
 
 def place(output: str) -> str:
     """Where the summary of an output lies."""
-    return storage.join(output, "_colornet", "summary.json")
+    return uris.join(output, "_colornet", "summary.json")
 
 
 def write(
@@ -38,7 +38,7 @@ def write(
         "settings_digest": task.settings_digest,
     }
     data = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
-    storage.write(place(task.output), data.encode(), "application/json")
+    task.storage.write(place(task.output), data.encode(), "application/json")
 
 
 def show(tally: Tally, output: str) -> None:

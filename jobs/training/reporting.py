@@ -8,7 +8,6 @@ from typing import Any
 
 from torch import Tensor
 
-from colornet import storage
 from colornet.training import report
 
 from .run import Run
@@ -82,11 +81,11 @@ class Reporter:
     def _panels(self) -> list[tuple[int, bytes]]:
         """Read the panels of all epochs, also of those before the run was interrupted."""
         found = []
-        for file in storage.listing(self._run.report_uri()):
+        for file in self._run.storage.listing(self._run.report_uri()):
             name = _PANEL.fullmatch(file.key)
             if name:
-                found.append((int(name[1]), storage.read(file.uri).data))
+                found.append((int(name[1]), self._run.storage.read(file.uri).data))
         return sorted(found)
 
     def _put(self, name: str, data: bytes, kind: str) -> None:
-        storage.write(self._run.report_uri(*name.split("/")), data, kind)
+        self._run.storage.write(self._run.report_uri(*name.split("/")), data, kind)

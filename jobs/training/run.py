@@ -2,7 +2,7 @@
 
 import io
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -11,10 +11,9 @@ import ray.train
 import torch
 from ray.train.v2._internal.exceptions import CheckpointManagerInitializationError
 
-from colornet import storage
 from colornet.datasets.photographs import GROUP, Collection
 from colornet.errors import NotFoundError, SettingsError, TrainingError
-from colornet.storage import S3Options
+from colornet.storage import Storage, storage_errors, uris
 from colornet.training.recipe import Recipe
 
 CHECKPOINT = "training.pt"
@@ -54,32 +53,32 @@ class Run:
     name: str
     most_workers: int
     """How many processes train at most."""
-    s3: S3Options = field(default_factory=S3Options)
-    """How every process speaks to S3."""
+    storage: Storage = Storage()
+    """With what every process reaches data and output."""
 
     @property
     def uri(self) -> str:
         """Where Ray Train keeps the run's checkpoints."""
-        return storage.join(self.output, "_training", self.name)
+        return uris.join(self.output, "_training", self.name)
 
     def describe_data(self) -> dict[str, object]:
         """Return where the photographs are from, how many, and their licences, for the bundle and the report.
 
         Of a local path only the last folder: elsewhere the rest says nothing, and it may name people.
         """
-        where = self.data_uri if storage.is_s3(self.data_uri) else Path(self.data_uri).name
+        where = self.data_uri if uris.is_s3(self.data_uri) else Path(self.data_uri).name
         return {"uri": where, **self.data.summary()}
 
     def report_uri(self, *names: str) -> str:
         """Where a file of the report lies."""
-        return storage.join(self.output, "report", *names)
+        return uris.join(self.output, "report", *names)
 
     def note_recipe(self) -> None:
         """Keep the recipe beside the checkpoints; `SettingsError` if the run was begun with another one."""
-        place, now = storage.join(self.uri, "recipe.json"), self.recipe.to_dict()
-        before = _read_json(place)
+        place, now = uris.join(self.uri, "recipe.json"), self.recipe.to_dict()
+        before = _read_json(place, self.storage)
         if before is None:
-            storage.write(place, (json.dumps(now, indent=2) + "\n").encode(), "application/json")
+            self.storage.write(place, (json.dumps(now, indent=2) + "\n").encode(), "application/json")
         elif before != now:
             changed = ", ".join(f"{key} was {value!r}" for key, value in _changes(before, now))
             raise SettingsError(
@@ -89,7 +88,7 @@ class Run:
 
     def check_place(self) -> None:
         """On a worker: raise `TrainingError` if this machine does not see the driver's place for checkpoints."""
-        if not storage.exists(storage.join(self.uri, "recipe.json")):
+        if not self.storage.exists(uris.join(self.uri, "recipe.json")):
             raise TrainingError(f"{self.uri} is not the same on all machines: use s3:// or a shared folder as --output")
 
     def upload_checkpoint(self, checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
@@ -98,13 +97,13 @@ class Run:
         Ray's own way goes through Arrow, which sends no checksums, and knows nothing of what a bucket's owner wants.
         """
         for file in Path(checkpoint.path).iterdir():
-            storage.write(storage.join(self.uri, name, file.name), file.read_bytes())
+            self.storage.write(uris.join(self.uri, name, file.name), file.read_bytes())
         place = ray.train.get_context().get_storage()
         return ray.train.Checkpoint(place.build_checkpoint_path_from_name(name), place.storage_filesystem)
 
     def read_checkpoint(self, checkpoint: ray.train.Checkpoint, file: str) -> bytes:
         """Read a file of a checkpoint; `StorageError`, `NotFoundError` if there is no such file."""
-        return storage.read(storage.join(self.uri, PurePosixPath(checkpoint.path).name, file)).data
+        return self.storage.read(uris.join(self.uri, PurePosixPath(checkpoint.path).name, file)).data
 
     def best_checkpoint(self, measure: str | None) -> ray.train.Checkpoint:
         """Return the kept checkpoint with the best psnr or held_out_error, or the last one. Needs no Ray."""
@@ -117,8 +116,8 @@ class Run:
 
     def place(self) -> tuple[pyarrow.fs.FileSystem, str]:
         """Return the file system and the folder in it where Ray Train keeps all runs of this output."""
-        filesystem, path = storage.arrow_filesystem(storage.join(self.output, "_training"))
-        return filesystem if storage.is_s3(self.output) else WholeFiles(), path
+        filesystem, path = self.storage.arrow_filesystem(uris.join(self.output, "_training"))
+        return filesystem if uris.is_s3(self.output) else WholeFiles(), path
 
     def last_checkpoint(self) -> tuple[ray.train.Checkpoint | None, dict[str, Any]]:
         """Return the last checkpoint and what was measured at it, or None and nothing. Needs no Ray."""
@@ -129,9 +128,9 @@ class Run:
         return result.checkpoint, result.metrics or {}
 
     def _result(self) -> Any:
-        filesystem, path = storage.arrow_filesystem(self.uri)
+        filesystem, path = self.storage.arrow_filesystem(self.uri)
         try:
-            with storage.storage_errors(self.uri):
+            with storage_errors(self.uri):
                 return ray.train.Result.from_path(path, storage_filesystem=filesystem)
         except CheckpointManagerInitializationError as error:
             reason = " ".join(str(error).split())
@@ -166,7 +165,7 @@ class _WholeFile(io.BytesIO):
 
     def close(self) -> None:
         if not self.closed:
-            storage.write(self._path, self.getvalue())
+            Storage().write(self._path, self.getvalue())
         super().close()
 
 
@@ -175,7 +174,7 @@ def load(data: bytes, device: torch.device) -> Any:
     return torch.load(io.BytesIO(data), map_location=device, weights_only=True)
 
 
-def _read_json(uri: str) -> Any:
+def _read_json(uri: str, storage: Storage) -> Any:
     try:
         return json.loads(storage.read(uri).data)
     except NotFoundError:

@@ -13,7 +13,6 @@ from ray.data import ExecutionOptions, ExecutionResources
 from ray.data._internal.execution.execution_callback import ExecutionCallback
 from torch import Tensor
 
-from colornet import storage
 from colornet.datasets import photographs
 from colornet.datasets.photographs import GROUP, Plan, Reader
 from colornet.training.recipe import Recipe
@@ -75,7 +74,7 @@ class WorkerPhotographs:
     def held_out(self, image_size: int) -> Tensor:
         """Return this worker's share of the held-out photographs, (N, 3, S, S), sRGB uint8."""
         limit = self._run.recipe.held_out_photographs
-        rows = photographs.read_held_out(self._run.data.held_out, image_size, limit)
+        rows = photographs.read_held_out(self._run.data.held_out, image_size, limit, self._run.storage)
         return torch.from_numpy(rows[self._rank :: self._workers]).permute(0, 3, 1, 2)
 
 
@@ -98,7 +97,6 @@ def _stream(run: Run, worker_cpus: float, number: int) -> ray.data.Dataset:
 
     Ray Train calls this, in a process of its own, whenever it starts the workers.
     """
-    storage.use(run.s3)
     recipe, position = run.recipe, run.position()
     plan = Plan(run.data.train, recipe.seed + number)
     first = position.group if position.stage == number else 0
@@ -110,7 +108,7 @@ def _stream(run: Run, worker_cpus: float, number: int) -> ray.data.Dataset:
     context.custom_execution_callback_classes = [Unhurried]
     groups = ray.data.from_items(list(range(first, last)), override_num_blocks=min(last - first, READER_TASKS))
     stage = recipe.stages[number]
-    read = Reader(plan, stage.image_size, stage.min_crop_scale, run.s3)
+    read = Reader(plan, stage.image_size, stage.min_crop_scale, run.storage)
     return groups.map_batches(read, batch_size=None, max_retries=READER_RETRIES, **_readers(run, worker_cpus))
 
 

@@ -16,7 +16,6 @@ import torch
 from ray.train import CheckpointUploadMode
 from torch import Tensor, nn
 
-from colornet import storage
 from colornet.datasets.photographs import Plan
 from colornet.errors import NotFoundError
 from colornet.training.gan import GanModule
@@ -42,7 +41,6 @@ Say = Callable[[str], None]
 def work(config: dict[str, Any]) -> str | None:
     """Train on one worker; all run the same. Returns why the run cannot go on, or None when it has ended well."""
     run: Run = config["run"]
-    storage.use(run.s3)
     run.check_place()
     say: Say = config["lines"].put if _rank() == 0 else lambda line: None
     torch.set_num_threads(_threads(config["threads"]))
@@ -105,7 +103,7 @@ def _objective(run: Run, generator: nn.Module, device: torch.device) -> Objectiv
     if any(stage.distribution_weight for stage in recipe.stages):
         centres: Any = bare(generator).centres
         plan = Plan(run.data.train, recipe.seed)
-        bin_weights = rarity(plan, centres.cpu(), uniform_share=recipe.rebalancing).to(device)
+        bin_weights = rarity(plan, centres.cpu(), uniform_share=recipe.rebalancing, storage=run.storage).to(device)
     return Objective(generator, perceptual=perceptual, bin_weights=bin_weights)
 
 
