@@ -5,6 +5,7 @@
 Exit codes: 0 all done; 1 it failed; 2 the command line, a path or the model is wrong; 3 some could not be colorized.
 """
 
+import logging
 import sys
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -76,6 +77,7 @@ def _targets(arguments: Arguments, storage: Storage) -> dict[str, str]:
 def main() -> None:
     """Parse the command line, colorize, and exit."""
     arguments = tyro.cli(Arguments, description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a photograph is said in one line
     try:
         sys.exit(colorize_all(arguments))
     except ColornetError as error:

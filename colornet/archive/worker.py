@@ -226,6 +226,7 @@ class ColorizeWorker:
         self.remote = predictor
         self.local = load_predictor(task) if predictor is None else None
         torch.set_num_threads(1)  # `cpus` scans at a time, each on one core
+        logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what it says of damaged tags, a row's reason says
         self.cpus = BoundedSemaphore(cpus)
         in_hand = cpus * SCANS_IN_HAND
         self.scans = ThreadPoolExecutor(in_hand, thread_name_prefix="scan")

@@ -1,9 +1,7 @@
 """Bytes to Scans: the format from the first bytes, the size from the header before anything is decoded."""
 
-import io
 import re
 import struct
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
@@ -11,22 +9,17 @@ from typing import Protocol, TypeVar
 import imagecodecs
 import numpy as np
 import simplejpeg
-from PIL import Image, ImageFile
 
 from colornet import metadata
-from colornet.codecs import icc_profiles, pixels
+from colornet.codecs import icc_profiles, pillow, pixels
 from colornet.codecs.limits import MAX_PIXELS, check_size
 from colornet.codecs.scan import Scan
 from colornet.codecs.tiff import Layout, TiffSource
 from colornet.errors import ScanError
 from colornet.metadata import Metadata
 
-# The bound is ours, by `check_size`; Pillow's own would be in the way of large masters.
-Image.MAX_IMAGE_PIXELS = None
-
 T = TypeVar("T")
 ORIENTATION = 0x0112
-_SALVAGING = threading.Lock()
 
 FORMATS = ("jpeg", "png", "tiff", "jp2", "j2k", "webp", "bmp")
 """The formats that are read and written, as they are called in settings and in the ledger."""
@@ -116,7 +109,7 @@ class _Strict:
         except ScanError:
             if not self.salvage or index:
                 raise
-            return _strictly(self.format, lambda: _salvaged(self.data, self.max_pixels))
+            return _strictly(self.format, lambda: _salvaged(self.data, self.format, self.max_pixels))
 
     def layout(self, index: int) -> Layout:
         return self.source.layout(index)
@@ -176,16 +169,11 @@ def _one_line(error: Exception) -> str:
     return words[:300] or type(error).__name__
 
 
-def _salvaged(data: bytes, max_pixels: int) -> Scan:
+def _salvaged(data: bytes, format: str, max_pixels: int) -> Scan:
     """Decode as far as it goes, with Pillow, which fills up what is missing."""
-    with _SALVAGING, Image.open(io.BytesIO(data)) as image:
+    with pillow.open_damaged(data, format) as image:
         check_size(image.width, image.height, max_pixels)
-        # A switch for the whole process: Pillow has no other. Nobody else in it decodes with Pillow meanwhile.
-        ImageFile.LOAD_TRUNCATED_IMAGES = True
-        try:
-            image.load()
-        finally:
-            ImageFile.LOAD_TRUNCATED_IMAGES = False
+        pillow.load_what_is_there(image)
         scan = pixels.from_channels(np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB")))
         orientation = image.getexif().get(ORIENTATION, 1)
     return replace(scan, damaged=True, orientation=orientation if orientation in range(1, 9) else 1)
@@ -201,7 +189,7 @@ def _open_jpeg(data: bytes, max_pixels: int) -> Source:
     def work() -> Scan:
         if colorspace in ("CMYK", "YCCK"):
             # Pillow knows that Adobe stores inks the other way round.
-            with Image.open(io.BytesIO(data), formats=["JPEG"]) as image:
+            with pillow.open_jpeg(data) as image:
                 return pixels.from_rgb(icc_profiles.cmyk_to_srgb(np.asarray(image), icc))
         if colorspace == "Gray":
             return pixels.from_gray(simplejpeg.decode_jpeg(data, "GRAY", strict=True)[..., 0], icc=icc)
@@ -240,18 +228,31 @@ def _open_jpeg2000(data: bytes, max_pixels: int, format: str) -> Source:
 
 
 def _open_webp(data: bytes, max_pixels: int) -> Source:
-    with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
-        check_size(image.width, image.height, max_pixels)
+    width, height = _webp_size(data)
+    check_size(width, height, max_pixels)
     words = metadata.read(data, "webp")
     return _OnePicture("webp", data, lambda: pixels.from_channels(imagecodecs.webp_decode(data), icc=words.icc), words)
 
 
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Width and height of a WebP by its first chunk (RFC 9649): the canvas's, or that of the only picture."""
+    kind, head = data[12:16], data[20:30]
+    if kind == b"VP8X" and len(head) == 10:
+        return 1 + int.from_bytes(head[4:7], "little"), 1 + int.from_bytes(head[7:10], "little")
+    if kind == b"VP8 " and len(head) == 10 and head[3:6] == b"\x9d\x01\x2a":
+        return int.from_bytes(head[6:8], "little") & 0x3FFF, int.from_bytes(head[8:10], "little") & 0x3FFF
+    if kind == b"VP8L" and len(head) >= 5 and head[0] == 0x2F:
+        sides = int.from_bytes(head[1:5], "little")
+        return 1 + (sides & 0x3FFF), 1 + (sides >> 14 & 0x3FFF)
+    raise ScanError("damaged WEBP: it does not begin with a picture")
+
+
 def _open_bmp(data: bytes, max_pixels: int) -> Source:
-    with Image.open(io.BytesIO(data), formats=["BMP"]) as image:
+    with pillow.open_bmp(data) as image:
         check_size(image.width, image.height, max_pixels)
 
     def work() -> Scan:
-        with Image.open(io.BytesIO(data), formats=["BMP"]) as image:
+        with pillow.open_bmp(data) as image:
             return pixels.from_channels(np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB")))
 
     return _OnePicture("bmp", data, work, metadata.read(data, "bmp"))

@@ -1,7 +1,6 @@
 """TIFF: every page, of nearly any kind, through tifffile and imagecodecs."""
 
 import io
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -18,9 +17,6 @@ from colornet.codecs.limits import check_size
 from colornet.codecs.scan import Scan
 from colornet.errors import ScanError
 from colornet.metadata import Metadata
-
-# What it logs about damaged tags is said by the ScanError, or does not matter.
-logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 MAX_PAGES = 10_000
 STRIP_BYTES = 1 << 20
