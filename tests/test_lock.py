@@ -1,5 +1,6 @@
 """One job at a time on an output, on a local folder and on a real S3 server."""
 
+import fcntl
 import json
 import os
 import platform
@@ -38,7 +39,7 @@ def leased(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     def cannot(*_):
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr(lock.fcntl, "flock", cannot)
+    monkeypatch.setattr(fcntl, "flock", cannot)
     return str(tmp_path / "out")
 
 
@@ -102,14 +103,14 @@ def test_one_of_many_threads_gets_a_local_lock(tmp_path):
 
 def test_file_that_its_holder_removed_is_no_lock(tmp_path, monkeypatch):
     """A job may open the file in the moment before its last holder removes it."""
-    flock, removed = lock.fcntl.flock, []
+    flock, removed = fcntl.flock, []
 
     def remove_and_lock(descriptor, how):
         if not removed:
             removed.append(Path(place(str(tmp_path))).unlink())
         flock(descriptor, how)
 
-    monkeypatch.setattr(lock.fcntl, "flock", remove_and_lock)
+    monkeypatch.setattr(fcntl, "flock", remove_and_lock)
     with held(str(tmp_path)) as mine:
         assert removed
         mine.check()
@@ -212,3 +213,19 @@ def test_place_that_cannot_be_written_is_a_storage_error(tmp_path, s3):
     for output in (str(tmp_path / "file"), f"{s3}-missing/out"):
         with pytest.raises(StorageError, match="_colornet"), held(output):
             pytest.fail("a lock nowhere")
+
+
+def test_local_lock_that_cannot_be_signed_is_let_go(tmp_path, monkeypatch):
+    with monkeypatch.context() as full:
+        full.setattr(os, "ftruncate", raising(OSError(28, "No space left on device")))
+        with pytest.raises(StorageError, match="No space left on device"), held(str(tmp_path)):
+            pytest.fail("a lock that says nothing")
+    with held(str(tmp_path)) as mine:
+        mine.check()
+
+
+def raising(error: Exception):
+    def fail(*_arguments):
+        raise error
+
+    return fail

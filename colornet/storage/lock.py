@@ -10,7 +10,6 @@ holder has died, and the watcher takes it over. A holder that slept so long find
 """
 
 import errno
-import fcntl
 import json
 import logging
 import os
@@ -22,6 +21,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 
+from filelock import Timeout, UnixFileLock
+
 from colornet.errors import ExistsError, LockedError, NotFoundError, StorageError
 from colornet.storage import Storage, local, storage_errors, uris
 
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 BEAT_SECONDS = 30.0
 PATIENT_BEATS = 4
+GRACE_SECONDS = 0.1
+"""For a local lock whose file is just being removed by the job that held it."""
 SETTLE_BEATS = 1 / 30
 """How long a new lease must stay as it is before it counts: not every server stops two from writing at once."""
 
@@ -69,12 +72,12 @@ class OutputLock:
         if not uris.is_s3(self.place):
             try:
                 return _FileLock(self.place, self.owner)
-            except _CannotLockError:
-                log.warning("%s: this file system has no locks; a lease takes their place", self.place)
+            except _CannotLockError as error:
+                log.warning("%s; a lease takes their place", error)
         return _Lease(self.storage, self.place, self.owner, self.beat_seconds)
 
 
-class _CannotLockError(Exception):
+class _CannotLockError(StorageError):
     """The file system knows no locks."""
 
 
@@ -82,52 +85,54 @@ class _FileLock:
     """A file that is locked as long as it is open. It is removed in the end, but left there by a process that dies."""
 
     def __init__(self, place: str, owner: str) -> None:
-        self.place = place
+        self.place = Path(place)
+        self.text = _text(_holder(owner))
+        self.inode: tuple[int, int] | None = None
+        self.lock = UnixFileLock(place, thread_local=False, fallback_to_soft=False, on_acquired=self._sign)
         with storage_errors(place):
-            local.make_folder(Path(place).parent)
-            self.descriptor = self._open()
-            while not self._is_in_place():  # the one who held it has removed it meanwhile
-                os.close(self.descriptor)
-                self.descriptor = self._open()
+            local.make_folder(self.place.parent)
             try:
-                os.truncate(self.descriptor, 0)
-                os.write(self.descriptor, _text(_holder(owner)))
-            except OSError:
-                self.release()
+                self.lock.acquire(timeout=GRACE_SECONDS, poll_interval=GRACE_SECONDS / 10)
+            except Timeout as error:
+                raise _refusal(place, self._read()) from error
+            except OSError as error:
+                if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+                    raise _CannotLockError(f"{place}: this file system has no locks") from error
                 raise
 
     def check(self) -> None:
-        with storage_errors(self.place):
+        with storage_errors(str(self.place)):
             if not self._is_in_place():
                 raise LockedError(f"{self.place}: the lock was removed while this job held it")
 
     def release(self) -> None:
         try:
             if self._is_in_place():
-                Path(self.place).unlink()
+                self.place.unlink()  # before it is let go of: after that it may be somebody else's
         except OSError as error:
             log.warning("%s: the lock could not be removed: %s", self.place, error.strerror)
-        os.close(self.descriptor)  # which lets go of it, removed or not
+        self.lock.release()
 
-    def _open(self) -> int:
-        descriptor = os.open(self.place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    def _sign(self, descriptor: int) -> None:
+        """Say in the file who holds it."""
+        found = os.fstat(descriptor)
+        self.inode = found.st_dev, found.st_ino
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, self.text)
+
+    def _read(self) -> bytes:
+        """Return what the holder says; nothing if it has gone since."""
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.read(descriptor, 4096)
-            os.close(descriptor)
-            if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
-                raise _CannotLockError from error
-            if error.errno in (errno.EAGAIN, errno.EACCES):
-                raise _refusal(self.place, holder) from error
-            raise
-        return descriptor
+            return self.place.read_bytes()
+        except FileNotFoundError:
+            return b""
 
     def _is_in_place(self) -> bool:
         try:
-            return os.path.samestat(os.fstat(self.descriptor), Path(self.place).stat())
+            found = self.place.stat()
         except FileNotFoundError:
             return False
+        return self.inode == (found.st_dev, found.st_ino)
 
 
 class _Lease:
