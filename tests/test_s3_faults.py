@@ -13,7 +13,7 @@ import boto3
 import pytest
 import tenacity
 
-from colornet.errors import AccessError, ExistsError, NotFoundError, StorageError
+from colornet.errors import AccessError, ExistsError, NotFoundError, SettingsError, StorageError
 from colornet.storage import S3Options, Storage, StoredObject, s3_client
 from colornet.storage.errors import failure
 from colornet.storage.rate import prefix_of
@@ -164,7 +164,7 @@ def test_right_or_an_error_where_half_of_the_requests_fail(s3, s3_server, proxy)
         storage.write(f"{s3}/{key}", data)
     proxy.rate = 0.5
     proxy.faults = [fault for fault in FAULTS if fault not in ("busy", "stall")]  # after which botocore waits for long
-    impatient = Storage(S3Options(read_timeout=1, retries=1))
+    impatient = Storage(S3Options(read_timeout=1, request_retries=1))
     with ThreadPoolExecutor(8) as threads:
         writes = list(threads.map(lambda key: outcome(impatient.write, f"{s3}/{key}", scans[key]), scans))
         reads = list(threads.map(lambda key: outcome(impatient.read, f"{s3}/{key}"), scans))
@@ -219,7 +219,7 @@ def test_one_fault_has_one_text(s3, proxy):
     places = [f"{s3}/a.jpg", f"{s3}/b/longer.jpg"]
     for uri, size in zip(places, (1000, 54321), strict=True):
         storage.write(uri, b"x" * size)
-    impatient = Storage(S3Options(read_timeout=1, retries=0))
+    impatient = Storage(S3Options(read_timeout=1, request_retries=0))
     proxy.rate = 1.0
     for fault in ("error", "busy", "reset", "reset-body", "stall", "truncate", "deny", "cold"):
         proxy.faults = [fault]
@@ -315,7 +315,7 @@ def test_uploads_in_parts_outlast_faults(s3, s3_server, proxy):
 
 
 def test_upload_in_parts_that_fails_leaves_nothing(s3, s3_server, proxy):
-    impatient = Storage(S3Options(multipart_mb=5, retries=0))
+    impatient = Storage(S3Options(multipart_mb=5, request_retries=0))
     for method in ("PUT", "POST"):  # the second part fails, or the completion
         proxy.methods = (method,)
         proxy.script = deque(["", *["error"] * 9])
@@ -342,13 +342,13 @@ def test_upload_in_parts_that_fails_leaves_nothing(s3, s3_server, proxy):
         {"requests_per_second": float("nan")},
         {"connections": 0},
         {"read_timeout": 0},
-        {"retries": -1},
+        {"request_retries": -1},
         {"multipart_mb": 4},
         {"multipart_mb": 6000},
     ],
 )
 def test_options_out_of_range_are_refused_by_name(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong)).replace("_", "-")):
+    with pytest.raises(SettingsError, match=next(iter(wrong))):
         S3Options(**wrong)
 
 

@@ -511,7 +511,7 @@ def test_checksums_that_others_refuse_are_sent_only_if_asked_for(s3, monkeypatch
 def test_server_that_is_not_there(s3, monkeypatch):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     with pytest.raises(StorageError, match=r"scan\.jpg: Could not connect") as refusal:
-        Storage(S3Options(retries=0)).read(f"{s3}/scan.jpg")
+        Storage(S3Options(request_retries=0)).read(f"{s3}/scan.jpg")
     assert not isinstance(refusal.value, AccessError | NotFoundError)
 
 

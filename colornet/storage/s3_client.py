@@ -56,7 +56,7 @@ def _make_client(options: S3Options, _environment: frozenset[tuple[str, str]]) -
     settings: dict[str, Any] = {
         # Not "adaptive": where 1 answer in 10 is SlowDown, 400 reads took 6 s like this and 74 s with adaptive, which
         # slows all requests down for what one of them met. `requests_per_second` is for those who need a bound.
-        "retries": {"mode": "standard", "max_attempts": options.retries},
+        "retries": {"mode": "standard", "max_attempts": options.request_retries},
         "max_pool_connections": options.connections,
         "connect_timeout": CONNECT_SECONDS,
         "read_timeout": options.read_timeout,
@@ -110,6 +110,6 @@ def arrow_filesystem(options: S3Options) -> pyarrow.fs.S3FileSystem:
     return pyarrow.fs.S3FileSystem(
         connect_timeout=CONNECT_SECONDS,
         request_timeout=options.read_timeout,
-        retry_strategy=pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=options.retries),
+        retry_strategy=pyarrow.fs.AwsStandardS3RetryStrategy(max_attempts=options.request_retries),
         **given,
     )

@@ -8,11 +8,11 @@ import urllib3.exceptions
 from colornet.errors import AccessError, ExistsError, NotFoundError, StorageError
 
 
-class BrokenBodyError(Exception):
+class BrokenBodyError(StorageError):
     """The answer began, and its body did not arrive whole and sound."""
 
 
-class NoConditionError(Exception):
+class NoConditionError(StorageError):
     """The server cannot write under this condition."""
 
     def __init__(self) -> None:
