@@ -13,6 +13,9 @@ from colornet.storage.errors import storage_errors
 from colornet.storage.objects import ObjectInfo, StoredObject
 from colornet.storage.uris import name
 
+_NAMELESS = Path("/proc/self/fd")
+"""Where Linux shows open files that have no name."""
+
 
 def make_folder(folder: Path) -> None:
     """Make a local folder and those above it, if they are missing. Raises what the operating system raises."""
@@ -56,18 +59,22 @@ def write(path: Path, data: bytes, *, create: bool = False) -> str:
 
 
 def _open_nameless(temporary: Path) -> int:
-    """Open a file without a name for writing; where the file system has no such files, one named `temporary`."""
-    try:
-        return os.open(temporary.parent, os.O_TMPFILE | os.O_WRONLY, 0o666)
-    except OSError as error:
-        if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
-            raise
-        return os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    """Open a file without a name for writing; where there are no such files, one named `temporary`.
+
+    Linux has them on most file systems, and needs /proc to give them a name. macOS has none.
+    """
+    if hasattr(os, "O_TMPFILE") and _NAMELESS.is_dir():
+        try:
+            return os.open(temporary.parent, os.O_TMPFILE | os.O_WRONLY, 0o666)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+                raise
+    return os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
 
 
 def _give_name(descriptor: int, path: Path, temporary: Path | None) -> None:
     """Give an open file its name: a new one, or by way of a temporary one also one that another file has."""
-    nameless = f"/proc/self/fd/{descriptor}"
+    nameless = _NAMELESS / str(descriptor)
     # Python follows the link to the file only if it is given a folder's descriptor, which an absolute path ignores.
     try:
         os.link(nameless, path, src_dir_fd=0)
