@@ -2,7 +2,7 @@
 
     python -m jobs.train --data shards/ --output model/
     python -m jobs.train --data s3://photos/shards --output s3://models/mine --num-workers 8 --use-gpu
-    python -m jobs.train --data shapes/ --output model/ --recipe shapes --stages.1.epochs 3 --generator.width 8
+    python -m jobs.train --data shapes/ --output model/ --recipe shapes --stages.0.epochs 3 --generator.width 8
 
 Generator and discriminator are trained together, data-parallel: one process a worker, NCCL between GPUs, gloo between
 CPUs. With --min-workers the run takes what workers there are, and goes on when some leave or join. OUTPUT/report/ has

@@ -10,6 +10,7 @@ from benchmarks import shapes
 from colornet.inference import bundle as bundles
 from colornet.training import presets
 from colornet.training.recipe import BOTH, DISCRIMINATOR, GENERATOR
+from jobs import train as job
 
 SHAPES = presets.preset("shapes")
 WORKERS = 2
@@ -30,6 +31,16 @@ def test_the_demo_shows_a_gan_whose_every_stage_ends_at_a_standstill():
             assert stage.lr_scale(0) < 0.05 and stage.lr_scale(stage.steps - 1) < 0.01
 
 
+def short(**changes):
+    """Return the recipe with three stages of a few steps."""
+    stages = tuple(dataclasses.replace(stage, epochs=1, steps_per_epoch=6) for stage in SHAPES.stages)
+    return dataclasses.replace(SHAPES, stages=stages, held_out_photographs=8, precision="float32", **changes)
+
+
+def weights(place):
+    return torch.cat([each.flatten() for each in bundles.load(str(place)).generator.state_dict().values()])
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return shapes.write_shapes(tmp_path_factory.mktemp("shapes"))
@@ -47,13 +58,25 @@ def test_the_shapes_get_their_own_colour(data, tmp_path, precision):
 
 
 def test_the_seed_decides_what_the_benchmark_trains(data, tmp_path):
-    short = [dataclasses.replace(stage, epochs=1, steps_per_epoch=2) for stage in SHAPES.stages]
-    recipe = dataclasses.replace(SHAPES, stages=tuple(short), held_out_photographs=8, precision="float32")
-    weights = []
-    for number, seed in enumerate((0, 0, 1)):
-        (tmp_path / str(number)).mkdir()
-        shapes.work(0, dataclasses.replace(recipe, seed=seed), data, tmp_path / str(number), workers=1)
-        bundle = bundles.load(str(tmp_path / str(number)))
-        assert bundle.metrics["cpu_seconds"] > 0
-        weights.append(torch.cat([each.flatten() for each in bundle.generator.parameters()]))
-    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    places = [tmp_path / name for name in ("once", "again", "other")]
+    for place, seed in zip(places, (0, 0, 1), strict=True):
+        place.mkdir()
+        shapes.work(0, short(seed=seed), data, place, workers=1)
+        assert bundles.load(str(place)).metrics["cpu_seconds"] > 0
+    once, again, other = map(weights, places)
+    assert torch.equal(once, again) and not torch.equal(once, other)
+
+
+@pytest.mark.long
+def test_the_benchmark_trains_as_the_job_does(ray_local, data, tmp_path):
+    shapes.train_and_measure(short(), data, tmp_path / "benchmark", WORKERS)
+    job.train(
+        job.TrainSettings(
+            data=data.train[0].uri.rpartition("/")[0],
+            output=str(tmp_path / "job"),
+            num_workers=WORKERS,
+            cpus_per_worker=1.0,
+            recipe=short(),
+        )
+    )
+    assert torch.equal(weights(tmp_path / "benchmark"), weights(tmp_path / "job"))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from colornet.errors import SettingsError
 from colornet.training.degradation import DEGRADATIONS
+from colornet.training.health import Thresholds
 from colornet.training.recipe import BOTH, DISCRIMINATOR, GENERATOR, DiscriminatorRecipe, GeneratorRecipe, Recipe, Stage
 
 
@@ -83,7 +84,6 @@ _SHIPPED = (
 )
 _ADVERSARIAL = Stage()
 _PRE_TRAINING = Stage(name="pre-training", trains=DISCRIMINATOR, epochs=1, steps_per_epoch=200, decay=0.0)
-
 
 # Most of what there is to learn is the true colour; vividness keeps the generator from the gray between the kinds.
 _SHAPES_COLOUR = Stage(
@@ -164,6 +164,7 @@ PRESETS: Mapping[str, Recipe] = {
         ema_decay=0.99,
         held_out_photographs=64,
         retrain_steps=20,
+        thresholds=Thresholds(window=_SHAPES[-1].epochs),  # so that the last epoch has a verdict
         checkpoint_every=4,
     ),
     # A few steps of tiny networks: does everything hold together?
