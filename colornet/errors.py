@@ -99,3 +99,8 @@ class BundleError(ColornetError):
 
 class TrainingError(ColornetError):
     """A training run cannot go on: no photographs, losses that are not finite, or a resume that does not fit."""
+
+
+def one_line(error: BaseException) -> str:
+    """Return what an error says as one line of up to 300 characters; the name of its class if it says nothing."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from colornet.archive import ledger
 from colornet.archive.database import database
-from colornet.errors import NotFoundError, StorageError
+from colornet.errors import NotFoundError, StorageError, one_line
 from colornet.storage import ObjectInfo, Storage, uris
 
 
@@ -143,7 +143,7 @@ def _trouble(opened: Callable[[], pq.ParquetFile]) -> str | None:
                     return words
             return _wrong_columns(file.schema_arrow.empty_table())
     except (pa.ArrowException, OSError) as error:
-        return f"cannot be read: {' '.join(str(error).split())[:300]}"
+        return f"cannot be read: {one_line(error)}"
 
 
 def _wrong_columns(table: pa.Table) -> str | None:

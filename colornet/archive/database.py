@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 
-from colornet.errors import StorageError
+from colornet.errors import StorageError, one_line
 
 MEMORY = "1GB"
 """Of DuckDB itself. What Arrow reads ahead for it comes on top."""
@@ -34,7 +34,7 @@ def database(folder: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             connection.execute(f"SET threads = least({THREADS}, current_setting('threads'))")
             yield connection
     except duckdb.Error as error:
-        raise StorageError(f"DuckDB in {folder}: {' '.join(str(error).split())[:300]}") from error
+        raise StorageError(f"DuckDB in {folder}: {one_line(error)}") from error
 
 
 def literal(text: str) -> str:

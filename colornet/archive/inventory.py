@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from colornet.archive import s3_inventory
 from colornet.archive.database import database
-from colornet.errors import NotFoundError, SettingsError, StorageError
+from colornet.errors import NotFoundError, SettingsError, StorageError, one_line
 from colornet.storage import ObjectInfo, Storage, uris
 
 SCHEMA = pa.schema(
@@ -192,9 +192,9 @@ def _from_list(source: str, storage: Storage) -> Iterator[pa.Table]:
     except NotFoundError as error:
         raise SettingsError(f"there is no inventory at {source}") from error
     except pa.ArrowException as error:
-        raise SettingsError(f"{source} is no inventory: {' '.join(str(error).split())}") from error
+        raise SettingsError(f"{source} is no inventory: {one_line(error)}") from error
     except OSError as error:
-        raise StorageError(f"{source}: {' '.join(str(error).split())}") from error
+        raise StorageError(f"{source}: {one_line(error)}") from error
 
 
 def _read_parquet(source: str, storage: Storage) -> Iterator[pa.RecordBatch]:
@@ -204,7 +204,7 @@ def _read_parquet(source: str, storage: Storage) -> Iterator[pa.RecordBatch]:
         try:
             file = pq.ParquetFile(data)
         except pa.ArrowException as error:
-            raise SettingsError(f"{source} is not a Parquet file: {' '.join(str(error).split())}") from error
+            raise SettingsError(f"{source} is not a Parquet file: {one_line(error)}") from error
         columns = [name for name in file.schema_arrow.names if name in _KNOWN]
         if not columns:
             raise SettingsError(f"{source} is no inventory: it has no column source_uri")

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from colornet.errors import NotFoundError, StorageError
+from colornet.errors import NotFoundError, StorageError, one_line
 from colornet.storage import ObjectInfo, Storage, uris
 
 T = TypeVar("T")
@@ -251,7 +251,7 @@ def _read_part(storage: Storage, uri: str) -> tuple[str, pa.Table | None]:
             return uri, None
         return uri, _widened(table)
     except pa.ArrowException as error:
-        raise StorageError(f"{uri}: this part of the ledger cannot be read: {_one_line(error)}") from error
+        raise StorageError(f"{uri}: this part of the ledger cannot be read: {one_line(error)}") from error
 
 
 def _widened(table: pa.Table) -> pa.Table:
@@ -297,9 +297,5 @@ def _blame(output: str, found: list[ObjectInfo], error: Exception, storage: Stor
             with opened() as file:
                 file.read()
         except (pa.ArrowException, OSError) as damage:
-            return f"{part.uri}: this part of the ledger cannot be read: {_one_line(damage)}"
-    return f"the ledger cannot be read: {_one_line(error)}"
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+            return f"{part.uri}: this part of the ledger cannot be read: {one_line(damage)}"
+    return f"the ledger cannot be read: {one_line(error)}"

@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from colornet.errors import NotFoundError, SettingsError, StorageError
+from colornet.errors import NotFoundError, SettingsError, StorageError, one_line
 from colornet.storage import Storage, uris
 
 _ROWS = 65_536
@@ -64,7 +64,7 @@ def objects(source: str, folder: Path, storage: Storage = Storage()) -> Iterator
             try:
                 yield from (_objects_of(table) for table in _read_part(path, manifest))
             except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-                raise SettingsError(f"{part.uri} is no part of an S3 Inventory: {_one_line(error)}") from error
+                raise SettingsError(f"{part.uri} is no part of an S3 Inventory: {one_line(error)}") from error
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _fetched(part: _Part, folder: Path, storage: Storage) -> Iterator[Path]:
                     if copy:
                         copy.write(chunk)
         except OSError as error:
-            raise StorageError(f"{part.uri}: {_one_line(error)}") from error
+            raise StorageError(f"{part.uri}: {one_line(error)}") from error
         if part.md5 is not None and digest.hexdigest() != part.md5.lower():
             raise SettingsError(
                 f"{part.uri} is not what the manifest says: its MD5 is {digest.hexdigest()}, not {part.md5}"
@@ -210,7 +210,3 @@ def _optional(table: pa.Table, name: str) -> pa.ChunkedArray:
         return pa.chunked_array([pa.nulls(len(table), pa.string())])
     texts = table[name].cast(pa.string())
     return pc.if_else(pc.equal(texts, ""), None, texts)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]

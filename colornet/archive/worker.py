@@ -30,7 +30,7 @@ from colornet.archive.flow import Budget
 from colornet.archive.stopwatch import WAITING, Stopwatch
 from colornet.archive.version import code_version
 from colornet.codecs import MEDIA_TYPES, Scan
-from colornet.errors import BundleError, ColornetError, InColourError, ScanError
+from colornet.errors import BundleError, ColornetError, InColourError, ScanError, one_line
 from colornet.inference import bundle as bundles
 from colornet.inference.letterbox import Letterbox, prepare
 from colornet.inference.precision import Precision
@@ -140,7 +140,7 @@ def failure(error: Exception, row: Row) -> Row:
     if isinstance(error, ColornetError):
         reason, level, trace = str(error), logging.INFO, None
     else:
-        reason = f"unexpected {name}: {' '.join(str(error).split())[:300]}"
+        reason = f"unexpected {name}: {one_line(error)}"
         level, trace = logging.ERROR, error
     outcome = {"status": status, "reason": reason, "error": name}
     facts = {"source_uri": row["source_uri"], **outcome}

@@ -24,7 +24,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from colornet.errors import ScanError
+from colornet.errors import ScanError, one_line
 
 _SOI, _EOI, _SOS, _DQT, _DHT, _DRI = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
@@ -147,7 +147,7 @@ def _damage(data: bytes) -> str | None:
         # At an eighth of the size: every coefficient is still read, and pixels are not wanted.
         simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, strict=True)
     except ValueError as error:
-        return _one_line(error)
+        return one_line(error)
     return None
 
 
@@ -196,7 +196,7 @@ def _read_source(data: bytes) -> _Plane:
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=True)
     except ValueError as error:
-        raise ScanError(f"damaged JPEG: {_one_line(error)}") from error
+        raise ScanError(f"damaged JPEG: {one_line(error)}") from error
     if colorspace not in ("Gray", "YCbCr"):
         raise ScanError(f"the luma of a JPEG in {colorspace} cannot be carried over")
     luma = _read_plane(data)
@@ -331,7 +331,7 @@ def _luma_coefficients(data: bytes, frame: _Frame) -> NDArray[np.int16]:
     try:
         return source.Y
     except OSError as error:
-        raise ScanError(f"damaged JPEG: {_one_line(error)}") from error
+        raise ScanError(f"damaged JPEG: {one_line(error)}") from error
 
 
 def _write_gray(coefficients: NDArray[np.int16], frame: _Frame) -> bytes:
@@ -344,7 +344,7 @@ def _write_gray(coefficients: NDArray[np.int16], frame: _Frame) -> bytes:
         try:
             gray.write_dct(str(path))
         except OSError as error:
-            raise ScanError(f"damaged JPEG: {_one_line(error)}") from error
+            raise ScanError(f"damaged JPEG: {one_line(error)}") from error
         return path.read_bytes()
 
 
@@ -409,7 +409,3 @@ def _renamed(segment: _Segment, name: int) -> _Segment:
 
 def _segment(marker: int, body: bytes | memoryview) -> bytes:
     return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + bytes(body)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -26,7 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from colornet.errors import NotFoundError, SettingsError, StorageError
+from colornet.errors import NotFoundError, SettingsError, StorageError, one_line
 from colornet.storage import Storage
 
 GROUP = 256
@@ -227,9 +227,9 @@ def open_shard(uri: str, storage: Storage = Storage()) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path, filesystem=filesystem)
     except pa.ArrowInvalid as error:
-        raise StorageError(f"{uri}: not a Parquet file: {' '.join(str(error).split())}") from error
+        raise StorageError(f"{uri}: not a Parquet file: {one_line(error)}") from error
     except OSError as error:
-        raise StorageError(f"{uri}: {' '.join(str(error).split())}") from error
+        raise StorageError(f"{uri}: {one_line(error)}") from error
 
 
 # --- finding ----------------------------------------------------------------------------------------------------------

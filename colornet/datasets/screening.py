@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from colornet.color import lab
 from colornet.color.chroma import NEARLY_GRAY_CHROMA
-from colornet.errors import ColornetError
+from colornet.errors import ColornetError, one_line
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "JPEG2000", "BMP")
 """Pillow's names of the formats that are read; of several pictures in one file the first is taken."""
@@ -114,9 +114,9 @@ def examine(data: bytes, screening: Screening) -> Photograph:
     except UnidentifiedImageError as error:
         raise RejectedError(f"{UNREADABLE}: not a picture in a known format ({', '.join(FORMATS)})") from error
     except Image.DecompressionBombError as error:
-        raise RejectedError(f"too large: {_one_line(error)}") from error
+        raise RejectedError(f"too large: {one_line(error)}") from error
     except Exception as error:  # decoders raise OSError, ValueError, TypeError, SyntaxError, struct.error and more
-        raise RejectedError(f"{UNREADABLE}: {_one_line(error)}") from error
+        raise RejectedError(f"{UNREADABLE}: {one_line(error)}") from error
 
 
 def mean_chroma(picture: Image.Image) -> float:
@@ -213,7 +213,3 @@ def _encode(picture: Image.Image) -> bytes:
     target = io.BytesIO()
     picture.save(target, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return target.getvalue()
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

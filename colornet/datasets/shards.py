@@ -29,7 +29,7 @@ import pyarrow.parquet as pq
 
 from colornet.datasets import sources
 from colornet.datasets.screening import Photograph, RejectedError, Screening, examine
-from colornet.errors import ColornetError, NotFoundError, StorageError
+from colornet.errors import ColornetError, NotFoundError, StorageError, one_line
 from colornet.storage import Storage, uris
 
 ROW_GROUP = 64
@@ -346,4 +346,4 @@ def _open(uri: str, storage: Storage) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(path, filesystem=filesystem)
     except (OSError, pa.ArrowInvalid) as error:
-        raise StorageError(f"{uri}: {' '.join(str(error).split())}") from error
+        raise StorageError(f"{uri}: {one_line(error)}") from error

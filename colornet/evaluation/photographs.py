@@ -18,7 +18,7 @@ from PIL import UnidentifiedImageError
 from colornet.datasets.photographs import crop, open_shard
 from colornet.datasets.screening import Screening, examine
 from colornet.datasets.shards import HELD_OUT, TRAIN
-from colornet.errors import ColornetError, NotFoundError, SettingsError, StorageError
+from colornet.errors import ColornetError, NotFoundError, SettingsError, StorageError, one_line
 from colornet.storage import ObjectInfo, Storage
 
 ITEMS = pa.schema(
@@ -155,7 +155,7 @@ def _rows(uri: str, group: int, places: list[int], storage: Storage) -> list[byt
         try:
             table = file.read_row_group(group, columns=["image"])
         except (OSError, pa.ArrowInvalid) as error:
-            raise StorageError(f"{uri}: row group {group}: {' '.join(str(error).split())}") from error
+            raise StorageError(f"{uri}: row group {group}: {one_line(error)}") from error
     return table["image"].take(pa.array(places)).to_pylist()
 
 
@@ -166,4 +166,4 @@ def _decode(data: bytes | None, size: int) -> Photograph | str:
     except UnidentifiedImageError:  # its message has but an address
         return "unreadable: of no known format"
     except Exception as error:  # Pillow's decoders raise all kinds of exceptions for damaged files
-        return f"unreadable: {' '.join(str(error).split())[:300] or type(error).__name__}"
+        return f"unreadable: {one_line(error)}"

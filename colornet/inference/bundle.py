@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from colornet import __version__, networks
-from colornet.errors import BundleError, NotFoundError, SettingsError
+from colornet.errors import BundleError, NotFoundError, SettingsError, one_line
 from colornet.storage import Storage, uris
 
 WEIGHTS = "generator.safetensors"
@@ -168,7 +168,7 @@ def _restore(network: str, settings: Mapping[str, Any], weights: bytes, uri: str
         generator = networks.build_generator(network, settings)
         generator.load_state_dict(safetensors.torch.load(weights))
     except (ValueError, RuntimeError, safetensors.SafetensorError) as error:
-        raise BundleError(f"the weights of {uri} do not fit its network: {' '.join(str(error).split())}") from error
+        raise BundleError(f"the weights of {uri} do not fit its network: {one_line(error)}") from error
     return generator.float().eval()
 
 

@@ -8,7 +8,7 @@ A TIFF has metadata for each page: `read_pages` and `embed_pages`.
 
 from collections.abc import Callable
 
-from colornet.errors import ScanError
+from colornet.errors import ScanError, one_line
 from colornet.metadata.check import checked
 from colornet.metadata.containers import bmp, jp2, jpeg, png, tiff, webp
 from colornet.metadata.containers.tiff import embed_pages, read_pages
@@ -54,7 +54,7 @@ def read(data: bytes, format: str) -> Metadata:
     try:
         return checked(reader(data))
     except Exception as error:  # a file's words, of anyone's making, are no reason to lose its picture
-        return Metadata(notes=(f"metadata cannot be read: {' '.join(str(error).split())[:200]}",))
+        return Metadata(notes=(f"metadata cannot be read: {one_line(error)}",))
 
 
 def embed(data: bytes, format: str, metadata: Metadata) -> bytes:

@@ -8,6 +8,7 @@ import hashlib
 
 from lxml import etree
 
+from colornet.errors import one_line
 from colornet.metadata.ifd import DamagedError
 
 RDF = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
@@ -77,7 +78,7 @@ def parse(packet: bytes) -> etree._Element:
     try:
         root = etree.fromstring(text.encode(), parser)
     except (etree.XMLSyntaxError, ValueError) as error:
-        raise DamagedError(" ".join(str(error).split())[:200]) from error
+        raise DamagedError(one_line(error)) from error
     found = root if root.tag == name("rdf:RDF") else root.find(name("rdf:RDF"))
     if found is None:
         raise DamagedError("there is no rdf:RDF in it")

@@ -14,7 +14,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from colornet.color import lab
-from colornet.errors import SettingsError
+from colornet.errors import SettingsError, one_line
 from colornet.networks.ab_bins import annealed_mean, gamut_bins
 from colornet.networks.unet import ConvBlock, pad_to_multiple
 from colornet.networks.weights import fit_weights, is_efficientnet_lite_pytorch, read_weights, rename_efficientnet_lite0
@@ -190,7 +190,7 @@ def _download(name: str) -> Mapping[str, Tensor]:
     try:
         return timm.create_model(name, features_only=True, pretrained=True).state_dict()
     except (OSError, RuntimeError) as error:
-        raise SettingsError(f"weights of {name} cannot be downloaded: {' '.join(str(error).split())}") from error
+        raise SettingsError(f"weights of {name} cannot be downloaded: {one_line(error)}") from error
 
 
 def _build_encoder(name: str) -> Any:

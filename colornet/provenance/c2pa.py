@@ -6,7 +6,6 @@ address. A signature holds random numbers, so that signed outputs differ between
 
 import io
 import logging
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from colornet.errors import ScanError, SettingsError
+from colornet.errors import ScanError, SettingsError, one_line
 from colornet.formats import MEDIA_TYPES
 from colornet.provenance.xmp import Origin, source_type_uri
 
@@ -91,7 +90,7 @@ def sign(
         _add_source(c2pa, builder, source, source_format, origin)
         builder.sign(signer, MEDIA_TYPES[format], io.BytesIO(data), signed)
     except c2pa.C2paError as error:
-        raise ScanError(f"cannot sign: {_one_line(error)}") from error
+        raise ScanError(f"cannot sign: {one_line(error)}") from error
     return signed.getvalue()
 
 
@@ -139,7 +138,7 @@ def _signer(c2pa: ModuleType, credentials: Credentials) -> Any:
     try:
         return c2pa.Signer.from_info(c2pa.C2paSignerInfo(algorithm, chain, key, None))
     except c2pa.C2paError as error:
-        raise SettingsError(f"cannot sign with {credentials.certificates}: {_one_line(error)}") from error
+        raise SettingsError(f"cannot sign with {credentials.certificates}: {one_line(error)}") from error
 
 
 def _read(path: str, what: str) -> bytes:
@@ -159,7 +158,7 @@ def _algorithm(chain: bytes, key: bytes) -> str:
         private = load_pem_private_key(key, password=None)
         public = x509.load_pem_x509_certificates(chain)[0].public_key()
     except (ValueError, TypeError, IndexError) as error:
-        raise SettingsError(f"the key or certificate to sign with cannot be used: {_one_line(error)}") from error
+        raise SettingsError(f"the key or certificate to sign with cannot be used: {one_line(error)}") from error
     if private.public_key() != public:
         raise SettingsError("the key to sign with is not that of the first certificate")
     if isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.name in _CURVES:
@@ -169,7 +168,3 @@ def _algorithm(chain: bytes, key: bytes) -> str:
     if isinstance(private, ed25519.Ed25519PrivateKey):
         return "ed25519"
     raise SettingsError("C2PA signs with keys of P-256, P-384, P-521, RSA or Ed25519 only")
-
-
-def _one_line(error: Exception) -> str:
-    return re.sub(r"\s+", " ", str(error)).strip()[:300] or type(error).__name__

@@ -8,7 +8,7 @@ from torch.nn import functional
 from torchvision.models import VGG16_Weights, vgg16  # type: ignore[import-untyped]
 
 from colornet.color import lab
-from colornet.errors import SettingsError
+from colornet.errors import SettingsError, one_line
 from colornet.networks.weights import fit_weights, read_weights
 
 TORCHVISION = "torchvision"
@@ -79,4 +79,4 @@ def _download() -> dict[str, Tensor]:
     try:
         return VGG16_Weights.IMAGENET1K_V1.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:
-        raise SettingsError(f"VGG16 cannot be downloaded: {' '.join(str(error).split())}") from error
+        raise SettingsError(f"VGG16 cannot be downloaded: {one_line(error)}") from error

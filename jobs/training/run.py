@@ -12,7 +12,7 @@ import torch
 from ray.train.v2._internal.exceptions import CheckpointManagerInitializationError
 
 from colornet.datasets.photographs import GROUP, Collection
-from colornet.errors import NotFoundError, SettingsError, TrainingError
+from colornet.errors import NotFoundError, SettingsError, TrainingError, one_line
 from colornet.storage import Storage, storage_errors, uris
 from colornet.training.recipe import Recipe
 
@@ -133,7 +133,7 @@ class Run:
             with storage_errors(self.uri):
                 return ray.train.Result.from_path(path, storage_filesystem=filesystem)
         except CheckpointManagerInitializationError as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error)
             raise TrainingError(f"{self.uri}: its checkpoints cannot be read: {reason}") from error
 
     def position(self) -> Position:
