@@ -36,7 +36,6 @@ PART_BYTES = 8 << 20
 PART_THREADS = 4
 OWN_FOLDER = "_colornet"
 """Where a job keeps what it reads again itself: in no storage class from which that would be slow or cost extra."""
-_WAIT = tenacity.wait_random_exponential(multiplier=0.5, max=5)
 _TRY_AGAIN = {
     "BadDigest",
     "XAmzContentSHA256Mismatch",
@@ -48,13 +47,14 @@ _TRY_AGAIN = {
 
 
 def _may_succeed(error: BaseException) -> bool:
-    return isinstance(error, botocore.exceptions.ClientError) and code_of(error) in _TRY_AGAIN
+    refused = isinstance(error, botocore.exceptions.ClientError) and code_of(error) in _TRY_AGAIN
+    return refused or isinstance(error, BrokenBodyError)
 
 
 _persistently = tenacity.retry(
     retry=tenacity.retry_if_exception(_may_succeed),
     stop=tenacity.stop_after_attempt(BODY_ATTEMPTS),
-    wait=_WAIT,
+    wait=tenacity.wait_random_exponential(multiplier=0.5, max=5),
     reraise=True,
 )
 
@@ -70,20 +70,14 @@ class S3Objects:
         """The client of this process."""
         return client_of(self.options)
 
-    @tenacity.retry(
-        retry=tenacity.retry_if_exception_type(BrokenBodyError),
-        stop=tenacity.stop_after_attempt(BODY_ATTEMPTS),
-        wait=_WAIT,
-        reraise=True,
-    )
+    @_persistently
     def get(self, bucket: str, key: str) -> tuple[bytes, str]:
         """Return the bytes of an object and their version."""
         # botocore retries a request until its answer begins, and never once the body is being read.
         answer = self.client.get_object(Bucket=bucket, Key=key, **self._payer)
         try:
-            with contextlib.closing(
-                answer["Body"]
-            ) as body:  # as its own context manager it would skip botocore's checks
+            # As its own context manager the body would skip botocore's checks.
+            with contextlib.closing(answer["Body"]) as body:
                 data = body.read()
         except (botocore.exceptions.BotoCoreError, urllib3.exceptions.HTTPError, OSError) as error:
             raise BrokenBodyError(f"the body broke off {BODY_ATTEMPTS} times ({type(error).__name__})") from error
