@@ -3,6 +3,24 @@
 This package is a library: it never imports Ray. `jobs/` wires it into Ray Train and Ray Data.
 """
 
-from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
-__version__ = version("colornet")
+if TYPE_CHECKING:
+    from colornet.colorize import Colorizer as Colorizer
+
+    __version__: str
+
+__all__ = ["Colorizer", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what takes long when somebody asks for it: PyTorch takes seconds, and `colornet --help` needs none."""
+    if name == "__version__":
+        from colornet.distribution import version
+
+        return version()
+    if name == "Colorizer":
+        from colornet.colorize import Colorizer
+
+        return Colorizer
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,88 +1,92 @@
-"""Colorize a photograph or a few, without Ray.
+"""The command `colornet`, or `python -m colornet`: hands the rest of the line to the command that is asked for.
 
-    python -m colornet photo.jpg more/*.tif -o out/
+    colornet photo photo.jpg -o out/
 
-Exit codes: 0 all done; 1 it failed; 2 the command line, a path or the model is wrong; 3 some could not be colorized.
+Commands are entry points, so that this library knows none of the jobs; nothing is imported of those not asked for.
 """
 
-import logging
+import ast
+import difflib
+import importlib
+import importlib.util
 import sys
-from dataclasses import dataclass, field
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import tyro
-from rich.progress import track
+from colornet import distribution
+from colornet.errors import SettingsError
 
-from colornet.colorize import Colorizer
-from colornet.errors import ColornetError, ExitCode, InColourError, SettingsError
-from colornet.inference.bundle import SHIPPED
-from colornet.rendering.render import RenderSettings
-from colornet.storage import Storage, uris
-
-
-@dataclass(frozen=True, kw_only=True)
-class Arguments:
-    """The command line of python -m colornet."""
-
-    photographs: tyro.conf.Positional[list[str]]
-    """Files, or s3:// uris of objects."""
-    output: Annotated[str, tyro.conf.arg(aliases=["-o"])]
-    """Folder or s3:// prefix for the colour photographs; they keep their names."""
-    model: str = SHIPPED
-    """The model bundle: a folder or s3:// prefix, as jobs.train writes it. The default comes with Colornet."""
-    device: str = "cpu"
-    """Where the generator runs: cpu, or cuda."""
-    render: RenderSettings = field(default_factory=RenderSettings)
-    """What outputs look like."""
-
-
-def colorize_all(arguments: Arguments) -> ExitCode:
-    """Colorize one photograph after the other; returns the exit code."""
-    storage = Storage()
-    targets = _targets(arguments, storage)
-    colorizer = Colorizer.from_bundle(arguments.model, arguments.render, device=arguments.device, storage=storage)
-    storage.check_writable(arguments.output)
-    failed = 0
-    for source, target in track(targets.items(), "colorizing", disable=not sys.stderr.isatty()):
-        try:
-            rendered = colorizer.render(storage.read(source).data, name=source)
-            storage.write(target + rendered.extension, rendered.data)
-            sure = None if rendered.confidence is None else f"confidence {rendered.confidence:.2f}"
-            words = "; ".join(filter(None, (rendered.note, sure)))
-            print(f"{source} -> {target}{rendered.extension}{f' ({words})' if words else ''}")
-        except InColourError as error:
-            print(f"{source}: skipped, {error}")
-        except ColornetError as error:
-            failed += 1
-            print(f"{source}: {error}", file=sys.stderr)
-    return ExitCode.FINDINGS if failed else ExitCode.DONE
-
-
-def _targets(arguments: Arguments, storage: Storage) -> dict[str, str]:
-    """Say where each photograph goes, and refuse what would overwrite a photograph."""
-    sources = [uris.normalize(photograph) for photograph in arguments.photographs]
-    targets: dict[str, str] = {}
-    for source in sources:
-        if not storage.exists(source):
-            raise SettingsError(f"there is no photograph at {source}")
-        target = uris.join(arguments.output, source.rpartition("/")[2])
-        if target in targets.values():
-            raise SettingsError(f"two photographs would be written to {target}")
-        if any(uris.contains(target, other) for other in sources):
-            raise SettingsError(f"{target} is a photograph to colorize: give another output")
-        targets[source] = target
-    return targets
+if TYPE_CHECKING:
+    from colornet.command import Command
 
 
 def main() -> None:
-    """Parse the command line, colorize, and exit."""
-    arguments = tyro.cli(Arguments, description=__doc__, config=(tyro.conf.OmitArgPrefixes,))
-    logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a photograph is said in one line
+    """Run the command that the process's arguments name, and end the process with its exit code."""
     try:
-        sys.exit(colorize_all(arguments))
-    except ColornetError as error:
+        _run(*(sys.argv[1:] or ["--help"]))
+    except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+
+
+def _run(name: str, *rest: str) -> None:
+    commands = distribution.commands()
+    if name in ("-h", "--help", "help"):
+        print(usage(commands))
+    elif name == "--version":
+        print(f"colornet {distribution.version()}")
+    elif name == "--print-completion":
+        from colornet.completion import completion  # imports all commands
+
+        print(completion({name: load(name, place) for name, place in commands.items()}, *rest))
+    elif name in commands:
+        load(name, commands[name])(rest, f"colornet {name}")
+    else:
+        raise SettingsError(_unknown(name, commands))
+
+
+def load(name: str, place: str) -> "Command[Any]":
+    """Import a command. Raises SettingsError if the extra that it needs is not installed."""
+    module, _, attribute = place.partition(":")
+    try:
+        command: Command[Any] = getattr(importlib.import_module(module), attribute)
+        return command
+    except ModuleNotFoundError as error:
+        raise distribution.missing(error, f"colornet {name}") from error
+
+
+def usage(commands: dict[str, str]) -> str:
+    """Return what `--help` prints: all commands, each with the first sentence of its module's docstring."""
+    width = max(map(len, commands))
+    lines = [f"  {name:<{width}}  {_summary(place)}" for name, place in commands.items()]
+    return "\n".join(
+        [
+            "usage: colornet COMMAND ...",
+            "",
+            "Gives black-and-white photographs, and archives of them, their colour.",
+            "",
+            *lines,
+            "",
+            "colornet COMMAND --help says more. colornet --version prints the version.",
+        ]
+    )
+
+
+def _summary(place: str) -> str:
+    """Return the first line of a command's docstring, without importing it."""
+    spec = importlib.util.find_spec(place.partition(":")[0])
+    if spec is None or spec.origin is None:
+        return "(cannot be found: the installation is incomplete)"
+    words = ast.get_docstring(ast.parse(Path(spec.origin).read_text("utf-8"))) or ""
+    return words.partition("\n")[0].rstrip(".")
+
+
+def _unknown(name: str, commands: dict[str, str]) -> str:
+    words = f"there is no command {name!r}; there are {', '.join(commands)}"
+    if Path(name).exists() or name.startswith("s3://"):
+        return f"{words}. To colorize {name}: colornet photo {name} -o FOLDER"
+    close = difflib.get_close_matches(name, commands, 1)
+    return f"{words}. Did you mean {close[0]}?" if close else words
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from .colorizing import summary
 from .colorizing.preview import preview
 from .colorizing.run import work_off
 from .colorizing.settings import ColorizeSettings
-from .command import run_job
+from .command import Job
 from .session import start_ray
 
 
@@ -108,5 +108,7 @@ def _plan(scans: Path, folder: Path, task: ColorizeTask, settings: ColorizeSetti
     return make_plan(scans, *run, folder, settings.select, settings.retry_failed, task.storage)
 
 
+main = Job(settings=ColorizeSettings, run=colorize, description=__doc__, program="python -m jobs.colorize")
+
 if __name__ == "__main__":
-    run_job(ColorizeSettings, colorize, __doc__)
+    main()

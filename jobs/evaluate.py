@@ -41,7 +41,7 @@ from colornet.evaluation.report import Evaluation
 from colornet.inference import bundle as bundles
 from colornet.storage import S3Options, Storage, uris
 
-from .command import run_job
+from .command import Job
 from .progress import JobProgress
 from .session import on_cluster, start_ray
 
@@ -194,5 +194,7 @@ def _print(evaluation: Evaluation) -> None:
     print(*evaluation.notes(), sep="\n")
 
 
+main = Job(settings=EvaluateSettings, run=evaluate, description=__doc__, program="python -m jobs.evaluate")
+
 if __name__ == "__main__":
-    run_job(EvaluateSettings, evaluate, __doc__)
+    main()

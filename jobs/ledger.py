@@ -29,7 +29,7 @@ from colornet.archive.summary import Group, LedgerRun, Summary, least_certain, s
 from colornet.errors import ExitCode, SettingsError
 from colornet.storage import S3Options, Storage, uris
 
-from .command import run_job
+from .command import Job
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,5 +208,7 @@ def _totals(output: str, summary: Summary) -> dict[str, Any]:
     return {"output": uris.normalize(output), "runs": runs, "latest": {**runs[-1], **found, "failures": failures}}
 
 
+main = Job(settings=LedgerSettings, run=report, description=__doc__, program="python -m jobs.ledger")
+
 if __name__ == "__main__":
-    run_job(LedgerSettings, report, __doc__)
+    main()

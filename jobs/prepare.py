@@ -36,7 +36,7 @@ from colornet.datasets.shards import HELD_OUT, MANIFEST, NOT_FETCHED, TRAIN, Pla
 from colornet.errors import ColornetError, ExitCode, NotFoundError, SettingsError, StorageError
 from colornet.storage import ObjectInfo, S3Options, Storage, uris
 
-from .command import run_job
+from .command import Job
 from .progress import JobProgress
 from .session import start_ray
 
@@ -341,5 +341,7 @@ def _delete(places: Iterable[str], storage: Storage) -> None:
         list(threads.map(storage.delete, places))
 
 
+main = Job(settings=PrepareSettings, run=prepare, description=__doc__, program="python -m jobs.prepare")
+
 if __name__ == "__main__":
-    run_job(PrepareSettings, prepare, __doc__)
+    main()

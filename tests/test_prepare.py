@@ -425,7 +425,7 @@ def test_wrong_settings_end_with_exit_code_2_before_ray_starts(tmp_path, argumen
     monkeypatch.setattr(job, "start_ray", lambda **_: pytest.fail("Ray was started"))
     monkeypatch.setattr(sys, "argv", ["jobs.prepare", *(argument.format(tmp_path) for argument in arguments)])
     with pytest.raises(SystemExit) as ended:
-        job.run_job(PrepareSettings, prepare, job.__doc__)
+        job.main()
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
 

@@ -27,7 +27,6 @@ from colornet.training import presets, recipe
 from colornet.training.degradation import DEGRADATIONS
 from colornet.training.health import Policy, Thresholds
 from jobs import train as job
-from jobs.command import run_job
 from jobs.train import TrainSettings
 from jobs.training.run import Position
 from jobs.training.stream import in_batches
@@ -73,7 +72,7 @@ def cli(monkeypatch, capsys, *arguments: object) -> tuple[int, str]:
     """Run the job's command line in this process: exit code and standard error."""
     monkeypatch.setattr(sys, "argv", ["jobs.train", "--recipe", "smoke", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
-        run_job(TrainSettings, job.train, job.__doc__, defaults=job.defaults, flags=())
+        job.main()
     assert not ray.is_initialized()
     return int(ended.value.code or 0), capsys.readouterr().err
 

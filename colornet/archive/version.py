@@ -9,7 +9,7 @@ import colornet
 
 @functools.cache
 def code_version() -> str:
-    """Return the package's version and a digest of its code, as "0.1.0+0123456789ab"."""
+    """Return the package's version and a digest of its code, as "0.2.0+0123456789ab"."""
     return f"{colornet.__version__}+{code_digest(Path(colornet.__file__).parent)[:12]}"
 
 

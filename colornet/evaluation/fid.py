@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from colornet.distribution import how
 from colornet.errors import SettingsError
 from colornet.networks.weights import fit_weights, read_weights
 
@@ -59,7 +60,7 @@ class Inception:
         try:
             network: Any = Bare("inception-v3-compat", [str(FEATURES)], nothing)  # type: ignore[arg-type]
         except ModuleNotFoundError as error:
-            raise SettingsError("FID needs torch-fidelity: pip install 'colornet[fid]'") from error
+            raise SettingsError(f"FID needs torch-fidelity: {how('fid')}") from error
         fit_weights(network, read_weights(weights), weights, "FID's Inception v3")
         self.network = network
 

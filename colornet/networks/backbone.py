@@ -14,6 +14,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from colornet.color import lab
+from colornet.distribution import how
 from colornet.errors import SettingsError, one_line
 from colornet.networks.ab_bins import annealed_mean, gamut_bins
 from colornet.networks.unet import ConvBlock, pad_to_multiple
@@ -180,7 +181,7 @@ def _find_in_package(name: str) -> Path:
     try:
         folder = importlib.resources.files(package)
     except ModuleNotFoundError as error:
-        raise SettingsError(f"the package {package} is not installed: pip install 'colornet[pretrained]'") from error
+        raise SettingsError(f"the package {package} is not installed: {how('pretrained')}") from error
     return Path(str(folder / "models" / "efficientnet-lite0-57934424.pth"))
 
 

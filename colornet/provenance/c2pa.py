@@ -13,6 +13,7 @@ from typing import Any
 
 from PIL import Image
 
+from colornet.distribution import how
 from colornet.errors import ScanError, SettingsError, one_line
 from colornet.formats import MEDIA_TYPES
 from colornet.provenance.xmp import Origin, source_type_uri
@@ -109,7 +110,7 @@ def _library() -> ModuleType:
     try:
         import c2pa
     except ImportError as error:
-        raise SettingsError("to sign outputs, install the package c2pa-python (colornet[c2pa])") from error
+        raise SettingsError(f"signing outputs needs the package c2pa-python: {how('c2pa')}") from error
     return c2pa
 
 

