@@ -28,7 +28,7 @@ from colornet.archive.database import database, literal
 from colornet.archive.plan import make_plan, tally
 
 T = TypeVar("T")
-BUNDLE, SETTINGS = "b" * 64, "5" * 64
+RUN = ledger.RunKey("b" * 64, "5" * 64)
 PART_ROWS = 250_000
 SMALL_PARTS, SMALL_ROWS = 3000, 16
 
@@ -95,13 +95,13 @@ def _alone(step: Callable[..., T], *arguments: object) -> T:
 
 def _plan(folder: Path) -> tuple[int, Cost]:
     started = time.perf_counter()
-    plan = make_plan(folder / "scans.parquet", str(folder), BUNDLE, SETTINGS, folder)
+    plan = make_plan(folder / "scans.parquet", str(folder), RUN, folder)
     return plan.pending, _cost(started)
 
 
 def _tally(folder: Path) -> tuple[int, Cost]:
     started = time.perf_counter()
-    result = tally(folder / "scans.parquet", str(folder), BUNDLE, SETTINGS, folder)
+    result = tally(folder / "scans.parquet", str(folder), RUN, folder)
     return result.done, _cost(started)
 
 
@@ -118,7 +118,8 @@ _SCANS = """
     FROM range($first, $last) AS numbers(n)
 """
 _ROWS = f"""
-    SELECT source_uri, source_size::BIGINT AS source_size, source_version, sha256('s' || source_uri) AS source_sha256,
+    SELECT substr(source_uri, 6) AS key, source_uri, source_size::BIGINT AS source_size, source_version,
+        sha256('s' || source_uri) AS source_sha256,
         replace(source_uri, 'masters', 'colour') AS output_uri, source_size::BIGINT AS output_size,
         sha256('o' || source_uri) AS output_sha256, 'done' AS status, 1::INTEGER AS attempts, 6000::INTEGER AS width,
         4500::INTEGER AS height, 27_000_000::BIGINT AS pixels, 1::INTEGER AS pages, 'tiff' AS format,
@@ -127,7 +128,7 @@ _ROWS = f"""
         random()::FLOAT AS seconds,
         make_timestamptz(1_790_000_000_000_000 + (random() * 1e12)::BIGINT) AS finished_at,
         format('node-{{:03d}}', hash(source_uri) % 100) AS host, '0.1.0' AS code_version,
-        '{BUNDLE}' AS bundle_digest, '{SETTINGS}' AS settings_digest
+        '{RUN.bundle_digest}' AS bundle_digest, '{RUN.settings_digest}' AS settings_digest
     FROM ({_SCANS})
 """
 

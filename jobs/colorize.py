@@ -78,8 +78,7 @@ def _conclude(
     stopped: str | None = None,
 ) -> Tally:
     """Say what has come of the selected scans."""
-    run = (task.output, task.bundle_digest, task.settings_digest)
-    result = tally(scans, *run, plan.path.parent, settings.select, storage=task.storage)
+    result = tally(scans, task.output, task.run, plan.path.parent, settings.select, storage=task.storage)
     summary.write(source, plan, result, task, started, stopped)
     summary.show(result, task.output)
     return result
@@ -104,8 +103,7 @@ def _task(output: str, settings: ColorizeSettings, storage: Storage) -> Colorize
 
 
 def _plan(scans: Path, folder: Path, task: ColorizeTask, settings: ColorizeSettings) -> ColorizePlan:
-    run = (task.output, task.bundle_digest, task.settings_digest)
-    return make_plan(scans, *run, folder, settings.select, settings.retry_failed, task.storage)
+    return make_plan(scans, task.output, task.run, folder, settings.select, settings.retry_failed, task.storage)
 
 
 main = Job(settings=ColorizeSettings, run=colorize, description=__doc__, program="python -m jobs.colorize")

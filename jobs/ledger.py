@@ -24,7 +24,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from colornet.archive import inventory, ledger
-from colornet.archive.audit import Finding, audit, latest_run
+from colornet.archive.audit import Finding, audit
 from colornet.archive.summary import Group, LedgerRun, Summary, least_certain, summarize, write_failures
 from colornet.errors import ExitCode, SettingsError
 from colornet.storage import S3Options, Storage, uris
@@ -100,8 +100,7 @@ def _check(settings: LedgerSettings, folder: Path, storage: Storage, console: Co
     if settings.input is not None:
         scans = folder / "scans.parquet"
         inventory.write_inventory(uris.normalize(settings.input), scans, storage)
-    bundle_digest, settings_digest = latest_run(settings.output, storage) or ("", "")  # none of its parts can be read
-    findings = audit(settings.output, bundle_digest, settings_digest, scans, storage)
+    findings = audit(settings.output, scans=scans, storage=storage)
     if settings.json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
     else:

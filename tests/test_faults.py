@@ -30,6 +30,7 @@ from colornet.rendering.render import RenderSettings
 from colornet.storage import Storage, uris
 from tests import pictures, processes
 from tests.faulty_s3 import FaultyProxy, running_proxy
+from tests.ledgers import current_rows
 from tests.s3 import S3Server
 
 storage = Storage()
@@ -115,9 +116,9 @@ class Job:
         """Demand that everything is there, once, and right."""
         scans = self.folder / "inventory.parquet"
         inventory.write_inventory(self.source, scans)
-        run = (self.expected.task.bundle_digest, self.expected.task.settings_digest)
-        assert audit(self.output, *run, scans) == []
-        now = ledger.current(ledger.read(self.output), *run)
+        run = self.expected.task.run
+        assert audit(self.output, run, scans) == []
+        now = current_rows(self.output, run)
         assert now["status"].to_pylist() == ["done"] * SCANS
         assert outputs_in(self.output) == self.expected.outputs
 

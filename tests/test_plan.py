@@ -16,7 +16,9 @@ from colornet.archive.plan import make_plan, tally
 from colornet.archive.selection import Selection
 from colornet.errors import SettingsError, StorageError
 from colornet.storage import Storage
+from tests.ledgers import current_rows
 
+RUN = ledger.RunKey("b", "s")
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 
 
@@ -24,6 +26,7 @@ def ledger_row(
     name: str, status: str = "done", *, minute: int = 0, version: str | None = "1", digest: str = "b"
 ) -> dict:
     return {
+        "key": name,
         "source_uri": f"/in/{name}",
         "source_version": version,
         "status": status,
@@ -45,7 +48,7 @@ def scans_of(folder: Path, *rows: dict) -> Path:
 
 
 def planned(scans: Path, output: str | Path, **options) -> list[str]:
-    result = make_plan(scans, str(output), "b", "s", scans.parent, **options)
+    result = make_plan(scans, str(output), RUN, scans.parent, **options)
     return [key for batch in result.batches(3) for key in batch["key"].to_pylist()]
 
 
@@ -74,7 +77,7 @@ def test_without_a_version_any_version_is_finished(tmp_path):
 
 def test_a_plan_without_a_ledger_takes_all(tmp_path):
     scans = scans_of(tmp_path, scan("b", size=None), scan("a", size=7))
-    result = make_plan(scans, str(tmp_path / "nothing" / "here"), "b", "s", tmp_path)
+    result = make_plan(scans, str(tmp_path / "nothing" / "here"), RUN, tmp_path)
     assert result == plan.ColorizePlan(tmp_path / "plan.parquet", 2, 7, 2, 7, 0, 0, 0)
     (batch,) = result.batches(10)
     assert batch.schema.equals(plan.SCHEMA)
@@ -86,7 +89,7 @@ def test_of_two_rows_of_one_moment_the_finished_one_counts(tmp_path):
         for status in statuses:
             ledger.append(str(tmp_path), [ledger_row(name, status)])
     assert planned(scans_of(tmp_path, scan("a"), scan("b"), scan("c")), tmp_path) == ["c"]
-    now = ledger.current(ledger.read(str(tmp_path)), "b", "s")
+    now = current_rows(str(tmp_path), RUN)
     assert now["status"].to_pylist() == ["done", "done"]
 
 
@@ -94,7 +97,7 @@ def test_attempts_are_those_of_the_current_row(tmp_path):
     for minute, attempts in enumerate([1, 9, 2]):
         ledger.append(str(tmp_path), [ledger_row("a", "failed", minute=minute) | {"attempts": attempts}])
     ledger.append(str(tmp_path), [ledger_row("a", "failed", minute=7, digest="x") | {"attempts": 5}])
-    (batch,) = make_plan(scans_of(tmp_path, scan("a")), str(tmp_path), "b", "s", tmp_path).batches(10)
+    (batch,) = make_plan(scans_of(tmp_path, scan("a")), str(tmp_path), RUN, tmp_path).batches(10)
     assert batch["attempts"].to_pylist() == [2]
 
 
@@ -109,7 +112,7 @@ def test_a_damaged_inventory_is_one_clear_error(tmp_path):
 def test_batches_have_the_rows_that_are_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(inventory, "ROW_GROUP", 2048)  # the least that DuckDB writes
     names = [f"{n:05d}" for n in range(5000)]
-    result = make_plan(scans_of(tmp_path, *map(scan, names)), str(tmp_path), "b", "s", tmp_path)
+    result = make_plan(scans_of(tmp_path, *map(scan, names)), str(tmp_path), RUN, tmp_path)
     for rows in (1999, 2500, 5000, 6000):
         batches = list(result.batches(rows))
         assert [len(batch) for batch in batches][:-1] == [rows] * (len(batches) - 1) and len(batches[-1]) <= rows
@@ -184,16 +187,16 @@ def agrees(tmp_path_factory, drawn, scans, random, retry_failed) -> None:
             ledger.compact(str(folder), target_rows=random.choice([1, 3, 100]))
     place = scans_of(folder, *(scan(name, version) for name, version in scans.items()))
     pending, counts = model(rows, scans, retry_failed)
-    result = make_plan(place, str(folder), "b", "s", folder, retry_failed=retry_failed)
+    result = make_plan(place, str(folder), RUN, folder, retry_failed=retry_failed)
     table = pa.concat_tables([plan.SCHEMA.empty_table(), *result.batches(2)])
     assert dict(zip(table["key"].to_pylist(), table["attempts"].to_pylist(), strict=True)) == pending
     assert table["source_uri"].to_pylist() == sorted(table["source_uri"].to_pylist())
     assert (result.scans, result.pending) == (len(scans), len(pending))
     assert (result.bytes, result.pending_bytes) == (10 * len(scans), 10 * len(pending))
     assert (result.done, result.failed, result.skipped) == tuple(counts[status] for status in STATUSES)
-    now = ledger.current(ledger.read(str(folder)), "b", "s").to_pylist()
+    now = current_rows(str(folder), RUN).to_pylist()
     assert {row["source_uri"]: row for row in now} == latest_of(rows) and len(now) == len(latest_of(rows))
-    end = tally(place, str(folder), "b", "s", folder)
+    end = tally(place, str(folder), RUN, folder)
     assert (end.scans, end.done, end.failed, end.skipped) == (len(scans), *(counts[status] for status in STATUSES))
     assert end.failures == ((("…: why", counts["failed"]),) if counts["failed"] else ())
 
@@ -205,7 +208,7 @@ def test_an_old_part_without_a_column_is_read(tmp_path):
     place.mkdir(parents=True)
     pq.write_table(old, place / "old.parquet")
     ledger.append(str(tmp_path), [ledger_row("c", "failed") | {"attempts": 4}])
-    result = make_plan(scans_of(tmp_path, *map(scan, "abc")), str(tmp_path), "b", "s", tmp_path)
+    result = make_plan(scans_of(tmp_path, *map(scan, "abc")), str(tmp_path), RUN, tmp_path)
     (batch,) = result.batches(10)
     assert dict(zip(batch["key"].to_pylist(), batch["attempts"].to_pylist(), strict=True)) == {"b": 0, "c": 4}
     assert len(ledger.read(str(tmp_path))) == 3
@@ -218,7 +221,7 @@ def test_a_plan_of_a_ledger_in_a_bucket(s3, tmp_path):
     assert planned(scans, f"{s3}/out") == ["b", "d"]
     ledger.compact(f"{s3}/out")
     assert planned(scans, f"{s3}/out") == ["b", "d"]
-    assert tally(scans, f"{s3}/out", "b", "s", tmp_path).failures == (("…: why", 1),)
+    assert tally(scans, f"{s3}/out", RUN, tmp_path).failures == (("…: why", 1),)
 
 
 def test_places_with_the_letters_of_patterns(tmp_path):
@@ -276,7 +279,7 @@ def test_a_tally_adds_up_what_is_current(tmp_path):
         ],
     )
     scans = scans_of(tmp_path, *map(scan, "abcde"))
-    result = tally(scans, str(tmp_path), "b", "s", tmp_path)
+    result = tally(scans, str(tmp_path), RUN, tmp_path)
     assert (result.scans, result.done, result.failed, result.skipped) == (5, 1, 1, 1)
     assert (result.pixels, result.source_bytes, result.output_bytes) == (1000, 5, 7)
 
@@ -288,24 +291,10 @@ def test_a_tally_has_quartiles_of_the_confidence_of_what_is_done(tmp_path):
     ledger.append(str(tmp_path), rows)
     ledger.append(str(tmp_path), old)
     scans = scans_of(tmp_path, *(scan(row["source_uri"].removeprefix("/in/")) for row in rows))
-    found = tally(scans, str(tmp_path), "b", "s", tmp_path).confidence
+    found = tally(scans, str(tmp_path), RUN, tmp_path).confidence
     assert found is not None and (found.lower, found.median, found.upper) == pytest.approx((0.28, 0.5, 0.72), abs=0.04)
     scans = scans_of(tmp_path, scan("none.tif"))
-    assert tally(scans, str(tmp_path), "b", "s", tmp_path).confidence is None
-
-
-def test_reasons_are_grouped_without_the_scans_own_names(tmp_path):
-    output = str(tmp_path)
-    rows = [ledger_row(f"{n}.tif", "failed") | {"reason": f"/in/{n}.tif: damaged"} for n in range(3)]
-    rows += [ledger_row(f"w{n}", "failed") | {"reason": f"{output}/w{n}: disk full"} for n in range(2)]
-    rows += [ledger_row("x", "failed") | {"reason": None}]
-    ledger.append(output, [ledger_row("0.tif", "failed", minute=-1) | {"reason": "what was the matter before"}])
-    ledger.append(output, rows)
-    ledger.append(output, rows[:1])  # as after a compaction that was killed
-    scans = scans_of(tmp_path, *(scan(row["source_uri"].removeprefix("/in/")) for row in rows))
-    expected = (("…: damaged", 3), ("…: disk full", 2), ("no reason given", 1))
-    assert tally(scans, output, "b", "s", tmp_path).failures == expected
-    assert tally(scans, output, "b", "s", tmp_path, reasons=1).failures == expected[:1]
+    assert tally(scans, str(tmp_path), RUN, tmp_path).confidence is None
 
 
 # --- selections ------------------------------------------------------------------------------------------------------

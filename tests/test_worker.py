@@ -404,7 +404,7 @@ def test_s3_keeps_with_an_output_what_it_was_made_of(archive, task, s3):
     assert boto3.client("s3").head_object(Bucket=bucket, Key=key)["Metadata"] == {
         "colornet": __version__,
         "bundle-digest": task.bundle_digest,
-        "settings-digest": task.settings_digest,
+        "settings-digest": task.run.settings_digest,
         "source-sha256": hashlib.sha256((archive / "tiny.png").read_bytes()).hexdigest(),
         "source-version": row["source_version"],
     }

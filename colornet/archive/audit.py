@@ -12,17 +12,16 @@ import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from colornet.archive import ledger
-from colornet.archive.database import database
+from colornet.archive import ledger, views
+from colornet.archive.database import database, literal
+from colornet.archive.ledger import RunKey
 from colornet.errors import NotFoundError, StorageError, one_line
 from colornet.storage import ObjectInfo, Storage, uris
 
@@ -42,7 +41,7 @@ class Finding:
 KINDS = {
     "part": "a part of the ledger cannot be read, or has not the ledger's columns",
     "missing": "a source of the inventory has no row",
-    "tie": "a source has two different rows of the same, latest time: which one is current is open",
+    "tie": "a source has two different rows of one age: which of them is current is open",
     "status": "a row has a status that is not known",
     "incomplete": "a done row does not say where its output is, of what size, with what SHA-256",
     "elsewhere": "a done row's output lies outside the output folder",
@@ -65,8 +64,7 @@ _ROWS = 65_536
 
 def audit(
     output: str,
-    bundle_digest: str,
-    settings_digest: str,
+    run: RunKey | None = None,
     scans: Path | None = None,
     storage: Storage = Storage(),
     *,
@@ -76,8 +74,7 @@ def audit(
 
     Args:
         output: the archive's output folder or prefix.
-        bundle_digest: of the run.
-        settings_digest: of the run.
+        run: whose current rows are checked; None takes the run with the youngest row that can be read.
         scans: a Parquet file of inventory.SCHEMA; without one nobody knows which sources are missing. Rows of sources
             that are not in it are checked like the others.
         storage: with what the output is reached.
@@ -93,7 +90,7 @@ def audit(
     findings, sound = _check_parts(output, storage)
     with tempfile.TemporaryDirectory() as name, database(Path(name)) as connection:
         findings += _load_objects(connection, output, Path(name), storage)
-        _load_rows(connection, ledger.dataset(output, sound, storage), output, bundle_digest, settings_digest)
+        _load_rows(connection, ledger.dataset(output, sound, storage), output, run)
         if scans is not None:
             connection.read_parquet(str(scans), hive_partitioning=False).create_view("scans")
             findings += _ask(connection, _MISSING)
@@ -102,24 +99,6 @@ def audit(
         if contents:
             findings += _check_contents(connection, storage)
     return sorted(set(findings))
-
-
-def latest_run(output: str, storage: Storage = Storage()) -> tuple[str, str] | None:
-    """Return the digests of bundle and settings of the run with the youngest row that can be read, if there is any."""
-
-    def youngest(opened: Callable[[], pq.ParquetFile]) -> list[tuple[datetime, str, str]]:
-        try:
-            with opened() as file:
-                table = file.read(["finished_at", "bundle_digest", "settings_digest"])
-            (row,) = table.take(pc.select_k_unstable(table, 1, [("finished_at", "descending")])).to_pylist() or [None]
-            return [(row["finished_at"], row["bundle_digest"], row["settings_digest"])] if row else []
-        except (pa.ArrowException, OSError):
-            return []
-
-    with ThreadPoolExecutor(_THREADS) as threads:
-        parts = ledger.open_parts(output, ledger.parts(output, storage), storage)
-        found = [run for runs in threads.map(youngest, parts) for run in runs]
-    return max(found)[1:] if found else None
 
 
 # --- parts -----------------------------------------------------------------------------------------------------------
@@ -205,47 +184,36 @@ def _printable(uri: str) -> str:
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 _CHECKED = ("source_uri", "status", "reason", "output_uri", "output_size", "output_sha256")
+_IS_WHOLE = "output_uri IS NOT NULL AND output_size IS NOT NULL AND output_sha256 IS NOT NULL"
 
 
 def _load_rows(
-    connection: duckdb.DuckDBPyConnection,
-    rows: pyarrow.dataset.Dataset,
-    output: str,
-    bundle_digest: str,
-    settings_digest: str,
+    connection: duckdb.DuckDBPyConnection, rows: pyarrow.dataset.Dataset, output: str, run: RunKey | None
 ) -> None:
-    """Make the tables `current`, of the run's current rows, and `spoken_of`, of all outputs of finished rows."""
-    connection.register("ledger", rows)
-    run = "bundle_digest = $bundle AND settings_digest = $settings"
-    digests = {"bundle": bundle_digest, "settings": settings_digest}
-    connection.execute(
-        f"""
-        CREATE TEMP TABLE latest AS SELECT md5_number(source_uri) AS source, max(epoch_us(finished_at)) AS time
-        FROM ledger WHERE {run} GROUP BY source
-        """,
-        digests,
-    )
+    """Make the tables `checked`, of the run's current rows, and `spoken_of`, of all outputs of finished rows."""
+    if run is None:
+        views.create_for_latest_run(connection, rows, output)
+    else:
+        views.create(connection, rows, output, run)
     # All columns together tell a row that was merged into a larger part, and is in both, from one that differs.
-    connection.execute(
+    every, needed = ", ".join(ledger.SCHEMA.names), ", ".join(_CHECKED)
+    for statement in (
+        "CREATE TEMP TABLE latest AS SELECT source, age FROM current",
         f"""
-        CREATE TEMP TABLE current AS
-        SELECT DISTINCT {", ".join(_CHECKED)}, hash({", ".join(ledger.SCHEMA.names)}) AS row
-        FROM ledger JOIN latest ON md5_number(source_uri) = source AND epoch_us(finished_at) = time WHERE {run}
+        CREATE TEMP TABLE checked AS
+        SELECT DISTINCT {needed}, hash({every}) AS row FROM tries JOIN latest USING (source, age)
         """,
-        digests,
-    )
-    connection.execute("""
+        """
         CREATE TEMP TABLE spoken_of AS SELECT DISTINCT md5_number(output_uri) AS object
         FROM ledger WHERE status = 'done' AND output_uri IS NOT NULL
-    """)
-    connection.execute(
-        """
-        CREATE TEMP VIEW claimed AS SELECT * FROM current
-        WHERE status = 'done' AND output_uri IS NOT NULL AND output_size IS NOT NULL AND output_sha256 IS NOT NULL
-    """
-    )
-    root = (output.rstrip("/") + "/").replace("'", "''")
-    connection.execute(f"CREATE TEMP VIEW within AS SELECT * FROM claimed WHERE starts_with(output_uri, '{root}')")
+        """,
+        f"CREATE TEMP VIEW claimed AS SELECT * FROM checked WHERE status = 'done' AND {_IS_WHOLE}",
+        f"""
+        CREATE TEMP VIEW within AS SELECT * FROM claimed
+        WHERE starts_with(output_uri, {literal(ledger.root(output))})
+        """,
+    ):
+        connection.execute(statement)
 
 
 _MISSING = """
@@ -254,26 +222,25 @@ _MISSING = """
 """
 _QUERIES = (
     """
-    SELECT 'tie', source_uri, count(*) || ' different rows have the same, latest time'
-    FROM current GROUP BY source_uri HAVING count(*) > 1
+    SELECT 'tie', source_uri, count(*) || ' different rows are the latest'
+    FROM checked GROUP BY source_uri HAVING count(*) > 1
     """,
-    """
-    SELECT 'status', source_uri, 'its status is ' || status FROM current
-    WHERE status NOT IN ('done', 'failed', 'skipped')
+    f"""
+    SELECT 'status', source_uri, 'its status is ' || status FROM checked
+    WHERE status NOT IN {ledger.STATUSES}
     """,
-    """
+    f"""
     SELECT 'incomplete', source_uri, 'is done, but without ' || concat_ws(', ',
         CASE WHEN output_uri IS NULL THEN 'output_uri' END, CASE WHEN output_size IS NULL THEN 'output_size' END,
         CASE WHEN output_sha256 IS NULL THEN 'output_sha256' END)
-    FROM current WHERE status = 'done'
-        AND (output_uri IS NULL OR output_size IS NULL OR output_sha256 IS NULL)
+    FROM checked WHERE status = 'done' AND NOT ({_IS_WHOLE})
     """,
     """
-    SELECT 'reason', source_uri, 'is ' || status || ', and does not say why' FROM current
+    SELECT 'reason', source_uri, 'is ' || status || ', and does not say why' FROM checked
     WHERE status IN ('failed', 'skipped') AND coalesce(reason, '') = ''
     """,
     """
-    SELECT 'output', source_uri, 'is ' || status || ', and has an output' FROM current
+    SELECT 'output', source_uri, 'is ' || status || ', and has an output' FROM checked
     WHERE status IN ('failed', 'skipped')
         AND (output_uri IS NOT NULL OR output_size IS NOT NULL OR output_sha256 IS NOT NULL)
     """,

@@ -1,7 +1,7 @@
 """The ledger: one row a scan and run, in Parquet parts under OUTPUT/_colornet/ledger/.
 
 A part is written after the objects that its rows speak of are durable, and never changed. A run is a bundle and the
-settings that decide what outputs look like; the *current* row of a source is its latest under the run.
+settings that decide what outputs look like; the *current* row of a source is its latest under the run (`views`).
 
 Small parts are merged into large ones now and then. A merged part is durable before those that it replaces are deleted,
 so for a while, or for ever if the job dies in between, the same row may be in two parts: identical rows count as one.
@@ -14,11 +14,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar, get_args
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
@@ -28,6 +27,7 @@ from colornet.storage import ObjectInfo, Storage, uris
 T = TypeVar("T")
 
 Status = Literal["done", "failed", "skipped"]
+STATUSES: tuple[Status, ...] = get_args(Status)
 FINISHED = ("done", "skipped")
 """A source with one of these is not worked on again; a failed one is tried again by the next start of the job."""
 STEPS = ("fetch", "prepare", "predict", "render", "store")
@@ -40,6 +40,7 @@ SCHEMA = pa.schema(
         pa.field("source_size", pa.int64()),
         pa.field("source_version", pa.string()),
         pa.field("source_sha256", pa.string()),
+        pa.field("key", pa.string()),
         pa.field("output_uri", pa.string()),
         pa.field("output_size", pa.int64()),
         pa.field("output_sha256", pa.string()),
@@ -63,19 +64,28 @@ SCHEMA = pa.schema(
         pa.field("settings_digest", pa.string(), nullable=False),
     ]
 )
-"""`error` is the name of the error's class, for grouping, where `reason` is its text. `attempts` counts the tries of
-this run up to this row. `mean_chroma` is the mean of sqrt(a*² + b*²) of the predicted colour. `confidence`, in [0, 1],
-is how sure the generator was of it, on the page where it was least sure; null for generators that do not know. The
-steps' seconds are wall time; `seconds` goes from the first step to the last, waiting included."""
+"""`key` is where the output belongs within the output folder, but for another extension that it may get. `error` is
+the name of the error's class, for grouping, where `reason` is its text. `attempts` counts the tries of this run up to
+this row. `mean_chroma` is the mean of sqrt(a*² + b*²) of the predicted colour. `confidence`, in [0, 1], is how sure the
+generator was of it, on the page where it was least sure; null for generators that do not know. The steps' seconds are
+wall time; `seconds` goes from the first step to the last, waiting included."""
 
-AGE = "(epoch_us(finished_at) * 2 + (status <> 'failed')::BIGINT)"
-"""In DuckDB, what the current row of a source has most of. Of two rows that ended in the same microsecond the one that
-is finished counts."""
+
+class RunKey(NamedTuple):
+    """What tells runs apart: digests of the bundle, and of the settings that decide what outputs look like."""
+
+    bundle_digest: str
+    settings_digest: str
 
 
 def place(output: str) -> str:
     """Where the ledger of an output lies."""
     return uris.join(output, "_colornet", "ledger")
+
+
+def root(output: str) -> str:
+    """What the uris of all that is below an output begin with."""
+    return uris.normalize(output).rstrip("/") + "/"
 
 
 def append(output: str, rows: Iterable[Mapping[str, Any]], storage: Storage = Storage()) -> None:
@@ -118,20 +128,6 @@ def ask(output: str, question: Callable[[pyarrow.dataset.Dataset], T], storage: 
                 raise StorageError(_blame(output, found, error, storage)) from error
             trouble = error
     raise StorageError(f"{place(output)}: its parts went away while they were read: {trouble}") from trouble
-
-
-def current(rows: pa.Table, bundle_digest: str, settings_digest: str) -> pa.Table:
-    """Return the current row of each source under one run: exactly one for each source that has any.
-
-    For small ledgers, as `read` gives them; of two rows of the same moment the finished one counts.
-    """
-    run = (pc.field("bundle_digest") == bundle_digest) & (pc.field("settings_digest") == settings_digest)
-    rows = rows.filter(run)
-    finished = pc.not_equal(rows["status"], "failed").cast(pa.int8())
-    ordered = rows.take(pc.sort_indices(pa.table([rows["finished_at"], finished], ["time", "finished"]), _BY_AGE))
-    numbered = ordered.append_column("_row", pa.array(range(ordered.num_rows), pa.int64()))
-    latest = numbered.group_by("source_uri").aggregate([("_row", "max")])["_row_max"]
-    return ordered.take(latest.take(pc.sort_indices(latest)))
 
 
 def parts(output: str, storage: Storage = Storage()) -> list[ObjectInfo]:
@@ -225,7 +221,6 @@ def compact(
 
 
 _ASK_ATTEMPTS = 5
-_BY_AGE = [("time", "ascending"), ("finished", "ascending")]
 _THREADS = 16
 _MERGED = "merged-"
 _ROW_GROUP = 65_536

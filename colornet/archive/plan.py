@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from colornet.archive import inventory, ledger
+from colornet.archive import inventory, ledger, views
 from colornet.archive.confidence import Quartiles, quartiles
 from colornet.archive.database import database, literal
+from colornet.archive.ledger import RunKey
 from colornet.archive.selection import Selection
 from colornet.errors import SettingsError
-from colornet.storage import Storage, uris
+from colornet.storage import Storage
 
 SCHEMA = pa.schema([*inventory.SCHEMA, pa.field("attempts", pa.int32(), nullable=False)])
 """An inventory row, and how often this run has tried the scan before."""
@@ -76,7 +77,7 @@ class Tally:
     output_bytes: int
     """Of the outputs of those done."""
     failures: tuple[tuple[str, int], ...]
-    """The most frequent reasons with their counts; a scan's own uri stands as … in them."""
+    """The most frequent causes with their counts; a scan's own uri and its output's stand as … in them."""
     confidence: Quartiles | None
     """Of those done."""
 
@@ -84,8 +85,7 @@ class Tally:
 def make_plan(
     scans: Path,
     output: str,
-    bundle_digest: str,
-    settings_digest: str,
+    run: RunKey,
     folder: Path,
     selection: Selection = Selection(),  # noqa: B008  (frozen)
     retry_failed: bool = True,
@@ -96,8 +96,7 @@ def make_plan(
     Args:
         scans: a Parquet file of inventory.SCHEMA, as `inventory.write_inventory` makes it.
         output: where the ledger is.
-        bundle_digest: of the run.
-        settings_digest: of the run.
+        run: whose rows count.
         folder: where `plan.parquet` is written; it must exist, and have room for it and for what does not fit into
             memory.
         selection: the part of the inventory that the run is about.
@@ -109,10 +108,10 @@ def make_plan(
         StorageError: if the ledger cannot be read.
     """
     path = folder / "plan.parquet"
-    finished = ledger.FINISHED if retry_failed else ("done", "skipped", "failed")
+    finished = ledger.FINISHED if retry_failed else (*ledger.FINISHED, "failed")
     with database(folder) as connection:
         _select(connection, scans, selection)
-        _find_latest(connection, output, bundle_digest, settings_digest, storage)
+        _load_states(connection, output, run, ["attempts AS tries"], storage)
         connection.execute(f"""
             COPY (
                 SELECT source_uri, source_size, source_version, key, coalesce(tries, 0)::INTEGER AS attempts
@@ -135,27 +134,23 @@ def make_plan(
 def tally(
     scans: Path,
     output: str,
-    bundle_digest: str,
-    settings_digest: str,
+    run: RunKey,
     folder: Path,
     selection: Selection = Selection(),  # noqa: B008  (frozen)
-    reasons: int = 20,
     storage: Storage = Storage(),
 ) -> Tally:
-    """Count what has become of the selected scans; arguments and errors are those of `make_plan`.
-
-    `reasons` bounds how many reasons of failures are told apart; the rest are not in `failures`.
-    """
+    """Count what has become of the selected scans; arguments and errors are those of `make_plan`."""
     with database(folder) as connection:
         _select(connection, scans, selection)
-        _find_latest(connection, output, bundle_digest, settings_digest, storage)
+        columns = ["pixels", "source_size AS bytes_in", "output_size AS bytes_out", "confidence", "cause"]
+        _load_states(connection, output, run, columns, storage)
         counts = connection.execute("""
             SELECT count(*), count(*) FILTER (done), count(*) FILTER (state = 'failed'),
                 count(*) FILTER (state = 'skipped'), coalesce(sum(pixels) FILTER (done), 0),
                 coalesce(sum(bytes_in) FILTER (done), 0), coalesce(sum(bytes_out) FILTER (done), 0)
             FROM (SELECT *, state = 'done' AS done FROM stated)
         """).fetchall()[0]
-        failures = _failures(connection, output, bundle_digest, settings_digest, reasons, storage)
+        failures = views.causes(connection, "stated WHERE state = 'failed'")
         confidence = quartiles(connection, "stated WHERE state = 'done'")
     scans_, done, failed, skipped, pixels, source_bytes, output_bytes = map(int, counts)
     return Tally(scans_, done, failed, skipped, pixels, source_bytes, output_bytes, failures, confidence)
@@ -166,72 +161,21 @@ def _select(connection: duckdb.DuckDBPyConnection, scans: Path, selection: Selec
     connection.execute(f"CREATE TEMP VIEW selected AS {selection.sql('scans')}")
 
 
-# Sources and versions are compared by hashes: a key of 16 bytes, not a text of a hundred.
-_RUN = "bundle_digest = $bundle AND settings_digest = $settings"
-
-
-def _find_latest(
-    connection: duckdb.DuckDBPyConnection, output: str, bundle_digest: str, settings_digest: str, storage: Storage
+def _load_states(
+    connection: duckdb.DuckDBPyConnection, output: str, run: RunKey, columns: list[str], storage: Storage
 ) -> None:
-    """Make the table `latest`, a row for each source that the run has tried, and the view `stated` over both."""
-    run = {"bundle": bundle_digest, "settings": settings_digest}
+    """Make the view `stated`: the selected scans, each with its state and these columns of its current row."""
 
-    def find(rows: pyarrow.dataset.Dataset) -> None:
-        connection.register("ledger", rows)
-        connection.execute(
-            f"""
-            CREATE OR REPLACE TEMP TABLE latest AS
-            SELECT source, max(age) AS age, arg_max(status, age) AS status, arg_max(version, age) AS version,
-                arg_max(tries, age) AS tries, arg_max(pixels, age) AS pixels,
-                arg_max(bytes_in, age) AS bytes_in, arg_max(bytes_out, age) AS bytes_out,
-                arg_max_null(confidence, age) AS confidence
-            FROM (
-                SELECT md5_number(source_uri) AS source, {ledger.AGE} AS age, status, hash(source_version) AS version,
-                    coalesce(attempts, 0) AS tries, coalesce(pixels, 0) AS pixels,
-                    coalesce(source_size, 0) AS bytes_in, coalesce(output_size, 0) AS bytes_out, confidence
-                FROM ledger WHERE {_RUN}
-            )
-            GROUP BY source
-            """,
-            run,
-        )
+    def load(rows: pyarrow.dataset.Dataset) -> None:
+        views.create(connection, rows, output, run)
+        connection.execute(f"""
+            CREATE OR REPLACE TEMP TABLE latest AS SELECT source, version, status, {", ".join(columns)} FROM current
+        """)
 
-    ledger.ask(output, find, storage)
+    ledger.ask(output, load, storage)
     connection.execute("""
         CREATE TEMP VIEW stated AS
         SELECT selected.*, latest.*,
             CASE WHEN source_version IS NULL OR hash(source_version) = version THEN status END AS state
         FROM selected LEFT JOIN latest ON md5_number(source_uri) = source
     """)
-
-
-def _failures(
-    connection: duckdb.DuckDBPyConnection,
-    output: str,
-    bundle_digest: str,
-    settings_digest: str,
-    reasons: int,
-    storage: Storage,
-) -> tuple[tuple[str, int], ...]:
-    """Group the failed ones of `stated` by their reasons. The same row may be in the ledger twice: it counts once."""
-    run = {"bundle": bundle_digest, "settings": settings_digest, "root": uris.normalize(output) + "/"}
-
-    def find(rows: pyarrow.dataset.Dataset) -> list[tuple[str, int]]:
-        connection.register("ledger", rows)
-        return connection.execute(
-            f"""
-            SELECT replace(replace(reason, source_uri, '…'), $root || key, '…') AS why, count(*) AS count
-            FROM (
-                SELECT source, any_value(ledger.source_uri) AS source_uri, any_value(key) AS key,
-                    any_value(coalesce(reason, 'no reason given')) AS reason
-                FROM ledger JOIN (SELECT source, age, key FROM stated WHERE state = 'failed') AS failed
-                    ON md5_number(ledger.source_uri) = source AND {ledger.AGE} = age
-                WHERE status = 'failed' AND {_RUN}
-                GROUP BY source
-            )
-            GROUP BY why ORDER BY count DESC, why LIMIT {reasons}
-            """,
-            run,
-        ).fetchall()
-
-    return tuple(ledger.ask(output, find, storage))

@@ -12,11 +12,11 @@ import pyarrow.csv
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from colornet.archive import ledger
+from colornet.archive import ledger, views
 from colornet.archive.confidence import Quartiles, quartiles
 from colornet.archive.database import database
 from colornet.errors import SettingsError
-from colornet.storage import Storage, uris
+from colornet.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Summary:
     source_bytes: int
     output_bytes: int
     failures: tuple[tuple[str, int], ...]
-    """The most frequent reasons with their counts; a scan's own uri stands as … in them."""
+    """The most frequent causes with their counts; a scan's own uri and its output's stand as … in them."""
     pace: tuple[Period, ...]
     steps: tuple[StepTime, ...]
     hosts: tuple[Group, ...]
@@ -113,14 +113,12 @@ def summarize(output: str, folder: Path, storage: Storage = Storage()) -> Summar
         StorageError: if the ledger cannot be read.
     """
     with database(folder) as connection:
-        runs = ledger.ask(output, lambda rows: _load(connection, rows), storage)
-        if not runs:
-            raise SettingsError(f"there is no ledger in {output}")
+        runs = ledger.ask(output, lambda rows: _load(connection, rows, output), storage)
         ((pixels, source_bytes, output_bytes),) = _rows(
             connection,
             """
             SELECT coalesce(sum(pixels), 0), coalesce(sum(source_size), 0), coalesce(sum(output_size), 0)
-            FROM current WHERE status = 'done'
+            FROM latest WHERE status = 'done'
             """,
         )
         return Summary(
@@ -128,12 +126,12 @@ def summarize(output: str, folder: Path, storage: Storage = Storage()) -> Summar
             pixels=int(pixels),
             source_bytes=int(source_bytes),
             output_bytes=int(output_bytes),
-            failures=tuple(_rows(connection, _FAILURES)),
+            failures=views.causes(connection, "latest WHERE status = 'failed'"),
             pace=_pace(connection, runs[-1]),
             steps=_steps(connection),
             hosts=_groups(connection, "host"),
             formats=_groups(connection, "format"),
-            confidence=quartiles(connection, "current WHERE status = 'done'"),
+            confidence=quartiles(connection, "latest WHERE status = 'done'"),
         )
 
 
@@ -149,16 +147,20 @@ def write_failures(output: str, place: Path, folder: Path, storage: Storage = St
         raise SettingsError(f"{place}: failures are written to a file .csv or .parquet")
     if not place.parent.is_dir():
         raise SettingsError(f"{place}: its folder is not there")
+
+    def load(rows: pyarrow.dataset.Dataset) -> None:
+        _view_latest_run(connection, rows, output)
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE failed AS SELECT {', '.join(_FOR_ARCHIVISTS.names)} FROM failures"
+        )
+
     writer = pyarrow.csv.CSVWriter if place.suffix == ".csv" else pq.ParquetWriter
     partial = place.with_name(f".{place.name}.tmp")
     count = 0
     try:
         with database(folder) as connection:
-            if not ledger.ask(output, lambda rows: _load(connection, rows), storage):
-                raise SettingsError(f"there is no ledger in {output}")
-            failed = connection.sql(
-                f"SELECT {', '.join(_FOR_ARCHIVISTS.names)} FROM current WHERE status = 'failed' ORDER BY source_uri"
-            ).to_arrow_reader(65_536)
+            ledger.ask(output, load, storage)
+            failed = connection.sql("SELECT * FROM failed ORDER BY source_uri").to_arrow_reader(65_536)
             with writer(str(partial), _FOR_ARCHIVISTS) as file:
                 for batch in failed:
                     file.write_table(pa.Table.from_batches([batch]).cast(_FOR_ARCHIVISTS))
@@ -182,23 +184,16 @@ def least_certain(output: str, count: int, folder: Path, storage: Storage = Stor
     """
 
     def find(rows: pyarrow.dataset.Dataset) -> list[tuple[str, float]]:
-        runs = _load(connection, rows)
-        if not runs:
-            raise SettingsError(f"there is no ledger in {output}")
+        _view_latest_run(connection, rows, output)
         return connection.execute(
-            f"""
-            WITH least AS (
-                SELECT source_uri, {ledger.AGE} AS age FROM current WHERE status = 'done' AND confidence IS NOT NULL
-                ORDER BY confidence, source_uri LIMIT $count
-            )
-            SELECT any_value(output_uri), any_value(confidence) AS sure FROM ledger JOIN least USING (source_uri)
-            WHERE {ledger.AGE} = age AND bundle_digest = $bundle AND settings_digest = $settings
-            GROUP BY source_uri ORDER BY sure, source_uri
+            """
+            SELECT output_uri, confidence FROM current WHERE status = 'done' AND confidence IS NOT NULL
+            ORDER BY confidence, source_uri LIMIT $count
             """,
-            {"count": count, "bundle": runs[-1].bundle_digest, "settings": runs[-1].settings_digest},
+            {"count": count},
         ).fetchall()
 
-    root = uris.normalize(output).rstrip("/") + "/"
+    root = ledger.root(output)
     with database(folder) as connection:
         return [(uri.removeprefix(root), confidence) for uri, confidence in ledger.ask(output, find, storage)]
 
@@ -219,53 +214,33 @@ _FOR_ARCHIVISTS = pa.schema(
         )
     ]
 )
-_UNNEEDED = ("source_sha256", "output_uri", "output_sha256", "bundle_digest", "settings_digest", "code_version")
-_CURRENT = [name for name in ledger.SCHEMA.names if name not in _UNNEEDED]
-_FAILURES = f"""
-    SELECT replace(coalesce(reason, 'no reason given'), source_uri, '…') AS why, count(*) AS count
-    FROM current WHERE status = 'failed' GROUP BY why ORDER BY count DESC, why LIMIT {_MOST_GROUPS}
-"""
+_COUNTED = ("status", "cause", "host", "format", "pixels", "source_size", "output_size", "confidence", "finished_at")
 
 
-def _load(connection: duckdb.DuckDBPyConnection, rows: pyarrow.dataset.Dataset) -> list[LedgerRun]:
-    """Make the table `current` of the latest run's current rows; returns the runs, the latest one last."""
-    connection.register("ledger", rows)
-    connection.execute("""
-        CREATE OR REPLACE TEMP TABLE runs AS
-        SELECT row_number() OVER (ORDER BY max(epoch_us(finished_at)), bundle_digest, settings_digest) AS run,
-            bundle_digest, settings_digest, min(epoch_us(finished_at)) AS first, max(epoch_us(finished_at)) AS last,
-            count(*) AS rows
-        FROM ledger GROUP BY bundle_digest, settings_digest
-    """)
-    connection.execute(f"""
-        CREATE OR REPLACE TEMP TABLE latest AS
-        SELECT run, md5_number(source_uri) AS source, max({ledger.AGE}) AS age, arg_max(status, {ledger.AGE}) AS state
-        FROM ledger JOIN runs USING (bundle_digest, settings_digest) GROUP BY run, source
-    """)
+def _load(connection: duckdb.DuckDBPyConnection, rows: pyarrow.dataset.Dataset, output: str) -> list[LedgerRun]:
+    """Make the table `latest` of the latest run's current rows; returns the runs, the latest one last."""
+    views.create(connection, rows, output)
     found = _rows(
         connection,
         """
-        SELECT bundle_digest, settings_digest, first, last, rows, count(*) FILTER (state = 'done'),
-            count(*) FILTER (state = 'failed'), count(*) FILTER (state = 'skipped')
-        FROM runs JOIN latest USING (run) GROUP BY run, bundle_digest, settings_digest, first, last, rows ORDER BY run
+        SELECT bundle_digest, settings_digest, first, last, rows, count(*) FILTER (status = 'done'),
+            count(*) FILTER (status = 'failed'), count(*) FILTER (status = 'skipped')
+        FROM runs JOIN current USING (bundle_digest, settings_digest)
+        GROUP BY number, bundle_digest, settings_digest, first, last, rows ORDER BY number
         """,
     )
-    runs = [
+    _view_latest_run(connection, rows, output)
+    columns = [*_COUNTED, *(f"{step}_seconds" for step in ledger.STEPS), "seconds"]
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE latest AS SELECT {', '.join(columns)} FROM current")
+    return [
         LedgerRun(bundle, settings, _time(first), _time(last), *counts)
         for bundle, settings, first, last, *counts in found
     ]
-    if runs:
-        # A row may be in two parts, and two rows may have ended at one moment: one of each source is taken.
-        connection.execute(
-            f"""
-            CREATE OR REPLACE TEMP TABLE current AS
-            SELECT DISTINCT ON (source) source, {", ".join(_CURRENT)}
-            FROM ledger JOIN latest ON md5_number(source_uri) = source AND {ledger.AGE} = age
-            WHERE run = $run AND bundle_digest = $bundle AND settings_digest = $settings
-            """,
-            {"run": len(runs), "bundle": runs[-1].bundle_digest, "settings": runs[-1].settings_digest},
-        )
-    return runs
+
+
+def _view_latest_run(connection: duckdb.DuckDBPyConnection, rows: pyarrow.dataset.Dataset, output: str) -> None:
+    if views.create_for_latest_run(connection, rows, output) is None:
+        raise SettingsError(f"there is no ledger in {output}")
 
 
 def _pace(connection: duckdb.DuckDBPyConnection, run: LedgerRun) -> tuple[Period, ...]:
@@ -276,7 +251,7 @@ def _pace(connection: duckdb.DuckDBPyConnection, run: LedgerRun) -> tuple[Period
         f"""
         SELECT epoch_us(finished_at) // {width * 1_000_000} * {width * 1_000_000} AS start, count(*),
             coalesce(sum(pixels) FILTER (status = 'done'), 0)
-        FROM current GROUP BY start ORDER BY start
+        FROM latest GROUP BY start ORDER BY start
         """,
     )
     periods = []
@@ -293,7 +268,7 @@ def _steps(connection: duckdb.DuckDBPyConnection) -> tuple[StepTime, ...]:
             connection,
             f"""
             SELECT approx_quantile({column}, 0.5), approx_quantile({column}, 0.95)
-            FROM current WHERE status = 'done'
+            FROM latest WHERE status = 'done'
             """,
         )
         if median is not None:
@@ -308,7 +283,7 @@ def _groups(connection: duckdb.DuckDBPyConnection, column: str) -> tuple[Group, 
         SELECT coalesce({column}, 'unknown') AS name, count(*) FILTER (status = 'done'),
             count(*) FILTER (status = 'failed'), count(*) FILTER (status = 'skipped'),
             coalesce(sum(pixels) FILTER (status = 'done'), 0), approx_quantile(seconds, 0.5) FILTER (status = 'done')
-        FROM current GROUP BY name ORDER BY count(*) DESC, name LIMIT {_MOST_GROUPS}
+        FROM latest GROUP BY name ORDER BY count(*) DESC, name LIMIT {_MOST_GROUPS}
         """,
     )
     return tuple(Group(name, done, failed, skipped, int(pixels), s) for name, done, failed, skipped, pixels, s in found)

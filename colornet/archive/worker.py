@@ -82,9 +82,9 @@ class ColorizeTask:
     """Which try of its scans this is, within one start of the job."""
 
     @property
-    def settings_digest(self) -> str:
-        """SHA-256, hexadecimal, of all settings that decide what an output looks like."""
-        return self.render.digest
+    def run(self) -> ledger.RunKey:
+        """The run that its rows belong to."""
+        return ledger.RunKey(self.bundle_digest, self.render.digest)
 
 
 # --- steps: one scan each --------------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ def store(task: ColorizeTask, row: Row, rendered: Rendered) -> str:
     metadata = {
         "colornet": __version__,
         "bundle-digest": task.bundle_digest,
-        "settings-digest": task.settings_digest,
+        "settings-digest": task.run.settings_digest,
         "source-sha256": row["source_sha256"],
         "source-version": row["source_version"],
     }
@@ -151,6 +151,7 @@ def failure(error: Exception, row: Row) -> Row:
 def complete(task: ColorizeTask, row: Row, outcome: Row) -> Row:
     """Make a row of ledger.SCHEMA of an inventory row and what became of it."""
     return {
+        "key": row["key"],
         "source_uri": row["source_uri"],
         "source_size": row["source_size"],
         "source_version": row["source_version"],
@@ -158,8 +159,7 @@ def complete(task: ColorizeTask, row: Row, outcome: Row) -> Row:
         "finished_at": datetime.now(UTC),
         "host": platform.node(),
         "code_version": code_version(),
-        "bundle_digest": task.bundle_digest,
-        "settings_digest": task.settings_digest,
+        **task.run._asdict(),
         **outcome,
     }
 

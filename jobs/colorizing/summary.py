@@ -34,8 +34,7 @@ def write(
         "finished_at": now.isoformat(timespec="seconds"),
         "seconds": round((now - started).total_seconds(), 1),
         "model": task.model,
-        "bundle_digest": task.bundle_digest,
-        "settings_digest": task.settings_digest,
+        **task.run._asdict(),
     }
     data = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     task.storage.write(place(task.output), data.encode(), "application/json")
