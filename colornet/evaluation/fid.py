@@ -8,18 +8,16 @@ Converge to a Local Nash Equilibrium", NeurIPS 2017, equation 6; for the bias M.
 Unbiased FID and Inception Score and Where to Find Them", CVPR 2020.
 """
 
+import copy
 import io
-from collections.abc import Iterator
-from functools import cached_property
+import math
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from colornet.distribution import how
 from colornet.errors import SettingsError
@@ -75,77 +73,56 @@ class Inception:
         return self
 
 
-class Gaussian:
-    """Mean and covariance of vectors that come bit by bit; of the vectors only their sums are kept."""
-
-    def __init__(self, size: int) -> None:
-        """Begin with no vector; `size` is how long they are."""
-        self.count = 0
-        self._sum = np.zeros(size)
-        self._products = np.zeros((size, size))
-
-    def add(self, vectors: NDArray[np.floating]) -> None:
-        """Take in (N, size) vectors."""
-        exact = vectors.astype(np.float64)
-        self.count += len(exact)
-        self._sum += exact.sum(0)
-        self._products += exact.T @ exact
-
-    @cached_property
-    def mean(self) -> NDArray[np.float64]:
-        """(size,)."""
-        return self._sum / self.count
-
-    @cached_property
-    def covariance(self) -> NDArray[np.float64]:
-        """(size, size), divided by one less than there are vectors: at least two."""
-        return (self._products - self.count * np.outer(self.mean, self.mean)) / (self.count - 1)
-
-    @cached_property
-    def root(self) -> NDArray[np.float64]:
-        """The symmetric square root of the covariance."""
-        values, vectors = np.linalg.eigh(self.covariance)
-        return (vectors * np.sqrt(values.clip(0))) @ vectors.T
-
-
-def frechet_distance(first: Gaussian, second: Gaussian) -> float:
-    """Squared Fréchet distance |m1 - m2|² + tr(C1 + C2 - 2 (C1 C2)^½); NaN if one has fewer than two vectors.
-
-    The trace of the root is the sum of the roots of the eigenvalues of C1^½ C2 C1^½, which is symmetric.
-    """
-    if min(first.count, second.count) < 2:
-        return float("nan")
-    eigenvalues = np.linalg.eigvalsh(first.root @ second.covariance @ first.root)
-    traces = np.trace(first.covariance) + np.trace(second.covariance)
-    distance = ((first.mean - second.mean) ** 2).sum() + traces - 2 * np.sqrt(eigenvalues.clip(0)).sum()
-    return max(0.0, float(distance))
-
-
 class FeatureSets:
     """The features of the photographs and of every colorizer's pictures, as they come out of `measure.Measure`.
 
-    It holds 34 MB for each of them, however many pictures there are.
+    torchmetrics computes the distance of their sums, which take 67 MB a colorizer, however many pictures there are.
     """
 
-    def __init__(self) -> None:
-        """Begin with nothing."""
-        self._sets: dict[str, Gaussian] = {}
+    def __init__(self, size: int = FEATURES) -> None:
+        """Begin with nothing; `size` is how many features a picture has."""
+        self._size = size
+        self._metrics: dict[str, Any] = {}
 
     def take(self, rows: pa.Table) -> pa.Table:
         """Take in the column `features` of a table; returns it without that, and without the photographs' own rows."""
         described = rows.filter(pc.is_valid(rows["features"]))
         for name in described["colorizer"].unique().to_pylist():
             chosen = described.filter(pc.equal(described["colorizer"], name))["features"].combine_chunks()
-            features = chosen.flatten().to_numpy().reshape(-1, FEATURES)
-            self._sets.setdefault(name, Gaussian(FEATURES)).add(features)
+            features = torch.tensor(chosen.flatten().to_numpy()).reshape(-1, self._size)
+            self._metrics.setdefault(name, _metric(self._size)).update(features, real=name == PHOTOGRAPHS)
         own = pc.fill_null(pc.equal(rows["colorizer"], PHOTOGRAPHS), False)
         return rows.filter(pc.invert(own)).drop_columns("features")
 
     def distances(self) -> dict[str, float]:
-        """FID of each colorizer, by name; empty if it was not asked for."""
-        return dict(self._distances())
+        """FID of each colorizer, by name, NaN of fewer than two pictures; empty if it was not asked for."""
+        return {
+            name: _distance(self._metrics[PHOTOGRAPHS], pictures)
+            for name, pictures in self._metrics.items()
+            if name != PHOTOGRAPHS
+        }
 
-    def _distances(self) -> Iterator[tuple[str, float]]:
-        for name, pictures in self._sets.items():
-            if name != PHOTOGRAPHS:
-                yield name, frechet_distance(self._sets[PHOTOGRAPHS], pictures)
+
+class _Given(nn.Module):
+    """Stands for the network: the metric is given its features, which the workers have computed."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.num_features = size
+
+    def forward(self, features: Tensor) -> Tensor:
+        return features.double()
+
+
+def _metric(size: int) -> Any:
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
+    return FrechetInceptionDistance(_Given(size))
+
+
+def _distance(photographs: Any, pictures: Any) -> float:
+    if min(photographs.real_features_num_samples, pictures.fake_features_num_samples) < 2:
+        return math.nan
+    both = copy.deepcopy(pictures)
+    both.merge_state(photographs)
+    return max(0.0, float(both.compute()))  # equal sets have next to 0, on either side
