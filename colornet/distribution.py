@@ -4,10 +4,12 @@ A checkout speaks for itself, also where an older one is installed: `ray job sub
 that know only the dependencies. Nothing here imports what takes long.
 """
 
+import contextlib
 import functools
 import importlib.metadata
 import importlib.util
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +21,22 @@ COMMANDS = "colornet.commands"
 """Group of the entry points that are commands; each is a `colornet.command.Command`."""
 _ROOT = Path(__file__).parents[1]
 _EXTRAS = {
-    "boto3": "s3",
-    "botocore": "s3",
-    "pyrate_limiter": "s3",
-    "tenacity": "s3",
-    "ray": "ray",
-    "duckdb": "ray",
-    "pyarrow": "ray",
-    "tensorboardX": "train",
-    "matplotlib": "train",
-    "torchmetrics": "evaluate",
-    "jinja2": "evaluate",
-    "torch_fidelity": "fid",
-    "c2pa": "c2pa",
+    "boto3": ["s3"],
+    "botocore": ["s3"],
+    "c2pa": ["c2pa"],
+    "duckdb": ["ray"],
+    "filelock": ["ray"],
+    "jinja2": ["train", "evaluate"],
+    "matplotlib": ["train", "evaluate"],
+    "pyarrow": ["ray", "s3"],
+    "pyrate_limiter": ["s3"],
+    "ray": ["ray"],
+    "tenacity": ["s3"],
+    "tensorboardX": ["train"],
+    "torch_fidelity": ["fid"],
+    "torchmetrics": ["train", "evaluate"],
 }
-"""Which extra brings a package that not every command needs."""
+"""Which extras bring a package that not every command needs."""
 
 
 def version() -> str:
@@ -50,12 +53,22 @@ def commands() -> dict[str, str]:
     return {entry.name: entry.value for entry in importlib.metadata.entry_points(group=COMMANDS)}
 
 
+@contextlib.contextmanager
+def needed(what: str) -> Iterator[None]:
+    """Import in the block what an extra installs, or raise the SettingsError that says which one `what` needs."""
+    try:
+        yield
+    except ImportError as error:
+        raise missing(error, what) from error
+
+
 def missing(error: ImportError, what: str) -> SettingsError:
     """Return what to tell somebody who did not install what `what` needs, or raise the error if it is a fault."""
     package = (error.name or "").partition(".")[0]
-    if package not in _EXTRAS:
+    extras = _EXTRAS.get(package)
+    if not extras:
         raise error
-    extra = _EXTRAS[package]
+    extra = next((extra for extra in extras if extra in what), extras[0])
     return SettingsError(f"{what} needs {package}, which the extra {extra} installs: {how(extra)}")
 
 

@@ -1,6 +1,5 @@
 """The command `colornet`: what it offers, and `colornet photo`, a photograph or a few without Ray."""
 
-import os
 import re
 import subprocess
 import sys
@@ -15,23 +14,9 @@ from colornet.errors import ExitCode
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.networks import build_generator
-from tests import pictures
+from tests import blocked, pictures
 
 ROOT = Path(__file__).parents[1]
-BLOCKER = '''
-import sys
-
-
-def block(*packages):
-    """Let this process find none of these packages, as if they were not installed."""
-
-    class Blocker:
-        def find_spec(self, name, path=None, target=None):
-            if name.partition(".")[0] in packages:
-                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    sys.meta_path.insert(0, Blocker())
-'''
 
 
 @pytest.fixture(scope="module")
@@ -122,12 +107,8 @@ def test_shells_complete_commands_and_their_flags(shell):
         assert word in script
 
 
-def test_a_command_whose_extra_is_not_installed_says_so(tmp_path):
-    (tmp_path / "blocked.py").write_text(BLOCKER)
-    check = "import blocked; blocked.block('ray', 'duckdb'); from colornet.__main__ import main; main()"
-    command = [sys.executable, "-c", check, "colorize", "--input", "a", "--output", "b"]
-    environment = os.environ | {"PYTHONPATH": f"{tmp_path}:{ROOT}"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+def test_a_command_whose_extra_is_not_installed_says_so():
+    done = blocked.run(["ray", "duckdb"], "colornet", "colorize", "--input", "a", "--output", "b")
     assert done.returncode == 2
     assert re.search(r"colornet colorize needs (ray|duckdb), which the extra ray installs: pip install", done.stderr)
 

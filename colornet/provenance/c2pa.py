@@ -13,7 +13,7 @@ from typing import Any
 
 from PIL import Image
 
-from colornet.distribution import how
+from colornet.distribution import needed
 from colornet.errors import ScanError, SettingsError, one_line
 from colornet.formats import MEDIA_TYPES
 from colornet.provenance.xmp import Origin, source_type_uri
@@ -107,10 +107,8 @@ def _add_source(c2pa: ModuleType, builder: Any, source: bytes, format: str, orig
 
 
 def _library() -> ModuleType:
-    try:
+    with needed("signing outputs"):
         import c2pa
-    except ImportError as error:
-        raise SettingsError(f"signing outputs needs the package c2pa-python: {how('c2pa')}") from error
     return c2pa
 
 

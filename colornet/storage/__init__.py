@@ -21,20 +21,32 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pyarrow.fs
-
+from colornet import distribution
 from colornet.errors import ExistsError, NotFoundError
 from colornet.storage import local
+from colornet.storage.errors import NoConditionError
 from colornet.storage.errors import storage_errors as storage_errors
 from colornet.storage.listing import list_in_parallel
 from colornet.storage.objects import ObjectInfo as ObjectInfo
 from colornet.storage.objects import StoredObject as StoredObject
 from colornet.storage.options import S3Options as S3Options
-from colornet.storage.s3 import S3Objects, is_directory_bucket
-from colornet.storage.s3_client import arrow_filesystem
-from colornet.storage.s3_errors import NoConditionError
-from colornet.storage.uris import S3, bucket_and_key, bucket_and_prefix, is_s3, join, name, normalize
+from colornet.storage.uris import (
+    S3,
+    bucket_and_key,
+    bucket_and_prefix,
+    is_directory_bucket,
+    is_s3,
+    join,
+    name,
+    normalize,
+)
+
+if TYPE_CHECKING:
+    import pyarrow.fs
+
+    from colornet.storage.s3 import S3Objects
 
 PAGE_OBJECTS = 1000
 """Of a listing in pages: as many as S3 sends at once."""
@@ -142,14 +154,18 @@ class Storage:
         self.write(probe, b"colornet")
         self.delete(probe)
 
-    def arrow_filesystem(self, uri: str) -> tuple[pyarrow.fs.FileSystem, str]:
+    def arrow_filesystem(self, uri: str) -> "tuple[pyarrow.fs.FileSystem, str]":
         """Return Arrow's file system and the path in it that lead to `uri`, for Parquet files and Ray Data.
 
         For S3 it goes to the endpoint and region that the rest of this module goes to, with the same credentials.
         """
         uri = normalize(uri)
         if not is_s3(uri):
-            return pyarrow.fs.LocalFileSystem(), uri
+            from pyarrow.fs import LocalFileSystem  # Arrow is for those who have tables
+
+            return LocalFileSystem(), uri
+        with distribution.needed("s3://"):
+            from colornet.storage.s3_client import arrow_filesystem
         with storage_errors(uri):
             return arrow_filesystem(self.s3), uri.removeprefix(S3)
 
@@ -197,7 +213,9 @@ class Storage:
             yield [self.stat(uri)]
 
     @property
-    def _objects(self) -> S3Objects:
+    def _objects(self) -> "S3Objects":
+        with distribution.needed("s3://"):  # boto3 is an extra
+            from colornet.storage.s3 import S3Objects
         return S3Objects(self.s3)
 
 

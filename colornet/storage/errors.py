@@ -3,11 +3,23 @@
 import contextlib
 import errno
 import re
+import sys
 from collections.abc import Iterator
 
 from colornet.errors import AccessError, ExistsError, NotFoundError, StorageError
-from colornet.storage import s3_errors
 from colornet.storage.uris import S3
+
+
+class BrokenBodyError(StorageError):
+    """The answer began, and its body did not arrive whole and sound."""
+
+
+class NoConditionError(StorageError):
+    """The server cannot write under this condition."""
+
+    def __init__(self) -> None:
+        """Say so."""
+        super().__init__("the server cannot write under a condition")
 
 
 @contextlib.contextmanager
@@ -15,7 +27,9 @@ def storage_errors(uri: str) -> Iterator[None]:
     """Turn what boto3 and the operating system raise in the block into `StorageError`s that name `uri`."""
     try:
         yield
-    except s3_errors.ERRORS as error:
+    except _errors_of_s3() as error:
+        from colornet.storage import s3_errors
+
         kind, reason = s3_errors.explain(error)
         raise failure(kind, uri, reason) from error
     except FileExistsError as error:
@@ -25,6 +39,12 @@ def storage_errors(uri: str) -> Iterator[None]:
     except OSError as error:
         kind = AccessError if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS) else StorageError
         raise failure(kind, uri, error.strerror or error) from error
+
+
+def _errors_of_s3() -> tuple[type[Exception], ...]:
+    """Return those that boto3 can have raised: none where nobody has spoken S3, and boto3 may not be installed."""
+    s3_errors = sys.modules.get("colornet.storage.s3_errors")
+    return s3_errors.ERRORS if s3_errors else ()
 
 
 def failure(kind: type[StorageError], uri: str, reason: object) -> StorageError:

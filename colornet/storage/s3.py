@@ -20,9 +20,11 @@ import tenacity
 import urllib3.exceptions
 
 from colornet.errors import NotFoundError
+from colornet.storage.errors import BrokenBodyError, NoConditionError
 from colornet.storage.options import S3Options
 from colornet.storage.s3_client import client_of, is_amazon
-from colornet.storage.s3_errors import ERRORS, BrokenBodyError, NoConditionError, code_of, explain, status_of
+from colornet.storage.s3_errors import ERRORS, code_of, explain, status_of
+from colornet.storage.uris import is_directory_bucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -222,11 +224,6 @@ def _is_md5(bucket: str, version: str, answer: Mapping[str, Any]) -> bool:
     """Whether the version of an object is the MD5 of its bytes: not if it came in parts, or is encrypted with a key."""
     encrypted = answer.get("ServerSideEncryption", "").startswith("aws:kms") or "SSECustomerAlgorithm" in answer
     return re.fullmatch(r"[0-9a-fA-F]{32}", version) is not None and not encrypted and not is_directory_bucket(bucket)
-
-
-def is_directory_bucket(bucket: str) -> bool:
-    """Whether this is a bucket of S3 Express: its keys are listed in no order, its ETags are random."""
-    return bucket.endswith("--x-s3")
 
 
 def _md5(data: bytes | memoryview) -> "hashlib._Hash":

@@ -6,19 +6,7 @@ import botocore.exceptions
 import urllib3.exceptions
 
 from colornet.errors import AccessError, ExistsError, NotFoundError, StorageError
-
-
-class BrokenBodyError(StorageError):
-    """The answer began, and its body did not arrive whole and sound."""
-
-
-class NoConditionError(StorageError):
-    """The server cannot write under this condition."""
-
-    def __init__(self) -> None:
-        """Say so."""
-        super().__init__("the server cannot write under a condition")
-
+from colornet.storage.errors import BrokenBodyError, NoConditionError
 
 ERRORS = (
     botocore.exceptions.ClientError,

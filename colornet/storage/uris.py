@@ -79,3 +79,8 @@ def _absolute(path: str) -> str:
         return os.path.abspath(Path(path).expanduser())  # noqa: PTH100  (Path.absolute keeps '..')
     except RuntimeError as error:  # ~nobody
         raise SettingsError(f"{path}: {error}") from error
+
+
+def is_directory_bucket(bucket: str) -> bool:
+    """Whether this is a bucket of S3 Express: its keys are listed in no order, its ETags are random."""
+    return bucket.endswith("--x-s3")
