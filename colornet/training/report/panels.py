@@ -2,10 +2,10 @@
 
 import io
 
-import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+from torchvision.utils import make_grid  # type: ignore[import-untyped]
 
 from colornet.color import lab
 
@@ -14,6 +14,7 @@ CELL = 128
 """Side in pixels that small photographs are enlarged to at least."""
 GAP = 4
 HEADER = 24
+_BACKGROUND = 211  # light gray
 EMBEDDED_SIZE = (512, 4096)
 """Width and height that an embedded panel has at most, pixels."""
 
@@ -34,7 +35,8 @@ def panel(photographs: Tensor, predicted: Tensor) -> bytes:
     columns = [photographs, _to_bytes(gray), _to_bytes(lab.join_scaled(lightness, predicted))]
     factor = -(-CELL // photographs.shape[-1])
     cells = torch.stack(columns, dim=1).repeat_interleave(factor, dim=-1).repeat_interleave(factor, dim=-2)
-    return _png(_grid(cells.permute(0, 1, 3, 4, 2).numpy()))
+    grid = make_grid(cells.flatten(0, 1), nrow=len(COLUMNS), padding=GAP, pad_value=_BACKGROUND)
+    return _png(_titled(Image.fromarray(grid.permute(1, 2, 0).numpy()), cells.shape[-1]))
 
 
 def shrink(encoded: bytes) -> Image.Image | None:
@@ -61,17 +63,14 @@ def jpeg(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-def _grid(cells: np.ndarray) -> Image.Image:
-    """Lay out (rows, columns, S, S, 3) uint8 under a header."""
-    rows, columns, side = cells.shape[:3]
-    width = columns * (side + GAP) + GAP
-    canvas = Image.new("RGB", (width, HEADER + rows * (side + GAP) + GAP), "lightgray")
+def _titled(grid: Image.Image, side: int) -> Image.Image:
+    """Put a header with the columns' titles over a grid of pictures of so many pixels a side."""
+    canvas = Image.new("RGB", (grid.width, HEADER + grid.height), (_BACKGROUND,) * 3)
+    canvas.paste(grid, (0, HEADER))
     draw = ImageDraw.Draw(canvas)
     for column, title in enumerate(COLUMNS):
-        left = GAP + column * (side + GAP)
-        draw.text((left + side / 2, HEADER / 2), title, fill="black", anchor="mm", font=ImageFont.load_default(14))
-        for row in range(rows):
-            canvas.paste(Image.fromarray(cells[row, column]), (left, HEADER + GAP + row * (side + GAP)))
+        middle = GAP + column * (side + GAP) + side / 2
+        draw.text((middle, HEADER / 2), title, fill="black", anchor="mm", font=ImageFont.load_default(14))
     return canvas
 
 
