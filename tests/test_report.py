@@ -13,11 +13,12 @@ import pytest
 import torch
 from lxml import etree
 from PIL import Image
+from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from colornet.color import lab
 from colornet.training import health, report
-from colornet.training.report import curves, topics
+from colornet.training.report import EventFile, curves, topics
 
 
 def decode(png: bytes) -> np.ndarray:
@@ -379,22 +380,32 @@ def test_a_page_takes_whatever_an_epoch_has():
 
 def test_the_same_run_gives_the_same_bytes(whole):
     assert whole_page() == whole
-    assert report.events(run(4), [(1, flat(7))]) == report.events(run(4), [(1, flat(7))])
 
 
 # --- TensorBoard ------------------------------------------------------------------------------------------------------
 
 
+EVERYTHING = {"scalars": 0, "tensors": 0, "images": 0}
+
+
 def read_events(path: Path) -> EventAccumulator:
-    everything = {"scalars": 0, "tensors": 0, "images": 0}
-    return EventAccumulator(str(path), size_guidance=everything)
+    return EventAccumulator(str(path), size_guidance=EVERYTHING)
+
+
+def write_events(path: Path, epochs: list[dict], panels: dict[int, bytes] | None = None, resumed: int = 0) -> None:
+    """Write an epoch after the other, as a run does, those after `resumed`."""
+    panels = panels or {}
+    file = EventFile(path, epochs[:resumed], panels.get(resumed))
+    for last in range(resumed + 1, len(epochs) + 1):
+        file.add(epochs[:last], panels.get(last))
+    file.close()
 
 
 def test_tensorboard_reads_every_number(tmp_path):
     epochs = run(3)
     epochs[1]["psnr"] = math.nan
     path = tmp_path / "events.out.tfevents.run"
-    path.write_bytes(report.events(epochs, [(2, flat(50)), (9, flat(60)), (3, b"damaged")]))
+    write_events(path, epochs, {2: flat(50), 3: b"damaged"})
     read = read_events(path).Reload()
     of_group = {tag.split("/")[1]: tag for tag in read.Tags()["scalars"]}
     text = {"stage", "verdict", "verdict_sentence", "action"}
@@ -413,23 +424,49 @@ def test_tensorboard_reads_every_number(tmp_path):
     assert abs(np.asarray(Image.open(io.BytesIO(picture.encoded_image_string))).mean() - 50) < 2
 
 
-def test_a_reader_goes_on_in_the_file_of_a_longer_run(tmp_path):
-    panels = [(epoch, flat(epoch)) for epoch in (1, 2, 4)]
-    shorter, longer = report.events(run(2), panels[:2]), report.events(run(5), panels)
-    assert longer.startswith(shorter) and longer != shorter and report.events([]) == b""
+def test_a_reader_sees_each_epoch_when_it_is_added(tmp_path):
     path = tmp_path / "events.out.tfevents.run"
-    path.write_bytes(shorter)
-    read = read_events(path).Reload()
-    assert [each.step for each in read.Scalars("held_out/psnr")] == [100, 200]
-    path.with_name("new").write_bytes(longer)
-    path.with_name("new").replace(path)  # as storage.write does
-    assert [each.step for each in read.Reload().Scalars("held_out/psnr")] == [100, 200, 300, 400, 500]
-    assert len(read.Images("held_out_photographs")) == 3
+    file, read = EventFile(path), read_events(path)
+    assert read.Reload().Tags()["scalars"] == []
+    for last in (1, 2, 3):
+        before = path.read_bytes()
+        file.add(run(last), flat(last))
+        assert path.read_bytes().startswith(before)
+        assert [each.step for each in read.Reload().Scalars("held_out/psnr")] == [100, 200, 300][:last]
+        assert len(read.Images("held_out_photographs")) == last
+
+
+@pytest.mark.parametrize("running", [True, False])
+def test_a_run_that_goes_on_from_an_earlier_epoch_has_each_epoch_once(tmp_path, running):
+    """Epochs 4 and 5 are lost and trained again; of epoch 3 the first file may have nothing, if the run was killed."""
+    first, again = run(5, psnr=20.0), run(6, psnr=30.0)
+    write_events(tmp_path / "events.out.tfevents.00000.colornet", first, {1: flat(10), 3: flat(30), 5: flat(50)})
+    read = read_events(tmp_path)
+    if running:  # a reader that has seen what is lost forgets it
+        assert [each.value for each in read.Reload().Scalars("held_out/psnr")] == [20] * 5
+    write_events(tmp_path / "events.out.tfevents.00001.colornet", again, {3: flat(30), 6: flat(60)}, resumed=3)
+    points = [(each.step, each.value) for each in read.Reload().Scalars("held_out/psnr")]
+    assert points == [(100, 20), (200, 20), (300, 30), (400, 30), (500, 30), (600, 30)]
+    assert [each.step for each in read.Images("held_out_photographs")] == [100, 300, 600]
+    shown = plugin_event_accumulator.EventAccumulator(str(tmp_path)).Reload()  # as TensorBoard reads text
+    assert [each.step for each in shown.Tensors("verdict/text_summary")] == [100, 200, 300, 400, 500, 600]
+
+
+def test_a_run_from_the_start_hides_an_earlier_one_in_the_same_place(tmp_path):
+    write_events(tmp_path / "events.out.tfevents.00000.colornet", run(5))
+    write_events(tmp_path / "events.out.tfevents.00001.colornet", run(2))
+    assert [each.step for each in read_events(tmp_path).Reload().Scalars("held_out/psnr")] == [100, 200]
+
+
+def test_the_same_run_gives_the_same_events(tmp_path):
+    for name in ("a", "b"):
+        write_events(tmp_path / name, run(4), {1: flat(7)}, resumed=2)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_events_take_whatever_an_epoch_has(tmp_path):
     path = tmp_path / "events.out.tfevents.run"
-    path.write_bytes(report.events([*with_bad_values(), {"epoch": 9, "psnr": 20}]))
+    write_events(path, [*with_bad_values(), {"epoch": 9, "psnr": 20}])
     read = read_events(path).Reload()
     assert read.Tags()["scalars"] == ["held_out/psnr", "run/epoch"]
     assert [(each.step, each.value) for each in read.Scalars("held_out/psnr")] == [(9, 20.0)]

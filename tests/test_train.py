@@ -169,7 +169,7 @@ def test_the_report_has_every_epoch(finished):
     assert all(Image.open(path).format == "PNG" for path in report.glob("*.png"))
     page = (report / "report.html").read_text()
     assert "smoke" in page and "CC0" in page and page.count("<img") >= 3 and "<svg" in page
-    assert [path.name for path in (report / "tensorboard").iterdir()] == ["events.out.tfevents.0.colornet"]
+    assert [path.name for path in (report / "tensorboard").iterdir()] == ["events.out.tfevents.00000.colornet"]
 
 
 def test_a_finished_run_ends_at_once_with_the_bundle_in_place(finished, shards, capsys, monkeypatch):

@@ -10,12 +10,11 @@ from torch import Tensor
 
 from colornet.training import report
 
+from .events import EventLog
 from .run import Run
 
 PAGE_EVERY = 60.0
 """Seconds between two drawings of the page and the plot, which take a second or two."""
-TENSORBOARD_PANELS = 10
-"""Epochs between two panels in TensorBoard's file; the first is there too."""
 
 _PANEL = re.compile(r"panel-epoch-(\d+)\.png")
 
@@ -39,6 +38,7 @@ class Reporter:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="report")
         self._pending: Future[None] | None = None
         self._drawn = time.monotonic()
+        self._events = EventLog(run.storage, run.report_uri("tensorboard"))
 
     def note(self, history: list[dict[str, Any]], panel: Panel) -> None:
         """Write what is known after an epoch.
@@ -55,6 +55,7 @@ class Reporter:
         if history:
             self._draw(history)
         self._thread.shutdown()
+        self._events.close()
 
     def _wait(self) -> None:
         if self._pending:
@@ -63,19 +64,18 @@ class Reporter:
     def _write(self, history: list[dict[str, Any]], panel: Panel) -> None:
         epoch = history[-1]["epoch"]
         self._put("metrics.json", report.table(history), "application/json")
+        picture = None
         if len(panel.photographs):
             picture = report.panel(panel.photographs, panel.predicted)
-            self._put(f"panel-epoch-{epoch:04}.png", picture, "image/png")
+            self._put(_panel_name(epoch), picture, "image/png")
+        self._events.add(history, picture, self._run.report_uri(_panel_name(epoch - 1)))
         if time.monotonic() - self._drawn >= PAGE_EVERY:
             self._draw(history)
 
     def _draw(self, history: list[dict[str, Any]]) -> None:
         panels = self._panels()
-        for_tensorboard = [each for each in panels if each[0] == 1 or each[0] % TENSORBOARD_PANELS == 0]
         self._put("training.png", report.plot(history), "image/png")
         self._put("report.html", report.page(history, panels, self._about), "text/html")
-        events = report.events(history, for_tensorboard)
-        self._put("tensorboard/events.out.tfevents.0.colornet", events, "application/octet-stream")
         self._drawn = time.monotonic()
 
     def _panels(self) -> list[tuple[int, bytes]]:
@@ -88,4 +88,8 @@ class Reporter:
         return sorted(found)
 
     def _put(self, name: str, data: bytes, kind: str) -> None:
-        self._run.storage.write(self._run.report_uri(*name.split("/")), data, kind)
+        self._run.storage.write(self._run.report_uri(name), data, kind)
+
+
+def _panel_name(epoch: int) -> str:
+    return f"panel-epoch-{epoch:04}.png"

@@ -1,8 +1,7 @@
-"""The history of a run as a file of events for TensorBoard."""
+"""The history of a run as files of events for TensorBoard."""
 
 import math
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,54 +36,68 @@ TAGS = {
 """Groups of tags, and the names in the history of what is in them."""
 
 
-def events(history: History, panels: Sequence[tuple[int, bytes]] = ()) -> bytes:
-    """Return the content of an event file: scalars under `TAGS`, such as "losses/generator_loss", the verdicts as text,
-    panels as pictures.
+class EventFile:
+    """The events of a run since it was started or went on, each epoch's appended to those before.
 
-    An epoch's events follow those of the epochs before it, so the file of a longer history begins with the bytes of a
-    shorter one: a reader that has come to its end can go on from there. TensorBoard does with `--load_fast=false`; its
-    fast loader holds on to a local file that has been replaced.
-
-    Args:
-        history: what was measured, epoch by epoch. `steps` is the step of an epoch's events, and `finished` their time;
-            where they are missing, the epoch's number and the time of the epoch before (1970 for the first).
-        panels: epochs and their panels (PNG). Those of epochs that are not in the history, and damaged ones, are left
-            out.
-
-    Returns:
-        Records of TensorBoard events; nothing for an empty history.
+    A run that goes on from a checkpoint has a file of its own, whose name comes after those of the earlier ones. It
+    begins with what makes readers forget all events from the checkpoint's epoch on, and with those of that epoch.
     """
-    from tensorboardX import RecordWriter
-    from tensorboardX.proto.event_pb2 import Event
 
-    if not history:
-        return b""
-    pictures = dict(panels)
-    steps, moments = _steps(history), _moments(history)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "events"
-        writer = RecordWriter(str(path))
-        writer.write(Event(wall_time=moments[0], file_version="brain.Event:2").SerializeToString())
-        for epoch, measured, step, moment in zip(epochs(history), history, steps, moments, strict=True):
-            for summary in _summaries(epoch, measured, pictures.get(epoch)):
-                writer.write(Event(wall_time=moment, step=step, summary=summary).SerializeToString())
-        writer.close()
-        return path.read_bytes()
+    def __init__(self, path: Path, resumed: History = (), panel: bytes | None = None) -> None:
+        """Begin a file.
+
+        Args:
+            path: of the file, in a folder that there is. "tfevents" must be in its name.
+            resumed: the epochs up to the checkpoint; none for a new run.
+            panel: of the last of them.
+
+        Raises:
+            OSError: if it cannot be written; so do all methods.
+        """
+        from tensorboardX import RecordWriter
+        from tensorboardX.proto.event_pb2 import SessionLog
+
+        self._writer = RecordWriter(str(path))
+        moment, step = _moment(resumed), _step(resumed) if resumed else 0
+        self._write(wall_time=moment, file_version="brain.Event:2")
+        self._write(wall_time=moment, step=step, session_log=SessionLog(status=SessionLog.START))
+        if resumed:
+            self.add(resumed, panel)
+        else:
+            self._writer.flush()
+
+    def add(self, history: History, panel: bytes | None = None) -> None:
+        """Append the last epoch: scalars under `TAGS`, such as "losses/generator_loss", its verdict as text.
+
+        Args:
+            history: what was measured, epoch by epoch; at least one. `steps` is the step of an epoch's events, and
+                `finished` their time; where they are missing, the epoch's number and the time of the epoch before
+                (1970 for the first).
+            panel: of the last epoch (PNG), which is a picture of its events; left out if it is damaged.
+        """
+        step, moment = _step(history), _moment(history)
+        for summary in _summaries(epochs(history)[-1], history[-1], panel):
+            self._write(wall_time=moment, step=step, summary=summary)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """End the file."""
+        self._writer.close()
+
+    def _write(self, **fields: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._writer.write(Event(**fields).SerializeToString())
 
 
-def _steps(history: History) -> list[int]:
-    return [
-        epoch if math.isnan(steps) else int(steps)
-        for epoch, steps in zip(epochs(history), numbers(history, "steps"), strict=True)
-    ]
+def _step(history: History) -> int:
+    steps = number(history[-1].get("steps"))
+    return epochs(history)[-1] if math.isnan(steps) else int(steps)
 
 
-def _moments(history: History) -> list[float]:
-    moments, latest = [], 0.0
-    for finished in numbers(history, "finished"):
-        latest = latest if math.isnan(finished) else finished
-        moments.append(latest)
-    return moments
+def _moment(history: History) -> float:
+    known = [finished for finished in numbers(history, "finished") if not math.isnan(finished)]
+    return known[-1] if known else 0.0
 
 
 def _summaries(epoch: int, measured: Mapping[str, Any], panel: bytes | None) -> Iterator[Any]:
