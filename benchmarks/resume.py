@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import duckdb
 import pyarrow.parquet as pq
@@ -26,6 +26,7 @@ from rich.table import Table
 from colornet.archive import inventory, ledger
 from colornet.archive.database import database, literal
 from colornet.archive.plan import make_plan, tally
+from colornet.settings import Field, settings
 
 T = TypeVar("T")
 RUN = ledger.RunKey("b" * 64, "5" * 64)
@@ -33,23 +34,16 @@ PART_ROWS = 250_000
 SMALL_PARTS, SMALL_ROWS = 3000, 16
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class ResumeSettings:
     """The settings of benchmarks.resume."""
 
-    rows: int = 10_000_000
+    rows: Annotated[int, Field(ge=100)] = 10_000_000
     """Scans in the inventory, at the largest size."""
-    done: float = 0.9
+    done: Annotated[float, Field(ge=0, le=1)] = 0.9
     """Share of them that has a row in the ledger."""
     folder: Path | None = None
     """Where the temporary folder is made; about 300 bytes a scan are needed."""
-
-    def __post_init__(self) -> None:
-        """Check the values; raises ValueError naming the field."""
-        if self.rows < 100:
-            raise ValueError(f"rows must be at least 100, not {self.rows}")
-        if not 0 <= self.done <= 1:
-            raise ValueError(f"done must be from 0 to 1, not {self.done}")
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import dataclasses
 import json
 import sys
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -27,12 +27,13 @@ from colornet.archive import inventory, ledger
 from colornet.archive.audit import Finding, audit
 from colornet.archive.summary import Group, LedgerRun, Summary, least_certain, summarize, write_failures
 from colornet.errors import ExitCode, SettingsError
+from colornet.settings import Field, settings
 from colornet.storage import S3Options, Storage, uris
 
 from .command import Job
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class LedgerSettings:
     """The settings of jobs.ledger."""
 
@@ -48,20 +49,18 @@ class LedgerSettings:
     """Print what is asked for, the totals or a list, as JSON."""
     failures: Path | None = None
     """Write the latest run's failed scans to this file, .csv or .parquet."""
-    least_certain: int | None = None
+    least_certain: Annotated[int, Field(ge=1)] | None = None
     """List so many pictures of the latest run of whose colour the generator was least sure, the least certain first:
     confidence, from 0 to 1, and key. Only bundles that predict distributions (head bins) know how sure they are."""
     s3: S3Options = field(default_factory=S3Options)
     """What a bucket's owner may ask of requests."""
 
     def __post_init__(self) -> None:
-        """Check the values; raises ValueError naming the field."""
+        """Check what belongs together; raises SettingsError."""
         if self.input is not None and not self.check:
-            raise ValueError("input is for --check only")
-        if self.least_certain is not None and self.least_certain < 1:
-            raise ValueError(f"least-certain must be at least 1, not {self.least_certain}")
+            raise SettingsError("input is for check only")
         if self.least_certain is not None and self.check:
-            raise ValueError("least-certain and check are two questions: ask one at a time")
+            raise SettingsError("least_certain and check are two questions: ask one at a time")
 
 
 def report(settings: LedgerSettings) -> ExitCode:

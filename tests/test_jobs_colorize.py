@@ -21,7 +21,7 @@ import torch
 from colornet.archive import ledger
 from colornet.archive.selection import Selection
 from colornet.archive.worker import ColorizeTask, ColorizeWorker
-from colornet.errors import ColornetError
+from colornet.errors import ColornetError, SettingsError
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.networks import build_generator
@@ -242,9 +242,20 @@ def test_on_the_command_line_it_is_one_line_and_exit_code_2(tmp_path, model, opt
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("wrong", [{"gpu_share": 2.0}, {"min_workers": 0}, {"max_attempts": 0}, {"predictors": -1}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"gpu_share": 2.0},
+        {"min_workers": 0},
+        {"max_attempts": 0},
+        {"predictors": -1},
+        {"min_workers": 3, "max_workers": 2},
+        {"log_format": "xml"},
+        {"max_attempts": "3"},
+    ],
+)
 def test_settings_that_cannot_be_are_named(wrong):
-    with pytest.raises(ValueError, match=next(iter(wrong)).replace("_", "-")):
+    with pytest.raises(SettingsError, match=list(wrong)[-1]):
         settings("in", "out", "model", **wrong)
 
 

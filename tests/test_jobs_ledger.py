@@ -166,7 +166,7 @@ def test_without_confidences_the_list_says_so(output, capsys):
 
 @pytest.mark.parametrize("wrong", [{"least_certain": 0}, {"least_certain": 3, "check": True}])
 def test_lists_that_cannot_be_are_named(output, wrong):
-    with pytest.raises(ValueError, match="least-certain"):
+    with pytest.raises(SettingsError, match="least_certain"):
         asked(output, **wrong)
 
 
@@ -228,7 +228,7 @@ def test_a_ledger_in_a_bucket(s3, capsys):
 
 
 def test_input_goes_with_check_only(output):
-    with pytest.raises(ValueError, match="input"):
+    with pytest.raises(SettingsError, match="input"):
         asked(output, input="in/")
 
 

@@ -361,15 +361,17 @@ def test_a_sampled_run_goes_on_with_its_sample(tmp_path):
     ("fields", "words"),
     [
         ({"include": ("",)}, "include"),
-        ({"exclude": ("[ab",)}, "exclude"),
-        ({"min_bytes": -1}, "min-bytes"),
-        ({"max_bytes": -1}, "max-bytes"),
-        ({"min_bytes": 5, "max_bytes": 4}, "max-bytes"),
+        ({"exclude": ("*.tif", "[ab")}, "exclude.1"),
+        ({"exclude": ("a[]b",)}, "exclude"),
+        ({"include": ("a\0",)}, "include"),
+        ({"min_bytes": -1}, "min_bytes"),
+        ({"max_bytes": -1}, "max_bytes"),
+        ({"min_bytes": 5, "max_bytes": 4}, "max_bytes"),
         ({"limit": -1}, "limit"),
         ({"sample": -1}, "sample"),
         ({"sample": 1, "limit": 1}, "limit and sample"),
     ],
 )
 def test_selections_that_make_no_sense_are_refused(fields, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises(SettingsError, match=words):
         Selection(**fields)

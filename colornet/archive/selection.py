@@ -1,44 +1,53 @@
 """Which scans of an inventory a run is about: by name, by size, the first, or some at random."""
 
 import re
-from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
 
 from colornet.archive.database import literal
+from colornet.errors import SettingsError
+from colornet.settings import Field, settings
 
 
-@dataclass(frozen=True)
+def _check_pattern(text: str) -> str:
+    if not re.fullmatch(r"([^\[\0]|\[[^]\0]+\])+", text, re.DOTALL):
+        raise PydanticCustomError("pattern", "must be a pattern such as *.tif")
+    return text
+
+
+Pattern = Annotated[str, AfterValidator(_check_pattern)]
+"""Of keys: * is any text, also across /, ? one character, [ab] one of these."""
+Count = Annotated[int, Field(ge=0)]
+
+
+@settings
 class Selection:
-    """A part of an inventory; all of it unless a field says otherwise. Raises ValueError naming the field."""
+    """A part of an inventory; all of it unless a field says otherwise. Raises SettingsError naming the field."""
 
-    include: tuple[str, ...] = ()
+    include: tuple[Pattern, ...] = ()
     """Only keys that match one of these patterns: * is any text, also across /, ? one character, [ab] one of these.
     Upper and lower case are the same, so *.jpg takes SCAN.JPG too."""
-    exclude: tuple[str, ...] = ()
+    exclude: tuple[Pattern, ...] = ()
     """No keys that match one of these patterns."""
-    min_bytes: int = 0
+    min_bytes: Count = 0
     """Only scans of at least so many bytes. A scan whose size the inventory does not give is left out then."""
-    max_bytes: int = 0
+    max_bytes: Count = 0
     """Only scans of at most so many bytes; 0 sets no bound. A scan of unknown size is left out then."""
-    limit: int = 0
+    limit: Count = 0
     """Only the first so many, in the order of their keys; 0 takes all."""
-    sample: int = 0
+    sample: Count = 0
     """Only so many, taken at random: with the same seed always the same ones. 0 takes all."""
     seed: int = 0
     """What the random sample depends on."""
 
     def __post_init__(self) -> None:
-        """Check the values."""
-        for name in ("include", "exclude"):
-            for pattern in getattr(self, name):
-                if not pattern or "\0" in pattern or "[" in re.sub(r"\[[^\]]+\]", "", pattern):
-                    raise ValueError(f"{name} must be patterns such as *.tif, not {pattern!r}")
-        for name in ("min_bytes", "max_bytes", "limit", "sample"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name.replace('_', '-')} must be at least 0, not {getattr(self, name)}")
+        """Check what belongs together."""
         if self.max_bytes and self.max_bytes < self.min_bytes:
-            raise ValueError(f"max-bytes must be at least min-bytes ({self.min_bytes}), not {self.max_bytes}")
+            raise SettingsError(f"max_bytes must be 0, or at least min_bytes, not {self.max_bytes}")
         if self.limit and self.sample:
-            raise ValueError("limit and sample exclude each other: give one of them")
+            raise SettingsError("limit and sample exclude each other: give one of them")
 
     def sql(self, scans: str) -> str:
         """Return the DuckDB query for the selected rows of a table or view of inventory.SCHEMA."""

@@ -1,40 +1,34 @@
 """The settings of jobs.colorize."""
 
 import os
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import field
+from typing import Annotated, Literal
 
 from colornet.archive.selection import Selection
+from colornet.errors import SettingsError
 from colornet.inference.bundle import SHIPPED
 from colornet.inference.precision import Precision
 from colornet.provenance.c2pa import Credentials
 from colornet.rendering.render import RenderSettings
+from colornet.settings import Field, settings
 from colornet.storage import S3Options
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class PlanSettings:
     """What --plan reckons with."""
 
     plan: bool = False
     """Say what would be done, how long it would take and what it would cost, and do nothing."""
-    nodes: int = 1
+    nodes: Annotated[int, Field(ge=1)] = 1
     """Nodes to reckon with."""
-    node_cpus: int = os.cpu_count() or 1
+    node_cpus: Annotated[int, Field(ge=1)] = os.cpu_count() or 1
     """Cores of each of those nodes, as fast as this machine's."""
-    node_price: float = 0.0
+    node_price: Annotated[float, Field(ge=0)] = 0.0
     """Price of a node for an hour, in whatever currency."""
 
-    def __post_init__(self) -> None:
-        """Check the values; raises ValueError naming the field."""
-        for name in ("nodes", "node_cpus"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
-        if self.node_price < 0:
-            raise ValueError(f"node-price must be 0 or more, not {self.node_price}")
 
-
-@dataclass(frozen=True, kw_only=True)
+@settings
 class ColorizeSettings:
     """The settings of jobs.colorize."""
 
@@ -51,19 +45,19 @@ class ColorizeSettings:
     """What --plan reckons with."""
     render: RenderSettings = field(default_factory=RenderSettings)
     """What outputs look like."""
-    min_workers: int = 1
+    min_workers: Annotated[int, Field(ge=1)] = 1
     """Workers to keep, at least."""
-    max_workers: int = 0
+    max_workers: Annotated[int, Field(ge=0)] = 0
     """Workers to grow to; 0 takes as many as there are cores for, also those that an autoscaler brings, up to 1,000."""
-    worker_cpus: int = 1
+    worker_cpus: Annotated[int, Field(ge=1)] = 1
     """CPU cores of each worker."""
-    gpu_share: float = 0.0
+    gpu_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """GPU that each predictor takes: 1 a whole one, 0.5 half of one. With 0, workers predict by themselves on CPUs."""
-    predictors: int = 0
+    predictors: Annotated[int, Field(ge=0)] = 0
     """Processes that hold the generator and colour for all workers; 0 takes what the GPUs have place for, or none."""
     precision: Precision = "auto"
     """Arithmetic of the generator; auto takes bfloat16 where the processor has it."""
-    max_attempts: int = 3
+    max_attempts: Annotated[int, Field(ge=1)] = 3
     """How often a scan may lose its worker process, by its own fault or the machine's, before it is a failure."""
     retry_failed: bool = True
     """Try the scans again that failed under an earlier start of this run."""
@@ -79,20 +73,11 @@ class ColorizeSettings:
     """End with exit code 3 if any scan failed."""
 
     def __post_init__(self) -> None:
-        """Check the values; raises ValueError naming the field."""
-        if self.min_workers < 1:
-            raise ValueError(f"min-workers must be at least 1, not {self.min_workers}")
+        """Check what belongs together; raises SettingsError."""
         if self.max_workers and self.max_workers < self.min_workers:
-            raise ValueError(f"max-workers must be at least min-workers ({self.min_workers}), not {self.max_workers}")
-        for name in ("worker_cpus", "max_attempts"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name.replace('_', '-')} must be at least 1, not {getattr(self, name)}")
-        if not 0 <= self.gpu_share <= 1:
-            raise ValueError(f"gpu-share must be from 0 to 1, not {self.gpu_share}")
-        if self.predictors < 0:
-            raise ValueError(f"predictors must be 0 or more, not {self.predictors}")
+            raise SettingsError(f"max_workers must be 0, or at least min_workers, not {self.max_workers}")
         if (self.certificates is None) != (self.key is None):
-            raise ValueError("certificates and key belong together: give both or none")
+            raise SettingsError("certificates and key belong together: give both or none")
 
     @property
     def credentials(self) -> Credentials | None:
