@@ -6,6 +6,8 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from colornet.command import is_quiet
+
 LOG_INTERVAL = 10.0
 """Seconds between two plain lines."""
 
@@ -19,7 +21,7 @@ class JobProgress:
         self.unit = unit
         self.done = 0
         self.failed = 0
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, quiet=is_quiet())
         self._started = self._logged = time.monotonic()
         self._bar = Progress(
             TextColumn("{task.completed}/{task.total} " + unit),

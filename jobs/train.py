@@ -29,6 +29,7 @@ import tyro
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
+from colornet.command import is_quiet
 from colornet.datasets import photographs
 from colornet.errors import ExitCode, SettingsError, TrainingError
 from colornet.inference import bundle as bundles
@@ -218,7 +219,8 @@ def _printed_lines() -> Iterator[Queue]:
 
     def show() -> None:
         while (line := lines.get()) is not None:
-            print(line, file=sys.stderr, flush=True)
+            if not is_quiet():
+                print(line, file=sys.stderr, flush=True)
 
     thread = threading.Thread(target=show, daemon=True)
     thread.start()
