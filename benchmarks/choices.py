@@ -76,10 +76,10 @@ def _with_adversary(recipe: Recipe) -> Recipe:
 VARIANTS: Mapping[str, Callable[[Recipe], Recipe]] = {
     "as it is": lambda recipe: recipe,
     "no pretrained encoder": lambda recipe: _with_generator(
-        _with_stage(recipe, encoder_share=1.0), encoder_weights="none"
+        _with_stage(recipe, encoder_lr_scale=1.0), encoder_weights="none"
     ),
-    "encoder at the full step": lambda recipe: _with_stage(recipe, encoder_share=1.0),
-    "encoder at a tenth of it": lambda recipe: _with_stage(recipe, encoder_share=0.1),
+    "encoder at the full step": lambda recipe: _with_stage(recipe, encoder_lr_scale=1.0),
+    "encoder at a tenth of it": lambda recipe: _with_stage(recipe, encoder_lr_scale=0.1),
     "regression alone": lambda recipe: _with_generator(_with_stage(recipe, distribution_weight=0.0), head="ab"),
     "rebalanced cross-entropy alone": lambda recipe: _with_stage(
         replace(recipe, rebalancing=0.5), distribution_weight=1.0, reconstruction_weight=0.0

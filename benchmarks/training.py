@@ -31,7 +31,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
@@ -50,7 +50,7 @@ from colornet.color import lab
 from colornet.datasets import photographs
 from colornet.datasets.photographs import Plan
 from colornet.datasets.shards import ROW_GROUP
-from colornet.inference.precision import Precision, resolve
+from colornet.inference.precision import resolve
 from colornet.training import presets
 from colornet.training.degradation import degrade
 from colornet.training.gan import Batch, GanModule
@@ -207,7 +207,7 @@ def _compare_runs(settings: TrainingBenchmarkSettings, folder: Path, console: Co
         rates = (f"{statistics.median(figures):.1f}" for figures in _figures(made, "step_rate", "whole_rate"))
         shares = (f"{statistics.median(figures):.1%}" for figures in _figures(made, "outside", "waiting"))
         table.add_row(name, *rates, *shares, f"{statistics.median(run.cpu for run in made):.4f}")
-    dtype = resolve(cast(Precision, recipe.precision), torch.device("cuda" if gpu else "cpu"))
+    dtype = resolve(recipe.precision, torch.device("cuda" if gpu else "cpu"))
     console.print(
         f"{recipe.generator.network}, {stage.image_size} pixels, {stage.batch_size} photographs a step, "
         f"{str(dtype).removeprefix('torch.')}, {stage.steps_per_epoch} steps an epoch, {stage.epochs} epochs"

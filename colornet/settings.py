@@ -11,6 +11,7 @@ tyro makes flags of such classes: the text under a field is the flag's help.
 import dataclasses
 import functools
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, TypeVar, dataclass_transform
 
@@ -57,7 +58,7 @@ def from_dict(cls: type[T], data: Mapping[str, Any]) -> T:
             its path, as "stages.0.epochs".
     """
     try:
-        return TypeAdapter(cls).validate_json(json.dumps(data))
+        return TypeAdapter(cls).validate_json(json.dumps(data, default=str))  # no field has a type that JSON lacks
     except pydantic.ValidationError as error:
         raise SettingsError(_sentence(error)) from error
 
@@ -80,5 +81,7 @@ def _about(found: Any) -> str:
     name = ".".join(map(str, found["loc"]))
     if found["type"] == "unexpected_keyword_argument":
         return f"{name}: there is no such field"
-    message = found["msg"].removeprefix("Input ")
-    return f"{name} {message}, not {found['input']!r}"
+    if found["type"] == "missing":
+        return f"{name} is missing"
+    message = re.sub(r"^(Input|String|Tuple) ", "", found["msg"])
+    return f"{name} {message}, not {found['input']!r}".lstrip()

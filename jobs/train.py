@@ -18,7 +18,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, Literal, cast
 
 import ray.data
@@ -26,6 +26,7 @@ import ray.train
 import ray.train.torch
 import torch
 import tyro
+from pydantic import SkipValidation
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
@@ -34,9 +35,11 @@ from colornet.datasets import photographs
 from colornet.errors import ExitCode, SettingsError, TrainingError
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
+from colornet.settings import settings
 from colornet.storage import S3Options, Storage, uris
 from colornet.training import presets
 from colornet.training.gan import finished_generator
+from colornet.training.ranges import Count, CountOrZero, Positive
 from colornet.training.recipe import Recipe
 
 from .command import Job
@@ -46,62 +49,54 @@ from .training.stream import READER_CPUS, reading, streams
 from .training.worker import work
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class TrainSettings:
     """The settings of jobs.train."""
 
-    data: str
+    # Not checked, because tyro puts a mark there for a flag that must be given.
+    data: SkipValidation[str]
     """Folder or s3:// prefix with Parquet shards, as jobs.prepare writes them; val*.parquet are held out."""
-    output: str
+    output: SkipValidation[str]
     """Folder or s3:// prefix for the bundle, the report and the checkpoints."""
     validation: str | None = None
     """Take the held-out photographs from the shards at this place instead."""
     name: str | None = None
-    """Name of the run; a run of this name in the same output is continued. The recipe's name, unless given."""
-    num_workers: int = 1
+    """Name of the run, of letters, digits, - and _; a run of this name in the same output is continued. The recipe's
+    name, unless given."""
+    num_workers: Count = 1
     """Processes that train in parallel."""
-    min_workers: int | None = None
-    """Start with so many already, and go on with as few, when there is no room for all; all, unless given."""
-    resize_every: float = 60.0
-    """With --min-workers: seconds between two looks whether there is room for more; each resize goes back to the last
-    checkpoint."""
+    min_workers: Count | None = None
+    """Start with so many workers already, and go on with as few, when there is no room for all. All, unless given."""
+    resize_every: Positive = 60.0
+    """With --min-workers: seconds between two checks whether there is room for more workers. Each resize goes back to
+    the last checkpoint."""
     use_gpu: bool = False
     """Give each worker a GPU."""
-    cpus_per_worker: float | None = None
+    cpus_per_worker: Positive | None = None
     """CPUs of each worker. Unless given: 1 beside a GPU, or on a cluster that has or may get more nodes; else an equal
     share of the machine's."""
-    max_failures: int = 3
-    """How often the workers are started anew, from the last checkpoint, after one of them has died."""
-    keep_checkpoints: int = 2
+    max_failures: CountOrZero = 3
+    """How often the workers are restarted from the last checkpoint after one of them has died."""
+    keep_checkpoints: Count = 2
     """How many checkpoints are kept."""
     best_by: Literal["psnr", "held_out_error"] | None = None
-    """Keep the best checkpoints by this measure of held-out photographs, and make the bundle of the very best; the last
-    one, unless given."""
+    """Keep the best checkpoints by this measure of held-out photographs, and make the bundle of the very best. The last
+    ones, unless given."""
     half: bool = False
     """Store the bundle's weights as float16, in half the bytes."""
     recipe: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=Recipe)
     """How it is trained."""
     s3: S3Options = field(default_factory=S3Options)
-    """How S3 is spoken to."""
+    """How S3 is accessed."""
 
     def __post_init__(self) -> None:
-        """Check every field; raises `SettingsError`."""
-        if self.num_workers < 1:
-            raise SettingsError(f"num-workers must be at least 1, not {self.num_workers}")
-        if self.min_workers is not None and not 1 <= self.min_workers <= self.num_workers:
-            raise SettingsError(f"min-workers must be in 1 to {self.num_workers} (num-workers), not {self.min_workers}")
-        if self.resize_every <= 0:
-            raise SettingsError(f"resize-every must be above 0, not {self.resize_every}")
-        if self.recipe.sync_batchnorm and not self.use_gpu:
-            raise SettingsError("sync-batchnorm is for GPUs: give --use-gpu, or --generator.norm group")
-        if self.cpus_per_worker is not None and self.cpus_per_worker <= 0:
-            raise SettingsError(f"cpus-per-worker must be above 0, not {self.cpus_per_worker}")
-        if self.max_failures < 0:
-            raise SettingsError(f"max-failures must be at least 0, not {self.max_failures}")
-        if self.keep_checkpoints < 1:
-            raise SettingsError(f"keep-checkpoints must be at least 1, not {self.keep_checkpoints}")
+        """Check the run's name, and what depends on other settings."""
         if self.name is not None and not self.name.replace("-", "").replace("_", "").isalnum():
             raise SettingsError(f"name must be of letters, digits, - and _, not {self.name!r}")
+        if self.min_workers is not None and self.min_workers > self.num_workers:
+            raise SettingsError(f"min_workers must be at most {self.num_workers} (num_workers), not {self.min_workers}")
+        if self.recipe.sync_batchnorm and not self.use_gpu:
+            raise SettingsError("sync_batchnorm is for GPUs: give --use-gpu, or --generator.norm group")
 
 
 def train(settings: TrainSettings) -> ExitCode:

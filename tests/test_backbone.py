@@ -218,7 +218,7 @@ def test_it_is_built_without_memory():
     ],
 )
 def test_wrong_settings_are_named(settings, named):
-    with pytest.raises(ValueError, match=named):
+    with pytest.raises(SettingsError, match=named):
         build_generator("backbone", settings)
 
 

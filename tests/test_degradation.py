@@ -252,5 +252,5 @@ def test_jpeg_agrees_with_a_real_one(quality):
     [("grain", 1.1), ("scratches", -0.1), ("blur_size", 2.5), ("jpeg_quality", 0.0), ("tone", float("nan"))],
 )
 def test_values_out_of_range_are_named(name, value):
-    with pytest.raises(SettingsError, match=f"{name} must be in"):
+    with pytest.raises(SettingsError, match=f"^{name} should be"):
         Degradation(**{name: value})

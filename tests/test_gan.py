@@ -241,12 +241,12 @@ def test_the_next_stage_has_its_own_terms_and_rates():
 
 
 def test_the_encoder_takes_steps_of_its_own_size():
-    gan = make_gan({"generator": BINS, "discriminator": PATCH}, trains=GENERATOR, encoder_share=0.0)
+    gan = make_gan({"generator": BINS, "discriminator": PATCH}, trains=GENERATOR, encoder_lr_scale=0.0)
     network = bare(gan.generator)
     before, names = snapshot(network), {name for name, _ in network.named_parameters()}
     gan.step(batch())
     assert names & changed(network, before) == {name for name in names if not name.startswith("encoder.")}
-    gan.begin(dataclasses.replace(TINY, encoder_share=0.25, generator_learning_rate=0.5))
+    gan.begin(dataclasses.replace(TINY, encoder_lr_scale=0.25, generator_learning_rate=0.5))
     gan.lr_scale(0.5, 1.0)
     assert [group["lr"] for group in gan.generator_optimizer.param_groups] == [0.25, 0.0625]
 

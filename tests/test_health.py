@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from colornet.errors import SettingsError
 from colornet.training import health
 from colornet.training.gan import GanModule
-from colornet.training.health import Action, Epoch, Policy, State, Thresholds, Verdict, decide, judge
+from colornet.training.health import Action, ActionName, Epoch, Policy, State, Thresholds, Verdict, decide, judge
 from colornet.training.presets import preset
 from colornet.training.trainer import Trainer
 
@@ -192,7 +193,7 @@ def test_other_kinds_of_loss_are_judged_by_their_cross_entropy():
 
 @pytest.mark.parametrize(("name", "value"), [("window", 0), ("gray", 1.5), ("fooled", -1.0), ("exploding", math.inf)])
 def test_thresholds_out_of_range_are_named(name, value):
-    with pytest.raises(SettingsError, match=f"{name} must be"):
+    with pytest.raises(SettingsError, match=f"^{name} should be"):
         Thresholds(**{name: value})
 
 
@@ -216,6 +217,11 @@ def test_another_failure_has_its_own_action_at_once():
     assert decide(run) is Action.RETRAIN_DISCRIMINATOR
 
 
+def test_settings_name_the_actions_that_there_are():
+    assert list(get_args(ActionName)) == list(Action)
+    assert {field.name for field in dataclasses.fields(Policy)} >= set(State) - {State.HEALTHY}
+
+
 @pytest.mark.parametrize("state", [state for state in State if state is not State.HEALTHY])
 @pytest.mark.parametrize("action", Action)
 def test_each_failure_can_have_any_action(state, action):
@@ -234,7 +240,7 @@ def test_a_failure_that_lasts_ends_the_run():
     ("name", "value"), [("gray_collapse", "panic"), ("repeat_every", 0), ("stop_after", -1), ("lower_by", 1.0)]
 )
 def test_policies_out_of_range_are_named(name, value):
-    with pytest.raises(SettingsError, match=f"{name} must be"):
+    with pytest.raises(SettingsError, match=f"^{name} should be"):
         Policy(**{name: value})
 
 

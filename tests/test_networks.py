@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from colornet.errors import SettingsError
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.networks import build_discriminator, build_generator, fold_normalisation
@@ -82,9 +83,9 @@ def test_folding_keeps_the_output():
 def test_discriminator_judges_its_own_size_only():
     discriminator = build_discriminator("reference", {"image_size": 32})
     assert discriminator(torch.zeros(3, 1, 32, 32), torch.zeros(3, 2, 32, 32)).shape == (3,)
-    with pytest.raises(ValueError, match="32×32"):
+    with pytest.raises(SettingsError, match="32×32"):
         discriminator(torch.zeros(3, 1, 64, 64), torch.zeros(3, 2, 64, 64))
-    with pytest.raises(ValueError, match="multiple of 16"):
+    with pytest.raises(SettingsError, match="multiple of 16"):
         build_discriminator("reference", {"image_size": 40})
 
 
@@ -97,9 +98,9 @@ def test_the_reference_discriminator_does_not_look_at_lightness():
 
 
 def test_unknown_networks_and_settings_are_named():
-    with pytest.raises(ValueError, match=r"'vgg'.*unet"):
+    with pytest.raises(SettingsError, match=r"'vgg'.*unet"):
         build_generator("vgg", {})
-    with pytest.raises(ValueError, match="depth"):
+    with pytest.raises(SettingsError, match="depth"):
         build_generator("unet", {"depth": 3})
 
 
@@ -181,5 +182,5 @@ def test_without_the_setting_names_are_those_of_batch_normalisation(name, settin
 @pytest.mark.parametrize(("name", "settings"), GROUPED)
 @pytest.mark.parametrize("norm", ["layer", None, ["group"]])
 def test_another_normalisation_is_named(name, settings, norm):
-    with pytest.raises(ValueError, match="norm must be one of batch, group, not"):
+    with pytest.raises(SettingsError, match="norm must be one of batch, group, not"):
         build_generator(name, {**settings, "norm": norm})

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from colornet.errors import SettingsError
 from colornet.networks import build_discriminator
 
 
@@ -56,9 +57,9 @@ def test_any_size(size, map_size):
 
 
 def test_too_small_is_named():
-    with pytest.raises(ValueError, match=r"24×24, not \(64, 23\)"):
+    with pytest.raises(SettingsError, match=r"24×24, not \(64, 23\)"):
         patch()(torch.zeros(1, 1, 64, 23), torch.zeros(1, 2, 64, 23))
-    with pytest.raises(ValueError, match="width"):
+    with pytest.raises(SettingsError, match="width"):
         patch(0)
 
 

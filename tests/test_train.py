@@ -23,9 +23,10 @@ from PIL import Image
 from colornet.datasets.photographs import GROUP
 from colornet.errors import SettingsError, TrainingError
 from colornet.inference import bundle as bundles
-from colornet.training import presets, recipe
+from colornet.training import presets
 from colornet.training.degradation import DEGRADATIONS
 from colornet.training.health import Policy, Thresholds
+from colornet.training.recipe import Recipe
 from jobs import train as job
 from jobs.train import TrainSettings
 from jobs.training.run import Position
@@ -82,17 +83,8 @@ def cli(monkeypatch, capsys, *arguments: object) -> tuple[int, str]:
     [
         (["--recipe", "best"], "no recipe is called 'best'; there are: standard, laptop, shipped, reference,"),
         (["--recipe=best"], "no recipe is called 'best'"),
-        (["--stages.1.epochs", "0"], "epochs must be at least 1, not 0"),
-        (["--generator.width", "-1"], "generator: width must be at least 1, not -1"),
         (["--stages.0.image-size", "40", "--stages.1.image-size", "40"], "image_size must be a multiple of 16, not 40"),
-        (["--generator.network", "vgg"], "generator: no generator is called 'vgg'"),
-        (["--num-workers", "0"], "num-workers must be at least 1, not 0"),
-        (["--min-workers", "2"], "min-workers must be in 1 to 1 (num-workers), not 2"),
-        (["--sync-batchnorm"], "sync-batchnorm is for GPUs"),
         (["--generator.encoder-weights", "/no/such/file", "--generator.network", "backbone"], "/no/such/file"),
-        (["--degradation.grain", "2"], "grain must be in [0, 1], not 2.0"),
-        (["--health.gray-collapse", "hope"], "gray_collapse must be one of go_on, warn"),
-        (["--name", "../other"], "name must be of letters, digits, - and _, not '../other'"),
         (["--data", "/no/such/place"], "/no/such/place"),
         (["--validation", "/no/such/place"], "/no/such/place"),
         (["--output", "ftp://place"], "unknown scheme ftp://"),
@@ -103,6 +95,31 @@ def test_what_is_wrong_is_one_line_and_exit_code_2(monkeypatch, capsys, shards, 
     code, error = cli(monkeypatch, capsys, "--data", shards, "--output", tmp_path, *arguments)
     assert code == 2
     assert error.startswith("error: ") and error.count("\n") == 1 and message in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--stages.1.epochs", "0"], "stages.1: epochs should be greater than or equal to 1, not 0"),
+        (["--generator.width", "-1"], "generator: width should be greater than or equal to 1, not -1"),
+        (["--generator.network", "vgg"], "invalid choice 'vgg' for argument '--generator.network'."),
+        (["--generator.network", "vgg"], "Expected one of ('unet', 'backbone')"),
+        (["--num-workers", "0"], "num_workers should be greater than or equal to 1, not 0"),
+        (["--min-workers", "2"], "min_workers must be at most 1 (num_workers), not 2"),
+        (["--sync-batchnorm"], "sync_batchnorm is for GPUs"),
+        (["--degradation.grain", "2"], "degradation: grain should be less than or equal to 1, not 2.0"),
+        (
+            ["--health.gray-collapse", "hope"],
+            "('go_on', 'warn', 'retrain_discriminator', 'lower_learning_rate', 'stop')",
+        ),
+        (["--name", "../other"], "name must be of letters, digits,"),
+        (["--epochs", "3"], "Perhaps you meant: --stages.0.epochs INT"),
+    ],
+)
+def test_flags_that_are_wrong_are_named(monkeypatch, capsys, shards, tmp_path, arguments, message):
+    code, error = cli(monkeypatch, capsys, "--data", shards, "--output", tmp_path, *arguments)
+    words = " ".join(word for word in error.split() if word.strip("│╭╮╰╯─-"))  # without the box around them
+    assert code == 2 and message in words
 
 
 def test_shards_without_held_out_photographs(monkeypatch, capsys, shards, tmp_path):
@@ -139,7 +156,7 @@ def finished(ray_local, shards, tmp_path_factory) -> Path:
 def test_the_bundle_tells_what_it_is(finished, shards):
     bundle = bundles.load(str(finished))
     assert bundle.settings == {"width": SMOKE.generator.width} and bundle.image_size == SMOKE.image_size
-    assert recipe.from_dict(bundle.recipe) == SMOKE
+    assert Recipe.from_dict(bundle.recipe) == SMOKE
     assert bundle.data == {
         "uri": shards.name,  # no paths of the machine that it was trained on
         "photographs": 40,

@@ -2,17 +2,20 @@
 
 import copy
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from colornet.errors import SettingsError
 from colornet.networks.backbone import BackboneGenerator
 from colornet.networks.discriminators import ReferenceDiscriminator
 from colornet.networks.patch import PatchDiscriminator
 from colornet.networks.unet import ConvBlock, UNet
 
+GeneratorName = Literal["unet", "backbone"]
 GENERATORS: Mapping[str, type[nn.Module]] = {"unet": UNet, "backbone": BackboneGenerator}
+DiscriminatorName = Literal["reference", "patch"]
 DISCRIMINATORS: Mapping[str, type[nn.Module]] = {"reference": ReferenceDiscriminator, "patch": PatchDiscriminator}
 
 
@@ -20,7 +23,7 @@ def build_generator(name: str, settings: Mapping[str, Any]) -> nn.Module:
     """Build an untrained generator: (B, 1, H, W) scaled L* to (B, 2, H, W) scaled a*b*.
 
     Raises:
-        ValueError: if there is no generator of that name, or it refuses the settings; the message names them.
+        SettingsError: if there is no generator of that name, or it refuses the settings; the message names them.
     """
     return _build(GENERATORS, "generator", name, settings)
 
@@ -29,7 +32,7 @@ def build_discriminator(name: str, settings: Mapping[str, Any]) -> nn.Module:
     """Build an untrained discriminator: scaled L* and scaled a*b* to one logit a picture, or a map of them.
 
     Raises:
-        ValueError: if there is no discriminator of that name, or it refuses the settings; the message names them.
+        SettingsError: if there is no discriminator of that name, or it refuses the settings; the message names them.
     """
     return _build(DISCRIMINATORS, "discriminator", name, settings)
 
@@ -58,8 +61,8 @@ def count_flops(generator: nn.Module, size: int = 256) -> int:
 
 def _build(registry: Mapping[str, type[nn.Module]], kind: str, name: str, settings: Mapping[str, Any]) -> nn.Module:
     if name not in registry:
-        raise ValueError(f"no {kind} is called {name!r}; there are: {', '.join(registry)}")
+        raise SettingsError(f"no {kind} is called {name!r}; there are: {', '.join(registry)}")
     try:
         return registry[name](**settings)
     except TypeError as error:
-        raise ValueError(f"{kind} {name!r} does not take these settings: {dict(settings)} ({error})") from error
+        raise SettingsError(f"{kind} {name!r} does not take these settings: {dict(settings)} ({error})") from error

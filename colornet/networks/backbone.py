@@ -6,7 +6,7 @@ import itertools
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,8 @@ HUB = "hub"
 """The source of weights that means: download what timm has."""
 PACKAGE = "package"
 """The source of weights that means: those of `tf_efficientnet_lite0` that are installed as a Python package."""
-HEADS = ("ab", "bins")
+Head = Literal["ab", "bins"]
+"""What a generator predicts: a*b*, or a distribution over them."""
 BINS_STRIDE = 4
 """The distribution over the bins is predicted at this fraction of the picture's size."""
 
@@ -62,13 +63,13 @@ class BackboneGenerator(nn.Module):
                 one that it was trained with.
 
         Raises:
-            ValueError: if timm has no such backbone, it is none of that kind, or another setting is wrong.
+            SettingsError: if timm has no such backbone, it is none of that kind, or another setting is wrong.
         """
         super().__init__()
         if width < 2 or width % 2:
-            raise ValueError(f"width must be even and at least 2, not {width}")
-        if head not in HEADS:
-            raise ValueError(f"head must be one of {', '.join(HEADS)}, not {head!r}")
+            raise SettingsError(f"width must be even and at least 2, not {width}")
+        if head not in get_args(Head):
+            raise SettingsError(f"head must be one of {', '.join(get_args(Head))}, not {head!r}")
         self.encoder_name = encoder
         self.encoder = _build_encoder(encoder)
         self.register_buffer("mean", torch.tensor(self.encoder.pretrained_cfg["mean"]).reshape(3, 1, 1))
@@ -199,15 +200,15 @@ def _build_encoder(name: str) -> Any:
 
     # create_model alone would download for names such as hf-hub:…, which may be another's: a bundle's settings.
     if not isinstance(name, str) or not timm.is_model(name):
-        raise ValueError(f"timm has no backbone called {name!r}")
+        raise SettingsError(f"timm has no backbone called {name!r}")
     try:
         encoder: Any = timm.create_model(name, features_only=True, pretrained=False)
     except (RuntimeError, AttributeError) as error:
-        raise ValueError(f"{name!r} gives no features: {error}") from error
+        raise SettingsError(f"{name!r} gives no features: {error}") from error
     strides = encoder.feature_info.reduction()
     halving = all(later == 2 * earlier for earlier, later in itertools.pairwise(strides))
     if not halving or getattr(encoder, "output_fmt", "NCHW") != "NCHW":
-        raise ValueError(f"{name!r} is no convolutional backbone whose features halve: their strides are {strides}")
+        raise SettingsError(f"{name!r} is no convolutional backbone whose features halve: their strides are {strides}")
     return encoder
 
 

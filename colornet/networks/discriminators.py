@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from colornet.errors import SettingsError
+
 STRIDE = 16  # the last feature map is this much smaller than the picture
 
 
@@ -16,7 +18,7 @@ class ReferenceDiscriminator(nn.Module):
         """Build the network for square pictures of `image_size` pixels, a multiple of 16."""
         super().__init__()
         if image_size < STRIDE or image_size % STRIDE:
-            raise ValueError(f"image_size must be a multiple of {STRIDE}, not {image_size}")
+            raise SettingsError(f"image_size must be a multiple of {STRIDE}, not {image_size}")
         self.image_size = image_size
         self.features = nn.Sequential(
             nn.Conv2d(2, width, 3, stride=2, padding=1),
@@ -49,8 +51,8 @@ class ReferenceDiscriminator(nn.Module):
             (B,) logits: above 0 means real.
 
         Raises:
-            ValueError: if the pictures have another size.
+            SettingsError: if the pictures have another size.
         """
         if ab.shape[-2:] != (self.image_size, self.image_size):
-            raise ValueError(f"expected {self.image_size}×{self.image_size} pictures, not {tuple(ab.shape[-2:])}")
+            raise SettingsError(f"expected {self.image_size}×{self.image_size} pictures, not {tuple(ab.shape[-2:])}")
         return self.verdict(self.features(ab).flatten(1)).squeeze(1)

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from colornet.errors import SettingsError
+
 MIN_SIZE = 24
 """Height and width, in pixels, below which there is no logit left."""
 
@@ -21,7 +23,7 @@ class PatchDiscriminator(nn.Module):
         """Build the network; `width` is the number of channels of the first convolution."""
         super().__init__()
         if width < 1:
-            raise ValueError(f"width must be at least 1, not {width}")
+            raise SettingsError(f"width must be at least 1, not {width}")
         leaky = nn.LeakyReLU(0.2)
         self.verdicts = nn.Sequential(
             _conv(3, width, stride=2),
@@ -46,10 +48,10 @@ class PatchDiscriminator(nn.Module):
             (B, 1, H // 8 - 2, W // 8 - 2) logits: above 0 means real.
 
         Raises:
-            ValueError: if the pictures are too small.
+            SettingsError: if the pictures are too small.
         """
         if min(ab.shape[-2:]) < MIN_SIZE:
-            raise ValueError(f"expected pictures of at least {MIN_SIZE}×{MIN_SIZE}, not {tuple(ab.shape[-2:])}")
+            raise SettingsError(f"expected pictures of at least {MIN_SIZE}×{MIN_SIZE}, not {tuple(ab.shape[-2:])}")
         return self.verdicts(torch.cat([lightness, ab], dim=1))
 
 

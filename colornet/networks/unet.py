@@ -1,14 +1,19 @@
 """The reference generator: a U-Net that predicts a*b* from L*."""
 
 import functools
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from colornet.errors import SettingsError
+
 STRIDE = 8  # the deepest feature map is this much smaller than the picture
-NORMS = ("batch", "group")
+
+Norm = Literal["batch", "group"]
+"""Normalisation layers: `BatchNorm2d`, or `GroupNorm` for training with batches of a few pictures."""
 
 
 class ConvBlock(nn.Module):
@@ -20,7 +25,7 @@ class ConvBlock(nn.Module):
         """Build the block; padding keeps the size (divided by `stride`).
 
         Raises:
-            ValueError: if `norm` is none of NORMS.
+            SettingsError: if `norm` is no `Norm`.
         """
         super().__init__()
         self.conv = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1)
@@ -56,11 +61,11 @@ class UNet(nn.Module):
             norm: "batch" as the reference has it, or "group" for training with batches of a few pictures.
 
         Raises:
-            ValueError: if a setting is wrong.
+            SettingsError: if a setting is wrong.
         """
         super().__init__()
         if width < 1:
-            raise ValueError(f"width must be at least 1, not {width}")
+            raise SettingsError(f"width must be at least 1, not {width}")
         leaky = nn.LeakyReLU(0.2)
         relu = nn.ReLU()
         block = functools.partial(ConvBlock, norm=norm)
@@ -116,8 +121,8 @@ def _build_norm(name: str, channels: int) -> nn.Module:
 
     Source: Wu and He 2018, "Group Normalization".
     """
-    if name not in NORMS:
-        raise ValueError(f"norm must be one of {', '.join(NORMS)}, not {name!r}")
+    if name not in get_args(Norm):
+        raise SettingsError(f"norm must be one of {', '.join(get_args(Norm))}, not {name!r}")
     if name == "batch":
         return nn.BatchNorm2d(channels)
     most = min(32, max(1, channels // 8))

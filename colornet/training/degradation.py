@@ -9,7 +9,7 @@ to what the eye sees. Each photograph has random numbers of its own: what become
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from typing import Annotated
 
 import torch
 from kornia.color import linear_rgb_to_rgb, rgb_to_linear_rgb
@@ -19,7 +19,8 @@ from torch import Tensor
 
 from colornet.color import lab
 from colornet.color.srgb import LUMINANCE
-from colornet.errors import SettingsError
+from colornet.settings import Field, settings
+from colornet.training.ranges import Share
 
 EMULSIONS: Mapping[str, tuple[float, float, float]] = {
     "panchromatic": (0.35, 0.35, 0.30),
@@ -41,62 +42,52 @@ _LINES = 3
 _DRAWS = {"emulsion": 6, "vignette": 4, "blur": 2, "tone": 3, "grain": 3, "fading": 3, "dust": 3, "jpeg": 2}
 _DRAWS |= {"scratches": 1 + 7 * _LINES}
 
+_Sigma = Annotated[float, Field(ge=0, le=MAX_SIGMA)]
 
-@dataclass(frozen=True, kw_only=True)
+
+@settings
 class Degradation:
     """How often each kind of damage happens to a photograph, and how bad it is at most.
 
-    The defaults change nothing. Shares are in [0, 1]; a kind with a share of 0 never happens, whatever its strength.
-
-    Raises `SettingsError`, with the field's name in it, if a value is out of range.
+    The defaults change nothing. A kind with a share of 0 never happens, whatever its strength.
     """
 
-    emulsion: float = 0.0
+    emulsion: Share = 0.0
     """Share of photographs on a random emulsion, half of them through a random colour filter."""
-    vignette: float = 0.0
+    vignette: Share = 0.0
     """Share that are darker towards the corners."""
-    vignette_strength: float = 0.6
-    """Share of the light that is lost in the corners, at most; in [0, 1]."""
-    blur: float = 0.0
+    vignette_strength: Share = 0.6
+    """Share of the light that is lost in the corners, at most."""
+    blur: Share = 0.0
     """Share that are out of focus."""
-    blur_size: float = 1.2
+    blur_size: _Sigma = 1.2
     """Standard deviation of the Gaussian, pixels of the crop, at most; in [0, 2]."""
-    tone: float = 0.0
+    tone: Share = 0.0
     """Share with a tone curve of their own: a power, then an S-curve or its inverse."""
-    tone_power: float = 0.6
-    """The power is at most 2 to this, at least 2 to minus this; in [0, 2]."""
-    tone_curve: float = 0.6
-    """Share of the smoothstep in the S-curve, at most; in [0, 1]."""
-    grain: float = 0.0
+    tone_power: Annotated[float, Field(ge=0, le=2)] = 0.6
+    """The power is between 2 to minus this and 2 to this; in [0, 2]."""
+    tone_curve: Share = 0.6
+    """Weight of the smoothstep in the S-curve, at most."""
+    grain: Share = 0.0
     """Share with grain, strongest in the middle tones and none in black and white."""
-    grain_strength: float = 0.06
-    """Standard deviation of the grain in the middle tones, of sRGB codes in [0, 1], at most; in [0, 1]."""
-    grain_size: float = 1.2
-    """Standard deviation of the Gaussian that correlates it, pixels of the crop, at most; in [0, 2]."""
-    fading: float = 0.0
+    grain_strength: Share = 0.06
+    """Standard deviation of the grain in the middle tones, of sRGB codes in [0, 1], at most."""
+    grain_size: _Sigma = 1.2
+    """Standard deviation of the Gaussian that correlates the grain, pixels of the crop, at most; in [0, 2]."""
+    fading: Share = 0.0
     """Share that have faded."""
-    fading_black: float = 0.25
+    fading_black: Annotated[float, Field(ge=0, le=0.5)] = 0.25
     """How far black is lifted, of sRGB codes in [0, 1], at most; in [0, 0.5]."""
-    fading_white: float = 0.2
-    """How far white is dimmed or bleached beyond the paper's, of sRGB codes in [0, 1], at most; in [0, 0.4]."""
-    scratches: float = 0.0
+    fading_white: Annotated[float, Field(ge=0, le=0.4)] = 0.2
+    """How far white is dimmed, or raised and clipped, of sRGB codes in [0, 1], at most; in [0, 0.4]."""
+    scratches: Share = 0.0
     """Share with up to three scratches, light or dark, from top to bottom or part of it."""
-    dust: float = 0.0
+    dust: Share = 0.0
     """Share with specks of light and dark dust."""
-    jpeg: float = 0.0
+    jpeg: Share = 0.0
     """Share that have been stored as JPEG."""
-    jpeg_quality: float = 30.0
-    """The lowest quality of those, as libjpeg counts; the highest is 95. In [1, 95]."""
-
-    def __post_init__(self) -> None:
-        """Check every field."""
-        highest = {"blur_size": MAX_SIGMA, "grain_size": MAX_SIGMA, "tone_power": 2.0, "jpeg_quality": _BEST_JPEG}
-        highest |= {"fading_black": 0.5, "fading_white": 0.4}
-        for each in fields(self):
-            least, most = 1.0 if each.name == "jpeg_quality" else 0.0, highest.get(each.name, 1.0)
-            value = getattr(self, each.name)
-            if not least <= value <= most:
-                raise SettingsError(f"{each.name} must be in [{least:g}, {most:g}], not {value!r}")
+    jpeg_quality: Annotated[float, Field(ge=1, le=_BEST_JPEG)] = 30.0
+    """The lowest JPEG quality, as libjpeg counts; the highest is 95. In [1, 95]."""
 
     @property
     def changes_nothing(self) -> bool:

@@ -5,14 +5,14 @@ Either network may be bare or wrapped in `DistributedDataParallel`; the steps ar
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 
-from colornet.inference.precision import Precision, resolve
+from colornet.inference.precision import resolve
 from colornet.training.distributed import share_buffers
 from colornet.training.ema import EmaGenerator
 from colornet.training.losses import adversarial_loss, correct_verdicts, discriminator_loss, gradient_penalty
@@ -57,7 +57,7 @@ class GanModule:
         self.discriminator = discriminator
         self.recipe = recipe
         self.device = torch.device(device)
-        self.low_precision = resolve(cast(Precision, recipe.precision), self.device) is torch.bfloat16
+        self.low_precision = resolve(recipe.precision, self.device) is torch.bfloat16
         self.objective = objective or Objective(generator)
         self.ema = EmaGenerator(self.bare_generator, recipe.ema_decay) if recipe.ema_decay else None
         self.generator_optimizer = _adam(generator, recipe)
@@ -88,7 +88,7 @@ class GanModule:
     def lr_scale(self, generator_share: float, discriminator_share: float) -> None:
         """Set the optimisers' step sizes to shares of the stage's."""
         rate = generator_share * self.stage.generator_learning_rate
-        _set_rates(self.generator_optimizer, rate, self.stage.encoder_share * rate)
+        _set_rates(self.generator_optimizer, rate, self.stage.encoder_lr_scale * rate)
         _set_rates(self.discriminator_optimizer, discriminator_share * self.stage.discriminator_learning_rate)
 
     def step(self, batch: Batch) -> Losses:

@@ -9,9 +9,10 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from colornet.errors import SettingsError
+from colornet.settings import Field, settings
+from colornet.training.ranges import Count, CountOrZero, NotNegative, Share
 
 
 class State(StrEnum):
@@ -40,13 +41,17 @@ class Action(StrEnum):
 
     GO_ON = "go_on"
     WARN = "warn"
-    """Tell the operator the verdict's sentence; all actions below do that too."""
+    """Print the verdict's sentence; all actions below do that too."""
     RETRAIN_DISCRIMINATOR = "retrain_discriminator"
-    """Train the discriminator alone for a while, as at the end of an epoch in which it has fallen behind."""
+    """Train the discriminator alone, up to `retrain_steps` of the recipe."""
     LOWER_LEARNING_RATE = "lower_learning_rate"
-    """Multiply the discriminator's step size by `Policy.lower_by`, from now on."""
+    """Multiply the discriminator's learning rate by `Policy.lower_by`, from now on."""
     STOP = "stop"
-    """End the run: starting it anew from the checkpoint would end the same way."""
+    """End the run. It cannot go on from its checkpoint, because it would end in the same way."""
+
+
+ActionName = Literal["go_on", "warn", "retrain_discriminator", "lower_learning_rate", "stop"]
+"""The values of `Action`, as settings have them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,41 +92,32 @@ class Epoch:
         return cls(**picked if entropy is None else picked | {"adversarial_loss": entropy})
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Thresholds:
-    """From where on a number is an alarm. All are compared with medians over `window` epochs.
+    """From where on a number is an alarm. All are compared with medians over `window` epochs."""
 
-    Raises `SettingsError`, with the field's name in it, if a value is out of range.
-    """
-
-    window: int = 5
-    """Epochs that are judged together; before so many there is no alarm, because every run begins gray."""
-    no_gradient: float = 1e-6
-    """A gradient norm below this is none. Healthy ones are about 0.01 to 100."""
-    fooled: float = 0.05
-    """An adversarial loss below this: made-up colour passes for real with a probability above 95 %."""
-    exploding: float = 8.0
-    """An adversarial loss above this: made-up colour passes for real with a probability below 0.03 %."""
-    certain: float = 0.98
-    """Accuracy above which, with an exploding adversarial loss, the discriminator is ahead. Alone it is none: beside
-    a strong reconstruction term a discriminator is often right, and the generator learns on."""
-    guessing: float = 0.55
-    """Accuracy below which the discriminator is behind."""
-    gray: float = 0.2
-    """Share of the true mean chroma below which the output is gray. Averaging over what may be true costs half of it,
-    in a healthy run too."""
-    one_hue: float = 0.9
-    """Hue concentration above which the output has one hue."""
-    beyond_truth: float = 0.2
-    """So much more must it be than that of the true colour, which may have one hue by nature."""
-
-    def __post_init__(self) -> None:
-        """Check every field."""
-        _require("window", self.window, self.window >= 1, "at least 1")
-        for name in ("no_gradient", "fooled", "exploding"):
-            _require(name, getattr(self, name), 0.0 <= getattr(self, name) < math.inf, "at least 0")
-        for name in ("certain", "guessing", "gray", "one_hue", "beyond_truth"):
-            _require(name, getattr(self, name), 0.0 <= getattr(self, name) <= 1.0, "in [0, 1]")
+    window: Count = 5
+    """Epochs that are judged together. There is no alarm before so many, because every run begins gray."""
+    no_gradient: NotNegative = 1e-6
+    """A network whose gradient norm is below this does not learn. Healthy norms are about 0.01 to 100."""
+    fooled: NotNegative = 0.05
+    """The generator has collapsed if its adversarial loss is below this. At 0.05 the discriminator takes predicted
+    colour for real with a probability of 95 %."""
+    exploding: NotNegative = 8.0
+    """The adversarial loss explodes above this. At 8 the discriminator takes predicted colour for real with a
+    probability of 0.03 %."""
+    certain: Share = 0.98
+    """The discriminator is ahead if its accuracy is above this and the adversarial loss explodes. High accuracy alone
+    is no alarm: beside a strong reconstruction loss a discriminator is often right, and the generator still learns."""
+    guessing: Share = 0.55
+    """The discriminator is behind if its accuracy is below this."""
+    gray: Share = 0.2
+    """The output is gray if it has less than this share of the true mean chroma. A healthy run has about half of it,
+    because the generator averages over the colours that are possible."""
+    one_hue: Share = 0.9
+    """The output has one hue if its hue concentration is above this."""
+    beyond_truth: Share = 0.2
+    """And if its hue concentration is above that of the true colour by more than this."""
 
 
 @dataclass(frozen=True)
@@ -133,35 +129,34 @@ class Verdict:
     """Says so to people."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Policy:
-    """What to do when the networks are out of balance: for each failure the name of an `Action`.
+    """What to do when the networks are out of balance: an action for each `State` that is a failure.
 
-    Raises `SettingsError`, with the field's name in it, if a value is not one that there is.
+    warn prints the verdict. retrain_discriminator trains the discriminator alone for up to retrain_steps.
+    lower_learning_rate multiplies the discriminator's learning rate by lower_by. stop ends the run. go_on does nothing.
     """
 
-    not_finite: str = "stop"
-    dead_gradients: str = "stop"
-    generator_collapsed: str = "retrain_discriminator"
-    discriminator_ahead: str = "lower_learning_rate"
-    discriminator_behind: str = "retrain_discriminator"
-    gray_collapse: str = "warn"
-    orange_collapse: str = "warn"
-    repeat_every: int = 5
-    """Epochs that an action is given to work before it is taken again, while the failure lasts."""
-    stop_after: int = 0
+    not_finite: ActionName = "stop"
+    """If a loss or a gradient is infinite or not a number."""
+    dead_gradients: ActionName = "stop"
+    """If a network has next to no gradient."""
+    generator_collapsed: ActionName = "retrain_discriminator"
+    """If the discriminator takes all predicted colour for real."""
+    discriminator_ahead: ActionName = "lower_learning_rate"
+    """If the discriminator is nearly always right and the adversarial loss explodes."""
+    discriminator_behind: ActionName = "retrain_discriminator"
+    """If the discriminator is guessing, even after it has been retrained."""
+    gray_collapse: ActionName = "warn"
+    """If the output is nearly gray."""
+    orange_collapse: ActionName = "warn"
+    """If the output has one hue."""
+    repeat_every: Count = 5
+    """Take the action again after this many epochs, while the failure lasts."""
+    stop_after: CountOrZero = 0
     """End the run when a failure has lasted for so many epochs; 0 never does."""
-    lower_by: float = 0.5
-    """What a lowered step size is multiplied by; in (0, 1)."""
-
-    def __post_init__(self) -> None:
-        """Check every field."""
-        for state in State:
-            action = getattr(self, state, Action.GO_ON)
-            _require(state, action, action in list(Action), f"one of {', '.join(Action)}")
-        _require("repeat_every", self.repeat_every, self.repeat_every >= 1, "at least 1")
-        _require("stop_after", self.stop_after, self.stop_after >= 0, "at least 0")
-        _require("lower_by", self.lower_by, 0.0 < self.lower_by < 1.0, "between 0 and 1")
+    lower_by: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """Factor of lower_learning_rate."""
 
 
 def judge(history: Sequence[Mapping[str, Any]], thresholds: Thresholds | None = None) -> list[Verdict]:
@@ -325,8 +320,3 @@ _FAILURES: tuple[tuple[State, Callable[[_Middle, Thresholds], str]], ...] = (
     (State.GRAY_COLLAPSE, _gray_collapse),
     (State.ORANGE_COLLAPSE, _orange_collapse),
 )
-
-
-def _require(name: str, value: object, fine: bool, what: str) -> None:
-    if not fine:
-        raise SettingsError(f"{name} must be {what}, not {value!r}")

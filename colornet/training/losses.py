@@ -1,6 +1,7 @@
 """The terms of the game, and the record of their values."""
 
 from collections.abc import Callable, Mapping
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,15 +11,17 @@ from colornet.color import lab
 from colornet.errors import TrainingError
 from colornet.networks.ab_bins import soft_encode
 
-GAN_LOSSES = ("bce", "lsgan", "hinge")
+GanLoss = Literal["bce", "lsgan", "hinge"]
 """Kinds of adversarial loss."""
+Reconstruction = Literal["l1", "smooth_l1"]
+"""Kinds of distance between predicted and true colour."""
 SMOOTH_L1_BETA = 10 / 127.5
 """Where smooth L1 turns from a square into a line: 10 units of a*b*, in the networks' scaling."""
 VIVID_CHROMA = 50.0
 """Chroma of a saturated pixel, in units of a*b*."""
 
 
-def discriminator_loss(real: Tensor, fake: Tensor, kind: str = "bce") -> Tensor:
+def discriminator_loss(real: Tensor, fake: Tensor, kind: GanLoss = "bce") -> Tensor:
     """How far the discriminator is from the right verdicts, each side weighing half.
 
     Args:
@@ -43,7 +46,7 @@ def discriminator_loss(real: Tensor, fake: Tensor, kind: str = "bce") -> Tensor:
     return (truth.mean() + lie.mean()) / 2
 
 
-def adversarial_loss(fake: Tensor, kind: str = "bce") -> Tensor:
+def adversarial_loss(fake: Tensor, kind: GanLoss = "bce") -> Tensor:
     """How far made-up colour is from the verdict "real", which the generator wants to hear.
 
     Args:
@@ -80,7 +83,7 @@ def gradient_penalty(verdicts: Tensor, ab: Tensor) -> Tensor:
     return gradient.float().square().sum(dim=(1, 2, 3)).mean() / 2
 
 
-def reconstruction_loss(kind: str, predicted: Tensor, truth: Tensor, vividness: float = 0.0) -> Tensor:
+def reconstruction_loss(kind: Reconstruction, predicted: Tensor, truth: Tensor, vividness: float = 0.0) -> Tensor:
     """Mean distance between predicted and true colour, over all pixels and both channels.
 
     Args:
