@@ -19,7 +19,7 @@ from PIL import Image
 
 from colornet.codecs.jpeg_luma import chroma_shape, keeps_luma, recolor
 from colornet.color.srgb import gray_lightness
-from colornet.errors import ScanError
+from colornet.errors import ScanError, SettingsError
 from colornet.rendering.jpeg_chroma import chroma_planes
 from tests import pictures
 
@@ -292,13 +292,13 @@ def test_no_temporary_file_stays(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_wrong_arguments_are_value_errors():
+def test_wrong_arguments_are_named():
     cb, cr = planes(INTERLEAVED)
     for quality in (0, 101):
-        with pytest.raises(ValueError, match="quality must be from 1 to 100"):
+        with pytest.raises(SettingsError, match="quality must be from 1 to 100"):
             recolor(INTERLEAVED, cb, cr, quality=quality)
     for other in (cr[1:], cr.astype(np.float32)):
-        with pytest.raises(ValueError, match="Cr must be uint8 of"):
+        with pytest.raises(SettingsError, match="Cr must be uint8 of"):
             recolor(INTERLEAVED, cb, other, quality=90)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from colornet import metadata
-from colornet.errors import ScanError
+from colornet.errors import ScanError, SettingsError
 from colornet.metadata import Density, Metadata, exif, icc_profiles, ifd, photoshop, xmp
 from colornet.metadata.containers import jpeg
 from colornet.metadata.ifd import DamagedError, Tag
@@ -456,7 +456,7 @@ def test_directories_in_a_loop():
     assert metadata.read(loop, "tiff").notes == ()
     with pytest.raises(ScanError):
         metadata.embed(b"II*\0" + struct.pack("<I", 99), "tiff", Metadata())
-    with pytest.raises(ValueError, match="no format is called 'gif'"):
+    with pytest.raises(SettingsError, match="no format is called 'gif'"):
         metadata.read(b"GIF89a", "gif")
 
 

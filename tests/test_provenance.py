@@ -1,6 +1,7 @@
 """Every output says what it is; exiftool, an independent reader, hears it."""
 
 import hashlib
+import os
 from datetime import UTC, datetime
 
 import pytest
@@ -109,8 +110,16 @@ def test_source_types_are_iptc_s():
     assert len(provenance.DIGITAL_SOURCE_TYPES) == 17
     for term in provenance.DIGITAL_SOURCE_TYPES:
         assert provenance.source_type_uri(term).endswith(f"/digitalsourcetype/{term}")
-    with pytest.raises(SettingsError, match="no IPTC digital source type is called 'painting'"):
+    with pytest.raises(SettingsError, match=r"^digital_source_type should be 'compositeWith.*, not 'painting'$"):
         Origin(source_name="", source_sha256="", bundle_digest="", software="", digital_source_type="painting")
+
+
+def test_a_name_that_is_no_unicode_is_written_as_far_as_it_is():
+    """A file name in another encoding than the system's, as Python gives it."""
+    name = os.fsdecode(b"folder/caf\xe9.tif")
+    origin = Origin(source_name=name, source_sha256="00", bundle_digest="00", software="Colornet 0")
+    assert origin.file_name == "caf\ufffd.tif"
+    assert "caf\ufffd.tif".encode() in (provenance.describe(Metadata(), origin).xmp or b"")
 
 
 @given(st.text(st.characters(), max_size=40))

@@ -1,10 +1,10 @@
 """Encoded bytes <-> Scans, and nothing else."""
 
-from colornet.codecs.decode import FORMATS, Source, decode, open_source, sniff
+from colornet.codecs.decode import Source, decode, open_source, sniff
 from colornet.codecs.encode import encode
 from colornet.codecs.limits import MAX_PIXELS
 from colornet.codecs.scan import Scan
-from colornet.formats import DEEP, EXTENSIONS, MEDIA_TYPES
+from colornet.formats import DEEP, EXTENSIONS, FORMATS, MEDIA_TYPES, Format
 
 __all__ = [
     "DEEP",
@@ -12,6 +12,7 @@ __all__ = [
     "FORMATS",
     "MAX_PIXELS",
     "MEDIA_TYPES",
+    "Format",
     "Scan",
     "Source",
     "decode",

@@ -14,17 +14,15 @@ from colornet import metadata
 from colornet.codecs import icc_profiles, pillow, pixels
 from colornet.codecs.limits import MAX_PIXELS, check_size
 from colornet.codecs.scan import Scan
-from colornet.codecs.tiff import Layout, TiffSource
+from colornet.codecs.tiff import PageLayout, TiffSource
 from colornet.errors import ScanError
+from colornet.formats import FORMATS, Format
 from colornet.metadata import Metadata
 
 T = TypeVar("T")
 ORIENTATION = 0x0112
 
-FORMATS = ("jpeg", "png", "tiff", "jp2", "j2k", "webp", "bmp")
-"""The formats that are read and written, as they are called in settings and in the ledger."""
-
-_SIGNATURES = {
+_SIGNATURES: dict[bytes, Format] = {
     b"\xff\xd8\xff": "jpeg",
     b"\x89PNG\r\n\x1a\n": "png",
     b"II*\x00": "tiff",
@@ -41,7 +39,7 @@ class Source(Protocol):
     """An opened file: its pages are decoded one at a time."""
 
     @property
-    def format(self) -> str:
+    def format(self) -> Format:
         """One of FORMATS."""
 
     @property
@@ -58,26 +56,26 @@ class Source(Protocol):
     def page(self, index: int) -> Scan:
         """Decode one page."""
 
-    def layout(self, index: int) -> Layout:
+    def layout(self, index: int) -> PageLayout:
         """Say how one page would be stored in TIFF: as it is, if it is."""
 
 
 @dataclass(frozen=True)
 class _OnePicture:
-    format: str
+    format: Format
     data: bytes
     decode: Callable[[], Scan]
-    words: Metadata
+    found: Metadata
     page_count: int = 1
 
     def metadata(self) -> list[Metadata]:
-        return [self.words]
+        return [self.found]
 
     def page(self, index: int) -> Scan:
-        return replace(self.decode(), orientation=self.words.orientation)
+        return replace(self.decode(), orientation=self.found.orientation)
 
-    def layout(self, index: int) -> Layout:
-        return Layout()
+    def layout(self, index: int) -> PageLayout:
+        return PageLayout()
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,7 @@ class _Strict:
     max_pixels: int
 
     @property
-    def format(self) -> str:
+    def format(self) -> Format:
         return self.source.format
 
     @property
@@ -111,11 +109,11 @@ class _Strict:
                 raise
             return _strictly(self.format, lambda: _salvaged(self.data, self.format, self.max_pixels))
 
-    def layout(self, index: int) -> Layout:
+    def layout(self, index: int) -> PageLayout:
         return self.source.layout(index)
 
 
-def sniff(data: bytes) -> str:
+def sniff(data: bytes) -> Format:
     """Name the format of encoded bytes, one of FORMATS.
 
     Raises:
@@ -152,7 +150,7 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Scan:
     return open_source(data, max_pixels=max_pixels).page(0)
 
 
-def _strictly(format: str, work: Callable[[], T]) -> T:
+def _strictly(format: Format, work: Callable[[], T]) -> T:
     try:
         return work()
     except (ScanError, MemoryError):
@@ -165,11 +163,11 @@ def _one_line(error: Exception) -> str:
     """Put a decoder's words on one line, without the addresses that would make equal reasons differ."""
     if isinstance(error, UnicodeDecodeError):  # imagecodecs stumbles over libpng's own message
         return "the decoder refuses it"
-    words = re.sub(r"<(\S+) object at 0x[0-9a-f]+>", r"\1", " ".join(str(error).split()))
-    return words[:300] or type(error).__name__
+    sentence = re.sub(r"<(\S+) object at 0x[0-9a-f]+>", r"\1", " ".join(str(error).split()))
+    return sentence[:300] or type(error).__name__
 
 
-def _salvaged(data: bytes, format: str, max_pixels: int) -> Scan:
+def _salvaged(data: bytes, format: Format, max_pixels: int) -> Scan:
     """Decode as far as it goes, with Pillow, which fills up what is missing."""
     with pillow.open_damaged(data, format) as image:
         check_size(image.width, image.height, max_pixels)
@@ -183,8 +181,8 @@ def _open_jpeg(data: bytes, max_pixels: int) -> Source:
     """A JPEG; of an MPO, which is several JPEGs in one file, the first."""
     height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=True)
     check_size(width, height, max_pixels)
-    words = metadata.read(data, "jpeg")
-    icc = words.icc
+    found = metadata.read(data, "jpeg")
+    icc = found.icc
 
     def work() -> Scan:
         if colorspace in ("CMYK", "YCCK"):
@@ -195,7 +193,7 @@ def _open_jpeg(data: bytes, max_pixels: int) -> Source:
             return pixels.from_gray(simplejpeg.decode_jpeg(data, "GRAY", strict=True)[..., 0], icc=icc)
         return pixels.from_rgb(simplejpeg.decode_jpeg(data, "RGB", strict=True), icc=icc)
 
-    return _OnePicture("jpeg", data, work, words)
+    return _OnePicture("jpeg", data, work, found)
 
 
 def _open_png(data: bytes, max_pixels: int) -> Source:
@@ -203,11 +201,11 @@ def _open_png(data: bytes, max_pixels: int) -> Source:
         raise ScanError("damaged PNG: it does not begin with a header")
     width, height = struct.unpack(">II", data[16:24])
     check_size(width, height, max_pixels)
-    words = metadata.read(data, "png")
-    return _OnePicture("png", data, lambda: pixels.from_channels(imagecodecs.png_decode(data), icc=words.icc), words)
+    found = metadata.read(data, "png")
+    return _OnePicture("png", data, lambda: pixels.from_channels(imagecodecs.png_decode(data), icc=found.icc), found)
 
 
-def _open_jpeg2000(data: bytes, max_pixels: int, format: str) -> Source:
+def _open_jpeg2000(data: bytes, max_pixels: int, format: Format) -> Source:
     """A JP2 file, or the bare codestream ("j2k") that such a file wraps."""
     header = data.find(b"\xff\x4f\xff\x51")
     if header < 0:
@@ -218,20 +216,20 @@ def _open_jpeg2000(data: bytes, max_pixels: int, format: str) -> Source:
     if components > 4 or depth & 0x80 or (depth & 0x7F) + 1 > 16:
         raise ScanError(f"JPEG 2000 of {components} components of {depth:#x} is no picture that Colornet knows")
 
-    words = metadata.read(data, format)
+    found = metadata.read(data, format)
 
     def work() -> Scan:
         samples = imagecodecs.jpeg2k_decode(data)
-        return pixels.from_channels(pixels.widen(samples, (depth & 0x7F) + 1), icc=words.icc)
+        return pixels.from_channels(pixels.widen(samples, (depth & 0x7F) + 1), icc=found.icc)
 
-    return _OnePicture(format, data, work, words)
+    return _OnePicture(format, data, work, found)
 
 
 def _open_webp(data: bytes, max_pixels: int) -> Source:
     width, height = _webp_size(data)
     check_size(width, height, max_pixels)
-    words = metadata.read(data, "webp")
-    return _OnePicture("webp", data, lambda: pixels.from_channels(imagecodecs.webp_decode(data), icc=words.icc), words)
+    found = metadata.read(data, "webp")
+    return _OnePicture("webp", data, lambda: pixels.from_channels(imagecodecs.webp_decode(data), icc=found.icc), found)
 
 
 def _webp_size(data: bytes) -> tuple[int, int]:
@@ -258,7 +256,7 @@ def _open_bmp(data: bytes, max_pixels: int) -> Source:
     return _OnePicture("bmp", data, work, metadata.read(data, "bmp"))
 
 
-_OPENERS: dict[str, Callable[[bytes, int], Source]] = {
+_OPENERS: dict[Format, Callable[[bytes, int], Source]] = {
     "jpeg": _open_jpeg,
     "png": _open_png,
     "tiff": TiffSource,

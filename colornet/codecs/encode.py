@@ -1,4 +1,4 @@
-"""Pixels to bytes, for the formats that hold one picture; TIFF is written by `scans.tiff`."""
+"""Pixels to bytes, for the formats that hold one picture; TIFF is written by `codecs.tiff`."""
 
 import io
 from collections.abc import Iterator
@@ -9,6 +9,8 @@ import simplejpeg
 from PIL import Image
 
 from colornet.codecs.scan import Pixels
+from colornet.errors import SettingsError
+from colornet.formats import Format
 
 
 def is_lossless_webp(data: bytes) -> bool:
@@ -24,18 +26,18 @@ def _chunks(data: bytes) -> Iterator[int]:
         at += 8 + int.from_bytes(data[at + 4 : at + 8], "little") + (data[at + 4] & 1)
 
 
-def encode(rgb: Pixels, alpha: Pixels | None, format: str, *, quality: int = 92, lossless: bool = False) -> bytes:
+def encode(rgb: Pixels, alpha: Pixels | None, format: Format, *, quality: int = 92, lossless: bool = False) -> bytes:
     """Encode a colour picture.
 
     Args:
         rgb: (H, W, 3) sRGB, uint8, or uint16 for the formats in DEEP.
         alpha: (H, W) of the same type, or None. JPEG and BMP have no place for it.
-        form: "jpeg" (4:2:0) and "webp" at `quality`; "png", "jp2", "j2k" and "bmp" without loss.
+        format: "jpeg" (4:2:0) and "webp" at `quality`; "png", "jp2", "j2k" and "bmp" without loss.
         quality: 1 to 100.
         lossless: of WebP, which can be either.
 
     Raises:
-        ValueError: if the format is not among these.
+        SettingsError: if the format is not among these.
     """
     pixels = rgb if alpha is None else np.dstack([rgb, alpha])
     if format == "jpeg":
@@ -50,4 +52,4 @@ def encode(rgb: Pixels, alpha: Pixels | None, format: str, *, quality: int = 92,
         buffer = io.BytesIO()
         Image.fromarray(rgb).save(buffer, "BMP")
         return buffer.getvalue()
-    raise ValueError(f"no one-picture format is called {format!r}")
+    raise SettingsError(f"no one-picture format is called {format!r}")

@@ -24,7 +24,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from colornet.errors import ScanError, one_line
+from colornet.errors import ScanError, SettingsError, one_line
 
 _SOI, _EOI, _SOS, _DQT, _DHT, _DRI = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD
 _BASELINE, _EXTENDED, _PROGRESSIVE = 0xC0, 0xC1, 0xC2
@@ -111,10 +111,10 @@ def recolor(data: bytes, cb: NDArray[np.uint8], cr: NDArray[np.uint8], *, qualit
 
     Raises:
         ScanError: if the source is damaged or its luma cannot be carried over.
-        ValueError: if the planes do not fit the picture, or there is no such quality.
+        SettingsError: if the planes do not fit the picture, or there is no such quality.
     """
     if not 1 <= quality <= 100:
-        raise ValueError(f"quality must be from 1 to 100, not {quality}")
+        raise SettingsError(f"quality must be from 1 to 100, not {quality}")
     luma = _read_source(data)
     _check_planes(luma.frame, cb, cr)
     colour = len(luma.frame.components) > 1
@@ -287,7 +287,7 @@ def _check_planes(frame: _Frame, cb: NDArray[np.uint8], cr: NDArray[np.uint8]) -
     shape = chroma_shape(frame.height, frame.width)
     for name, plane in (("Cb", cb), ("Cr", cr)):
         if plane.shape != shape or plane.dtype != np.uint8:
-            raise ValueError(f"{name} must be uint8 of {shape}, not {plane.dtype} of {plane.shape}")
+            raise SettingsError(f"{name} must be uint8 of {shape}, not {plane.dtype} of {plane.shape}")
 
 
 def _separate(data: bytes, luma: _Plane) -> _Plane:
@@ -349,7 +349,7 @@ def _write_gray(coefficients: NDArray[np.int16], frame: _Frame) -> bytes:
 
 
 def _is_codable(blocks: NDArray[np.int16]) -> bool:
-    """Whether 8-bit Huffman coding has words for (N, 64) coefficients: AC of 10 bits, DC differences of 11 (T.81, F.1).
+    """Whether 8-bit Huffman coding has codes for (N, 64) coefficients: AC of 10 bits, DC differences of 11 (T.81, F.1).
 
     jpeglib would find out too, but leave a temporary file behind.
     """

@@ -14,6 +14,8 @@ from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from colornet.formats import Format
+
 _END_OF_IMAGE = b"\xff\xd9"
 
 
@@ -27,7 +29,7 @@ def open_jpeg(data: bytes) -> ImageFile.ImageFile:
     return JpegImageFile(_Whole(data))
 
 
-def open_damaged(data: bytes, format: str) -> ImageFile.ImageFile:
+def open_damaged(data: bytes, format: Format) -> ImageFile.ImageFile:
     """Open a file of any format, to be loaded by `load_what_is_there`; raises what Pillow raises."""
     # At its end libjpeg lets go of the rows that it has in hand.
     return _CLASSES[format](io.BytesIO(data + _END_OF_IMAGE if format == "jpeg" else data))
@@ -68,7 +70,7 @@ class _TiffImageFile(TiffImageFile):
         super().load_prepare()
 
 
-_CLASSES: dict[str, type[ImageFile.ImageFile]] = {
+_CLASSES: dict[Format, type[ImageFile.ImageFile]] = {
     "jpeg": JpegImageFile,
     "png": PngImageFile,
     "tiff": _TiffImageFile,

@@ -16,6 +16,7 @@ from colornet.codecs import icc_profiles, pixels
 from colornet.codecs.limits import check_size
 from colornet.codecs.scan import Scan
 from colornet.errors import ScanError
+from colornet.formats import Format
 from colornet.metadata import Metadata
 
 MAX_PAGES = 10_000
@@ -28,7 +29,7 @@ _CHANNELS = {PHOTOMETRIC.RGB: 3, PHOTOMETRIC.YCBCR: 3, PHOTOMETRIC.SEPARATED: 4}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class PageLayout:
     """How a page was stored: the colour page is stored likewise."""
 
     compression: str = "zlib"
@@ -53,7 +54,7 @@ class Layout:
 class TiffSource:
     """An opened TIFF file. Thumbnails that it carries as reduced-resolution pages are left out."""
 
-    format = "tiff"
+    format: Format = "tiff"
 
     def __init__(self, data: bytes, max_pixels: int) -> None:
         """Read the header and all pages' tags; raises ScanError or whatever tifffile raises on damage."""
@@ -80,12 +81,12 @@ class TiffSource:
         """Read what each page says of itself."""
         kept = {page.offset for page in self.tiff_pages}
         found = zip(self._file.pages, metadata.read_pages(self._file), strict=True)
-        return [words for page, words in found if page.offset in kept]
+        return [described for page, described in found if page.offset in kept]
 
-    def layout(self, index: int) -> Layout:
+    def layout(self, index: int) -> PageLayout:
         """Say how one page is stored."""
         page = self.tiff_pages[index]
-        return Layout(
+        return PageLayout(
             compression=_writable_compression(page),
             tile=(page.tilelength, page.tilewidth) if page.is_tiled else None,
             extrasample="assocalpha" if EXTRASAMPLE.ASSOCALPHA in page.extrasamples else "unassalpha",
@@ -168,12 +169,12 @@ def _dtype_name(page: TiffPage) -> str:
 class TiffOutput:
     """A TIFF file in memory to which colour pages are added one by one."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: PageLayout) -> None:
         """Open it; byte order and offset size are the first page's."""
         self._buffer = io.BytesIO()
         self._writer = tifffile.TiffWriter(self._buffer, bigtiff=layout.bigtiff, byteorder=layout.byteorder)
 
-    def add(self, bands: Iterator[NDArray[np.generic]], scan: Scan, layout: Layout) -> None:
+    def add(self, bands: Iterator[NDArray[np.generic]], scan: Scan, layout: PageLayout) -> None:
         """Append the colour page of a scan.
 
         Args:
@@ -212,7 +213,7 @@ def _tiles(bands: Iterator[NDArray[np.generic]], tile: tuple[int, int]) -> Itera
             yield np.ascontiguousarray(padded[:, column : column + width])
 
 
-def _strips(bands: Iterator[NDArray[np.generic]], layout: Layout, options: dict[str, Any]) -> Iterator[Any]:
+def _strips(bands: Iterator[NDArray[np.generic]], layout: PageLayout, options: dict[str, Any]) -> Iterator[Any]:
     """Encode each band as one strip: of a page without tiles, tifffile takes no bands that are arrays."""
     compression = options.get("compression")
     for band in bands:
@@ -227,7 +228,7 @@ def _strips(bands: Iterator[NDArray[np.generic]], layout: Layout, options: dict[
         yield bytes(raw)
 
 
-def _compression(layout: Layout) -> dict[str, Any]:
+def _compression(layout: PageLayout) -> dict[str, Any]:
     """Give tifffile's options for a page."""
     if layout.compression == "none":
         return {}

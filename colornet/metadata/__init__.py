@@ -8,7 +8,8 @@ A TIFF has metadata for each page: `read_pages` and `embed_pages`.
 
 from collections.abc import Callable
 
-from colornet.errors import ScanError, one_line
+from colornet.errors import ScanError, SettingsError, one_line
+from colornet.formats import Format
 from colornet.metadata.check import checked
 from colornet.metadata.containers import bmp, jp2, jpeg, png, tiff, webp
 from colornet.metadata.containers.tiff import embed_pages, read_pages
@@ -18,7 +19,7 @@ from colornet.metadata.record import Density, Metadata
 
 __all__ = ["Density", "Metadata", "embed", "embed_pages", "for_output", "read", "read_pages"]
 
-_READERS: dict[str, Callable[[bytes], Metadata]] = {
+_READERS: dict[Format, Callable[[bytes], Metadata]] = {
     "jpeg": jpeg.read,
     "png": png.read,
     "tiff": tiff.read,
@@ -27,7 +28,7 @@ _READERS: dict[str, Callable[[bytes], Metadata]] = {
     "webp": webp.read,
     "bmp": bmp.read,
 }
-_WRITERS: dict[str, Callable[[bytes, Metadata], bytes]] = {
+_WRITERS: dict[Format, Callable[[bytes, Metadata], bytes]] = {
     "jpeg": jpeg.embed,
     "png": png.embed,
     "tiff": tiff.embed,
@@ -38,40 +39,40 @@ _WRITERS: dict[str, Callable[[bytes, Metadata], bytes]] = {
 }
 
 
-def read(data: bytes, format: str) -> Metadata:
+def read(data: bytes, format: Format) -> Metadata:
     """Read what a file says about itself; of a TIFF, what its first page says.
 
     Args:
         data: an encoded picture. Damage to it is no error: what cannot be read is dropped, and named in the notes.
-        form: "jpeg", "png", "tiff", "jp2", "j2k" (which holds none), "webp" or "bmp".
+        format: "jpeg", "png", "tiff", "jp2", "j2k" (which holds none), "webp" or "bmp".
 
     Raises:
-        ValueError: if there is no such format.
+        SettingsError: if there is no such format.
     """
     reader = _READERS.get(format)
     if reader is None:
-        raise ValueError(f"no format is called {format!r}; there are: {', '.join(_READERS)}")
+        raise SettingsError(f"no format is called {format!r}; there are: {', '.join(_READERS)}")
     try:
         return checked(reader(data))
-    except Exception as error:  # a file's words, of anyone's making, are no reason to lose its picture
+    except Exception as error:  # what a file says of itself, whoever wrote it, is no reason to lose its picture
         return Metadata(notes=(f"metadata cannot be read: {one_line(error)}",))
 
 
-def embed(data: bytes, format: str, metadata: Metadata) -> bytes:
+def embed(data: bytes, format: Format, metadata: Metadata) -> bytes:
     """Write metadata into an encoded picture, in place of what it has; of a TIFF, into its first page.
 
     Args:
         data: an encoded picture. Its pixels are not decoded.
-        form: "jpeg", "png", "tiff", "jp2", "j2k", "webp" or "bmp".
+        format: "jpeg", "png", "tiff", "jp2", "j2k", "webp" or "bmp".
         metadata: as `for_output` makes it for this format: without what the format has no place for.
 
     Raises:
         ScanError: if the encoded picture is damaged, or a part is too large for the format.
-        ValueError: if there is no such format.
+        SettingsError: if there is no such format.
     """
     writer = _WRITERS.get(format)
     if writer is None:
-        raise ValueError(f"no format is called {format!r}; there are: {', '.join(_WRITERS)}")
+        raise SettingsError(f"no format is called {format!r}; there are: {', '.join(_WRITERS)}")
     try:
         return writer(data, metadata)
     except DamagedError as error:

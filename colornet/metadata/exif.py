@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from colornet.metadata import ifd
-from colornet.metadata.ifd import Bounded, DamagedError, Directory, Entry, Layout, Tag, Tags
+from colornet.metadata.ifd import Bounded, ByteLayout, DamagedError, Directory, Entry, Tag, Tags
 from colornet.metadata.record import Density, Unit
 
 ORIENTATION, X_RESOLUTION, Y_RESOLUTION, RESOLUTION_UNIT = 274, 282, 283, 296
@@ -33,7 +33,7 @@ DESCRIPTIVE = frozenset(
 """Tags of a TIFF page, or of an Exif block's first directory, that describe the scan and not how it is coded."""
 
 
-def read(block: bytes) -> tuple[Layout, Directory]:
+def read(block: bytes) -> tuple[ByteLayout, Directory]:
     """Open a block and read its first directory; raises DamagedError."""
     source = ifd.Bounded.of(block)
     layout, link = ifd.read_header(source)
@@ -66,7 +66,7 @@ def make_density(x: tuple[int, ...], y: tuple[int, ...], unit: int) -> Density |
     return Density.sane(Fraction(*x), Fraction(*y), units[unit])
 
 
-def _numbers(block: bytes, layout: Layout, directory: Directory, code: int) -> tuple[int, ...]:
+def _numbers(block: bytes, layout: ByteLayout, directory: Directory, code: int) -> tuple[int, ...]:
     entry = directory.find(code)
     if entry is None or entry.count > 16:
         return ()
@@ -76,7 +76,7 @@ def _numbers(block: bytes, layout: Layout, directory: Directory, code: int) -> t
         return ()
 
 
-def tags(block: bytes) -> tuple[Layout, Tags, list[str]]:
+def tags(block: bytes) -> tuple[ByteLayout, Tags, list[str]]:
     """Take a block apart: descriptive tags of its first directory, and all of the directories below it.
 
     Returns:
@@ -87,7 +87,7 @@ def tags(block: bytes) -> tuple[Layout, Tags, list[str]]:
     return layout, found, notes
 
 
-def collect(source: Bounded, layout: Layout, first: Directory) -> tuple[Tags, list[str]]:
+def collect(source: Bounded, layout: ByteLayout, first: Directory) -> tuple[Tags, list[str]]:
     """Read the descriptive tags of a directory, and the Exif, GPS and interoperability directories below it."""
     notes: list[str] = []
     found: Tags = {0: _read_all(source, layout, [e for e in first.entries if e.code in DESCRIPTIVE], notes)}
@@ -96,7 +96,7 @@ def collect(source: Bounded, layout: Layout, first: Directory) -> tuple[Tags, li
     return found, notes
 
 
-def _read_all(source: Bounded, layout: Layout, entries: list[Entry], notes: list[str]) -> list[Tag]:
+def _read_all(source: Bounded, layout: ByteLayout, entries: list[Entry], notes: list[str]) -> list[Tag]:
     found = []
     for entry in entries:
         try:
@@ -111,7 +111,7 @@ def _read_all(source: Bounded, layout: Layout, entries: list[Entry], notes: list
     return found
 
 
-def _below(source: Bounded, layout: Layout, first: Directory, notes: list[str]) -> Iterator[tuple[int, Directory]]:
+def _below(source: Bounded, layout: ByteLayout, first: Directory, notes: list[str]) -> Iterator[tuple[int, Directory]]:
     """The directories that Exif defines: each at most once, none of them below itself."""
     parents = [(first, ifd.EXIF_IFD), (first, ifd.GPS_IFD)]
     for parent, code in parents:
@@ -154,7 +154,7 @@ def for_output(block: bytes) -> tuple[bytes, list[str]]:
     return bytes(changed), notes
 
 
-def _patch(block: bytearray, layout: Layout, directory: Directory, code: int, value: bytes) -> None:
+def _patch(block: bytearray, layout: ByteLayout, directory: Directory, code: int, value: bytes) -> None:
     """Overwrite a value that lies within its row."""
     entry = directory.find(code)
     if entry is not None and entry.count * ifd.size_of(entry.kind) == len(value):
@@ -162,7 +162,7 @@ def _patch(block: bytearray, layout: Layout, directory: Directory, code: int, va
         block[start : start + len(value)] = value
 
 
-def _used(layout: Layout, directories: list[Directory]) -> Iterator[tuple[int, int]]:
+def _used(layout: ByteLayout, directories: list[Directory]) -> Iterator[tuple[int, int]]:
     for directory in directories:
         yield directory.at, directory.next_link + layout.offset.size - directory.at
         for entry in directory.entries:
@@ -170,7 +170,7 @@ def _used(layout: Layout, directories: list[Directory]) -> Iterator[tuple[int, i
                 yield ifd.extent(layout, entry)
 
 
-def _blank_thumbnail(block: bytearray, layout: Layout, at: int, used: list[tuple[int, int]]) -> None:
+def _blank_thumbnail(block: bytearray, layout: ByteLayout, at: int, used: list[tuple[int, int]]) -> None:
     """Overwrite the thumbnail of the second directory with zeros, or cut it off where it ends the block."""
     source = ifd.Bounded.of(bytes(block))
     try:
@@ -187,7 +187,7 @@ def _blank_thumbnail(block: bytearray, layout: Layout, at: int, used: list[tuple
         return
 
 
-def _thumbnail(source: Bounded, layout: Layout, second: Directory) -> list[tuple[int, int]]:
+def _thumbnail(source: Bounded, layout: ByteLayout, second: Directory) -> list[tuple[int, int]]:
     """Where the bytes of a thumbnail lie: of a JPEG, or of TIFF's strips; the later ones first."""
     for codes in (_THUMBNAIL, (273, 279)):
         rows = [second.find(code) for code in codes]
@@ -197,7 +197,7 @@ def _thumbnail(source: Bounded, layout: Layout, second: Directory) -> list[tuple
     return []
 
 
-def _rewrite_first(block: bytearray, layout: Layout, first: Directory) -> None:
+def _rewrite_first(block: bytearray, layout: ByteLayout, first: Directory) -> None:
     """Rewrite the first directory where it lies, without the rows about samples and the link to the next."""
     rows = [bytes(block[e.at : e.at + layout.entry.size]) for e in first.entries if e.code not in _OF_THE_SAMPLES]
     table = layout.length.pack(len(rows)) + b"".join(rows) + layout.offset.pack(0)

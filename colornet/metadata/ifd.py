@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import BinaryIO, Literal
 
+from colornet.errors import ColornetError
+
 EXIF_IFD, GPS_IFD, INTEROP_IFD = 34665, 34853, 40965
 """Tags whose value is the offset of a directory that Exif defines."""
 POINTERS = (EXIF_IFD, GPS_IFD, INTEROP_IFD)
@@ -25,7 +27,7 @@ _MAX_ENTRIES = 4096
 _MAX_VALUE = 16 << 20
 
 
-class DamagedError(ValueError):
+class DamagedError(ColornetError, ValueError):
     """A directory, or another piece of metadata, is not what its standard says."""
 
 
@@ -37,8 +39,8 @@ def size_of(kind: int) -> int:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """How a file writes its numbers."""
+class ByteLayout:
+    """How a file writes its numbers: byte order, and 32 bits or 64."""
 
     order: Literal["<", ">"]
     big: bool = False
@@ -46,17 +48,17 @@ class Layout:
 
     @property
     def offset(self) -> struct.Struct:
-        """The form of an offset and of a count."""
+        """How an offset and a count are written."""
         return struct.Struct(self.order + ("Q" if self.big else "I"))
 
     @property
     def length(self) -> struct.Struct:
-        """The form of a directory's number of entries."""
+        """How a directory's number of entries is written."""
         return struct.Struct(self.order + ("Q" if self.big else "H"))
 
     @property
     def entry(self) -> struct.Struct:
-        """The form of an entry: tag, type, count, value or its offset."""
+        """How an entry is written: tag, type, count, value or its offset."""
         return struct.Struct(self.order + ("HHQ8s" if self.big else "HHI4s"))
 
 
@@ -144,7 +146,7 @@ class Bounded:
         return data
 
 
-def read_header(source: Bounded) -> tuple[Layout, int]:
+def read_header(source: Bounded) -> tuple[ByteLayout, int]:
     """Read TIFF's header: the layout, and where the first directory's offset is written."""
     head = source.read(0, 8)
     if head[:2] not in (b"II", b"MM"):
@@ -153,15 +155,15 @@ def read_header(source: Bounded) -> tuple[Layout, int]:
     (magic,) = struct.unpack(order + "H", head[2:4])
     if magic not in (42, 43):
         raise DamagedError(f"its version is {magic}, not 42 or 43")
-    return (Layout(order, big=True), 8) if magic == 43 else (Layout(order), 4)
+    return (ByteLayout(order, big=True), 8) if magic == 43 else (ByteLayout(order), 4)
 
 
-def read_offset(source: Bounded, layout: Layout, at: int) -> int:
+def read_offset(source: Bounded, layout: ByteLayout, at: int) -> int:
     """Read an offset that is written at `at`."""
     return layout.offset.unpack(source.read(at, layout.offset.size))[0]
 
 
-def read_directory(source: Bounded, layout: Layout, at: int) -> Directory:
+def read_directory(source: Bounded, layout: ByteLayout, at: int) -> Directory:
     """Read the rows of the directory at an offset; raises DamagedError."""
     (length,) = layout.length.unpack(source.read(at, layout.length.size))
     if length > _MAX_ENTRIES:
@@ -179,7 +181,7 @@ def read_directory(source: Bounded, layout: Layout, at: int) -> Directory:
     return Directory(at, tuple(rows), link, following)
 
 
-def extent(layout: Layout, entry: Entry) -> tuple[int, int]:
+def extent(layout: ByteLayout, entry: Entry) -> tuple[int, int]:
     """Where in the file a row's value lies: its offset and its bytes; raises DamagedError."""
     size = size_of(entry.kind) * entry.count
     if size <= layout.offset.size:
@@ -187,7 +189,7 @@ def extent(layout: Layout, entry: Entry) -> tuple[int, int]:
     return layout.offset.unpack(entry.field)[0], size
 
 
-def read_tag(source: Bounded, layout: Layout, entry: Entry) -> Tag:
+def read_tag(source: Bounded, layout: ByteLayout, entry: Entry) -> Tag:
     """Read a row's value; raises DamagedError, also for more than 16 MiB."""
     at, size = extent(layout, entry)
     if size > _MAX_VALUE:
@@ -195,7 +197,7 @@ def read_tag(source: Bounded, layout: Layout, entry: Entry) -> Tag:
     return Tag(entry.code, entry.kind, source.read(at, size))
 
 
-def read_pointer(layout: Layout, directory: Directory, code: int) -> int | None:
+def read_pointer(layout: ByteLayout, directory: Directory, code: int) -> int | None:
     """The offset of the directory that a tag points to, or None."""
     entry = directory.find(code)
     if entry is None or entry.count != 1 or entry.kind not in (4, 13, 16, 18) or size_of(entry.kind) > len(entry.field):
@@ -203,7 +205,7 @@ def read_pointer(layout: Layout, directory: Directory, code: int) -> int | None:
     return Tag(code, entry.kind, entry.field[: size_of(entry.kind)]).numbers(layout.order)[0]
 
 
-def chain(source: Bounded) -> tuple[Layout, list[tuple[int, int]]]:
+def chain(source: Bounded) -> tuple[ByteLayout, list[tuple[int, int]]]:
     """Follow the directories of a file: for each, where the link to it is written, and its own offset."""
     layout, link = read_header(source)
     found: list[tuple[int, int]] = []
@@ -223,13 +225,13 @@ Tags = dict[int, list[Tag]]
 
 def build(order: Literal["<", ">"], tags: Tags) -> bytes:
     """Write an Exif block: the tags of directory 0, and the directories below it."""
-    layout = Layout(order)
+    layout = ByteLayout(order)
     head = (b"II" if order == "<" else b"MM") + struct.pack(order + "HI", 42, 8)
     return head + place(layout, tags, 8)
 
 
 def place(
-    layout: Layout, tags: Tags, at: int, directory: int = 0, kept: Sequence[bytes] = (), following: int = 0
+    layout: ByteLayout, tags: Tags, at: int, directory: int = 0, kept: Sequence[bytes] = (), following: int = 0
 ) -> bytes:
     """Lay out a directory, its values and the directories below it, to lie at offset `at` of a file.
 

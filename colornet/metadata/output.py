@@ -1,19 +1,20 @@
 """What an output in colour carries of its source's metadata."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from colornet.formats import MEDIA_TYPES
+from colornet.formats import MEDIA_TYPES, Format
 from colornet.metadata import exif, icc_profiles, photoshop, xmp
 from colornet.metadata.containers import jpeg
 from colornet.metadata.ifd import DamagedError
 from colornet.metadata.record import Metadata
 
 _ALL = ("exif", "xmp", "iptc", "photoshop")
-_NO_PLACE = {"webp": ("iptc", "photoshop"), "bmp": _ALL, "j2k": _ALL}
-_WORDS = {"exif": "Exif", "xmp": "XMP", "iptc": "IPTC", "photoshop": "Photoshop's resources"}
+_NO_PLACE: Mapping[Format, tuple[str, ...]] = {"webp": ("iptc", "photoshop"), "bmp": _ALL, "j2k": _ALL}
+_NAMES = {"exif": "Exif", "xmp": "XMP", "iptc": "IPTC", "photoshop": "Photoshop's resources"}
 
 
-def for_output(metadata: Metadata, format: str) -> Metadata:
+def for_output(metadata: Metadata, format: Format) -> Metadata:
     """Make of a source's metadata what its colour picture carries.
 
     Thumbnails, and what is said of how samples are coded, are left out, as they are not true of the output; the profile
@@ -22,7 +23,7 @@ def for_output(metadata: Metadata, format: str) -> Metadata:
 
     Args:
         metadata: of the source.
-        form: of the output: "jpeg", "png", "tiff", "jp2", "j2k", "webp" or "bmp".
+        format: of the output: "jpeg", "png", "tiff", "jp2", "j2k", "webp" or "bmp".
     """
     notes = list(metadata.notes)
     return replace(
@@ -38,14 +39,14 @@ def for_output(metadata: Metadata, format: str) -> Metadata:
     )
 
 
-def _placed(part: bytes | None, name: str, format: str, notes: list[str]) -> bytes | None:
+def _placed(part: bytes | None, name: str, format: Format, notes: list[str]) -> bytes | None:
     if part and name in _NO_PLACE.get(format, ()):
-        notes.append(f"{format.upper()} has no place for {_WORDS[name]}")
+        notes.append(f"{format.upper()} has no place for {_NAMES[name]}")
         return None
     return part
 
 
-def _exif(metadata: Metadata, format: str, notes: list[str]) -> bytes | None:
+def _exif(metadata: Metadata, format: Format, notes: list[str]) -> bytes | None:
     block = _placed(metadata.exif, "exif", format, notes)
     if block:
         try:
@@ -64,7 +65,7 @@ def _exif(metadata: Metadata, format: str, notes: list[str]) -> bytes | None:
     return block
 
 
-def _xmp(metadata: Metadata, format: str, notes: list[str]) -> bytes | None:
+def _xmp(metadata: Metadata, format: Format, notes: list[str]) -> bytes | None:
     packet = _placed(metadata.xmp, "xmp", format, notes)
     try:
         return xmp.for_output(packet, MEDIA_TYPES[format]) if packet else None
@@ -73,7 +74,7 @@ def _xmp(metadata: Metadata, format: str, notes: list[str]) -> bytes | None:
         return None
 
 
-def _photoshop(metadata: Metadata, format: str, notes: list[str]) -> bytes | None:
+def _photoshop(metadata: Metadata, format: Format, notes: list[str]) -> bytes | None:
     blocks = _placed(metadata.photoshop, "photoshop", format, notes)
     try:
         return photoshop.without(blocks) or None if blocks else None
@@ -82,7 +83,7 @@ def _photoshop(metadata: Metadata, format: str, notes: list[str]) -> bytes | Non
         return None
 
 
-def _extras(metadata: Metadata, format: str, notes: list[str]) -> tuple[tuple[str, bytes], ...]:
+def _extras(metadata: Metadata, format: Format, notes: list[str]) -> tuple[tuple[str, bytes], ...]:
     kept = tuple(extra for extra in metadata.extras if extra[0].startswith(f"{format}:"))
     lost = {kind for kind, _ in metadata.extras} - {kind for kind, _ in kept}
     notes += [f"{format.upper()} has no place for {kind}" for kind in sorted(lost)]

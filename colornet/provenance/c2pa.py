@@ -6,7 +6,6 @@ address. A signature holds random numbers, so that signed outputs differ between
 
 import io
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,12 +14,13 @@ from PIL import Image
 
 from colornet.distribution import needed
 from colornet.errors import ScanError, SettingsError, one_line
-from colornet.formats import MEDIA_TYPES
+from colornet.formats import MEDIA_TYPES, Format
 from colornet.provenance.xmp import Origin, source_type_uri
+from colornet.settings import settings
 
 log = logging.getLogger(__name__)
 
-FORMATS = ("jpeg", "png", "tiff", "webp")
+FORMATS: tuple[Format, ...] = ("jpeg", "png", "tiff", "webp")
 """Formats in which outputs can be signed: those that both C2PA and Colornet know."""
 
 _SOURCE = "source"
@@ -32,7 +32,7 @@ _SETTINGS: dict[str, Any] = {
 _CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Credentials:
     """Where the certificate and the key are. Keys themselves travel nowhere: each process reads them."""
 
@@ -59,7 +59,7 @@ class Credentials:
 
 
 def sign(
-    data: bytes, format: str, source: bytes, source_format: str, credentials: Credentials, origin: Origin
+    data: bytes, format: Format, source: bytes, source_format: Format, credentials: Credentials, origin: Origin
 ) -> bytes:
     """Add a C2PA manifest to a finished output; nothing may be changed in it afterwards.
 
@@ -70,9 +70,9 @@ def sign(
 
     Args:
         data: the encoded picture with its metadata.
-        form: its format, one of FORMATS.
+        format: its format, one of FORMATS.
         source: the bytes that it was made of.
-        source_form: their format.
+        source_format: their format.
         credentials: with what to sign.
         origin: what else there is to say.
 
@@ -95,7 +95,7 @@ def sign(
     return signed.getvalue()
 
 
-def _add_source(c2pa: ModuleType, builder: Any, source: bytes, format: str, origin: Origin) -> None:
+def _add_source(c2pa: ModuleType, builder: Any, source: bytes, format: Format, origin: Origin) -> None:
     ingredient = {"title": origin.file_name, "relationship": "parentOf", "label": _SOURCE}
     if format in FORMATS:
         try:

@@ -6,15 +6,16 @@ The bytes depend on nothing but the arguments, so that two runs give the same fi
 import hashlib
 import re
 import uuid
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Literal, get_args
 
 from lxml import etree
+from pydantic import SkipValidation
 
-from colornet.errors import SettingsError
 from colornet.metadata import Metadata, xmp
 from colornet.metadata.ifd import DamagedError
+from colornet.settings import settings
 
 DigitalSourceType = Literal[
     "compositeWithTrainedAlgorithmicMedia",
@@ -53,20 +54,18 @@ _NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
 _LONGEST_NAME = 255
 
 
-def source_type_uri(term: str) -> str:
-    """The URI of a term; raises SettingsError if IPTC has no such term."""
-    if term not in DIGITAL_SOURCE_TYPES:
-        known = ", ".join(DIGITAL_SOURCE_TYPES)
-        raise SettingsError(f"no IPTC digital source type is called {term!r}; there are: {known}")
+def source_type_uri(term: DigitalSourceType) -> str:
+    """The URI of a term."""
     return _NEWSCODES + term
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Origin:
     """What an output was made of, and by what."""
 
-    source_name: str
-    """The source's file name; of a path or key, only what follows the last slash is written."""
+    source_name: SkipValidation[str]
+    """The source's file name; of a path or key, only what follows the last slash is written. Names may hold what is no
+    Unicode, as Python writes bytes that it cannot decode: U+FFFD is written for it."""
     source_sha256: str
     """Of the source's bytes, hexadecimal."""
     bundle_digest: str
@@ -79,10 +78,6 @@ class Origin:
     """What else decides what the output looks like, such as a digest of the settings."""
     created: datetime | None = None
     """When it was made. Given, it makes each run's files differ."""
-
-    def __post_init__(self) -> None:
-        """Check the term; raises SettingsError."""
-        source_type_uri(self.digital_source_type)
 
     @property
     def file_name(self) -> str:

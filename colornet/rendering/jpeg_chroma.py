@@ -1,7 +1,7 @@
-"""The chroma planes of a JPEG that keeps its own luma: what the join gives, reduced to Cb and Cr.
+"""The chroma planes of a JPEG that keeps its own luma: what `lab_to_srgb` gives, reduced to Cb and Cr.
 
 Chroma is stored at half size (4:2:0), so it is computed there: L* is averaged over blocks of 2 × 2 pixels, joined with
-a*b* as any picture is, within the gamut, and the join's R, G, B are turned into Cb and Cr. Their luma is left behind:
+a*b* as any picture is, within the gamut, and its R, G, B are turned into Cb and Cr. Their luma is left behind:
 the JPEG has its own.
 """
 

@@ -1,4 +1,4 @@
-"""The join of L* and a*b*: the project's own core, one pass over the full-size picture.
+"""L* joined with a*b*: the project's own core, one pass over the full-size picture.
 
 For each pixel it brings a*b* up from the network's small copy, converts CIE-LAB to sRGB, brings colours outside the
 gamut in by reducing chroma at constant L* and hue, and rounds. What is written has the L* of what was read, up to the

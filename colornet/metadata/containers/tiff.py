@@ -12,7 +12,7 @@ import tifffile
 
 from colornet.metadata import exif, ifd, photoshop
 from colornet.metadata.check import checked
-from colornet.metadata.ifd import Bounded, DamagedError, Directory, Layout, Tag, Tags
+from colornet.metadata.ifd import Bounded, ByteLayout, DamagedError, Directory, Tag, Tags
 from colornet.metadata.record import Metadata
 
 XMP, IPTC, PHOTOSHOP, ICC = 700, 33723, 34377, 34675
@@ -34,17 +34,17 @@ def read_pages(tiff: tifffile.TiffFile) -> list[Metadata]:
     """Read what the directory of each page in `tiff.pages` holds. What is damaged is named in that page's notes."""
     source = Bounded(tiff.filehandle)
     order: Literal["<", ">"] = "<" if tiff.byteorder == "<" else ">"
-    layout = Layout(order, big=bool(tiff.is_bigtiff))
+    layout = ByteLayout(order, big=bool(tiff.is_bigtiff))
     found = []
     for page in tiff.pages:
         try:
             found.append(checked(_read_page(source, layout, ifd.read_directory(source, layout, page.offset))))
-        except Exception as error:  # a damaged page's words are no reason to lose its picture
+        except Exception as error:  # damage to what a page says is no reason to lose its picture
             found.append(Metadata(notes=(f"TIFF: {error}",)))
     return found
 
 
-def _read_page(source: Bounded, layout: Layout, page: Directory) -> Metadata:
+def _read_page(source: Bounded, layout: ByteLayout, page: Directory) -> Metadata:
     tags, notes = exif.collect(source, layout, page)
     blobs = {code: _blob(source, layout, page, code, notes) for code in _BLOBS}
     iptc, others, damages = photoshop.divide(blobs[PHOTOSHOP] or b"")
@@ -60,7 +60,7 @@ def _read_page(source: Bounded, layout: Layout, page: Directory) -> Metadata:
     )
 
 
-def _blob(source: Bounded, layout: Layout, page: Directory, code: int, notes: list[str]) -> bytes | None:
+def _blob(source: Bounded, layout: ByteLayout, page: Directory, code: int, notes: list[str]) -> bytes | None:
     entry = page.find(code)
     if entry is None:
         return None
@@ -74,8 +74,8 @@ def _blob(source: Bounded, layout: Layout, page: Directory, code: int, notes: li
 def _iptc(data: bytes | None) -> bytes | None:
     """Some writers declare the records as LONGs and swap their bytes with the file's."""
     if data and not data.startswith(photoshop.IPTC_MARKER) and data[3:4] == photoshop.IPTC_MARKER:
-        words = len(data) // 4
-        return struct.pack(f">{words}I", *struct.unpack(f"<{words}I", data[: 4 * words])).rstrip(b"\0")
+        count = len(data) // 4
+        return struct.pack(f">{count}I", *struct.unpack(f"<{count}I", data[: 4 * count])).rstrip(b"\0")
     return data
 
 
@@ -110,7 +110,7 @@ def embed_pages(file: BinaryIO, pages: Sequence[Metadata]) -> None:
         link = _replace_page(file, layout, link, at, metadata)
 
 
-def _replace_page(file: BinaryIO, layout: Layout, link: int, at: int, metadata: Metadata) -> int:
+def _replace_page(file: BinaryIO, layout: ByteLayout, link: int, at: int, metadata: Metadata) -> int:
     """Append a new directory for the page at `at`, and let `link` point to it; returns where its own link is."""
     page = ifd.read_directory(Bounded(file), layout, at)
     tags = _tags(metadata, layout)
@@ -134,7 +134,7 @@ _RESOLUTION = {exif.X_RESOLUTION, exif.Y_RESOLUTION, exif.RESOLUTION_UNIT}  # a 
 _REPLACED = exif.DESCRIPTIVE | {*_BLOBS, *ifd.POINTERS}
 
 
-def _tags(metadata: Metadata, layout: Layout) -> Tags:
+def _tags(metadata: Metadata, layout: ByteLayout) -> Tags:
     """The tags and directories of a page, in the byte order of the file."""
     origin, tags, _ = exif.tags(metadata.exif) if metadata.exif else (layout, {}, [])
     swapped = {key: [tag.swapped(origin.order, layout.order) for tag in group] for key, group in tags.items()}
