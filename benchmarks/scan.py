@@ -27,11 +27,11 @@ from rich.table import Table
 
 from benchmarks.archive import shading
 from colornet import metadata
-from colornet.codecs import Scan, encode, open_source
+from colornet.codecs import encode, open_source
 from colornet.inference.letterbox import prepare
 from colornet.inference.predictor import Prediction
 from colornet.metadata import Metadata
-from colornet.rendering.render import RenderSettings, render
+from colornet.rendering.render import Rendering, RenderSettings
 
 SIZE = 256
 
@@ -60,17 +60,18 @@ def benchmark(settings: BenchmarkSettings) -> int:
 
 def _measure(data: bytes, repeat: int) -> list[float]:
     scan = open_source(data).page(0)
-    ab = _colour()
+    prediction = Prediction(_colour(), None)
     rendering = RenderSettings(size=SIZE, in_colour="recolor")
     origin = rendering.origin("benchmark", b"", "")
 
     def chain(settings: RenderSettings) -> Callable[[], object]:
-        # Preparing belongs to the chain, though its result is not used: the network is left out.
-        def prediction_of(_: int, page: Scan) -> Prediction:
-            prepare(page, SIZE)
-            return Prediction(ab, None)
+        def step() -> object:
+            rendering = Rendering(open_source(data), settings, origin)
+            for page in rendering.pages():
+                rendering.add(prepare(page, SIZE), prediction)
+            return rendering.finish()
 
-        return lambda: render(open_source(data), prediction_of, settings, origin)
+        return step
 
     guided, plain = chain(rendering), chain(replace(rendering, upsampling="plain"))
     steps = [lambda: open_source(data).page(0), lambda: prepare(scan, SIZE), guided, plain]

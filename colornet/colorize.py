@@ -5,14 +5,13 @@ data = Path("photo.jpg").read_bytes()
 Path("photo.colour.jpg").write_bytes(colorizer(data))
 """
 
-from colornet.codecs import Scan
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
-from colornet.inference.letterbox import Letterbox, prepare
+from colornet.inference.letterbox import prepare
 from colornet.inference.precision import Precision
-from colornet.inference.predictor import Prediction, Predictor
+from colornet.inference.predictor import Predictor
 from colornet.provenance.c2pa import Credentials
-from colornet.rendering.render import Rendered, RenderSettings, render
+from colornet.rendering.render import Rendered, Rendering, RenderSettings
 from colornet.storage import Storage
 
 
@@ -69,7 +68,8 @@ class Colorizer:
         """
         source = self.settings.open(data)
         origin = self.settings.origin(name, data, self.bundle_digest)
-        return render(source, self._predict, self.settings, origin, credentials)
-
-    def _predict(self, _: int, scan: Scan) -> Prediction:
-        return self.predictor.predict(prepare(scan, self.size)[None], [Letterbox.fit(scan, self.size)])[0]
+        rendering = Rendering(source, self.settings, origin)
+        for scan in rendering.pages():
+            page = prepare(scan, self.size)
+            rendering.add(page, self.predictor.predict(page.seen[None], [page.letterbox])[0])
+        return rendering.finish(credentials)

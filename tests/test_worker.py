@@ -29,7 +29,7 @@ from colornet.inference.bundle import Bundle
 from colornet.inference.letterbox import Letterbox
 from colornet.inference.predictor import Prediction
 from colornet.networks import build_generator
-from colornet.rendering.render import RenderSettings, render
+from colornet.rendering.render import Rendered, Rendering, RenderSettings
 from colornet.storage import Storage, StoredObject
 from tests import pictures
 
@@ -228,26 +228,17 @@ def test_an_unforeseen_error_is_a_failed_row(archive, task, monkeypatch):
     def surprise(*_args, **_options):
         raise KeyError("surprise")
 
-    monkeypatch.setattr("colornet.archive.worker.render", surprise)
+    monkeypatch.setattr("colornet.archive.worker.Rendering", surprise)
     (row,) = colorize(task, inventory.read_inventory(str(archive / "landscape.jpg"))).to_pylist()
     assert row["status"] == "failed" and row["reason"] == "unexpected KeyError: 'surprise'"
 
 
-def test_a_bundle_exchanged_while_the_job_runs_is_recolorize(task):
+def test_a_bundle_exchanged_while_the_job_runs_is_refused(task):
     description = Path(task.model) / bundles.DESCRIPTION
     edited = {**json.loads(description.read_text()), "image_size": 64}
     description.write_text(json.dumps(edited))
     with pytest.raises(BundleError, match="exchanged"):
         ColorizeWorker(task)
-
-
-def test_settings_that_show_change_the_digest(task):
-    def digest(**options) -> str:
-        return RenderSettings(**options).digest
-
-    assert digest() == digest(max_pixels=5)
-    several = {digest(), digest(quality=90), digest(size=64), digest(in_colour="copy"), digest(upsampling="plain")}
-    assert len(several) == 5
 
 
 # --- two batches at once, and a generator elsewhere ------------------------------------------------------------------
@@ -351,16 +342,16 @@ def test_what_is_in_hand_is_bounded_in_bytes(archive, task, monkeypatch):
             held[side] += amount
             most[side] = max(most[side], held[side])
 
-    read, write = Storage.read, Storage.write
+    read, write, finish = Storage.read, Storage.write, Rendering.finish
 
     def slow_read(self: Storage, uri: str) -> StoredObject:
         count("read", Path(uri).stat().st_size)
         time.sleep(0.01)
         return read(self, uri)
 
-    def counting_render(source, *rest) -> object:
-        rendered = render(source, *rest)
-        count("read", -len(source.data))
+    def counting_finish(rendering: Rendering, *rest) -> Rendered:
+        rendered = finish(rendering, *rest)
+        count("read", -len(rendering.source.data))
         return rendered
 
     def slow_write(self: Storage, uri: str, data: bytes, *rest, **options) -> str:
@@ -374,7 +365,7 @@ def test_what_is_in_hand_is_bounded_in_bytes(archive, task, monkeypatch):
     worker = ColorizeWorker(task, budget=budget)
     monkeypatch.setattr(Storage, "read", slow_read)
     monkeypatch.setattr(Storage, "write", slow_write)
-    monkeypatch.setattr("colornet.archive.worker.render", counting_render)
+    monkeypatch.setattr(Rendering, "finish", counting_finish)
     rows = worker(scans)
     assert set(rows["status"].to_pylist()) == {"done"}
     assert max(rows["output_size"].to_pylist()) < budget
@@ -441,7 +432,7 @@ def test_every_line_about_a_scan_names_it(archive, task, caplog, monkeypatch):
     assert all(record.source_uri in record.getMessage() for record in caplog.records)
     assert {record.levelno for record in caplog.records} == {logging.INFO}
     caplog.clear()
-    monkeypatch.setattr("colornet.archive.worker.render", lambda *_: 1 / 0)
+    monkeypatch.setattr("colornet.archive.worker.Rendering", lambda *_: 1 / 0)
     colorize(task, inventory.read_inventory(str(archive / "tiny.png")))
     (record,) = caplog.records
     assert record.levelno == logging.ERROR and record.exc_info and record.source_uri.endswith("tiny.png")

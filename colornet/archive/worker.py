@@ -29,14 +29,14 @@ from colornet.archive import ledger
 from colornet.archive.flow import Budget
 from colornet.archive.stopwatch import WAITING, Stopwatch
 from colornet.archive.version import code_version
-from colornet.codecs import MEDIA_TYPES, Scan
+from colornet.codecs import MEDIA_TYPES
 from colornet.errors import BundleError, ColornetError, InColourError, ScanError, one_line
 from colornet.inference import bundle as bundles
-from colornet.inference.letterbox import Letterbox, prepare
+from colornet.inference.letterbox import Letterbox, PreparedPage, prepare
 from colornet.inference.precision import Precision
 from colornet.inference.predictor import Prediction, Predictor
 from colornet.provenance.c2pa import Credentials
-from colornet.rendering.render import Rendered, RenderSettings, render
+from colornet.rendering.render import Rendered, Rendering, RenderSettings
 from colornet.storage import Storage, StoredObject, uris
 
 log = logging.getLogger(__name__)
@@ -288,20 +288,24 @@ class ColorizeWorker:
         known["source_sha256"] = origin.source_sha256
         source = settings.open(data)
         known["format"] = source.format
-        return render(source, lambda page, scan: self._predict(page, scan, watch), settings, origin, credentials)
+        rendering = Rendering(source, settings, origin)
+        for number, scan in enumerate(rendering.pages(), start=1):
+            with watch.during("prepare"):
+                page = prepare(scan, settings.size)
+            with watch.during("predict"):
+                prediction = self._predict(page, number, watch)
+            rendering.add(page, prediction)
+        return rendering.finish(credentials)
 
-    def _predict(self, page: int, scan: Scan, watch: Stopwatch) -> Prediction:
-        with watch.during("prepare"):
-            letterboxes = [Letterbox.fit(scan, self.task.render.size)]
-            lightness = prepare(scan, self.task.render.size)[None]
-        with watch.during("predict"):
-            if self.remote is None:
-                assert self.local is not None
-                return self.local.predict(lightness, letterboxes)[0]
-            answer = self.remote(lightness, letterboxes)
-            held = 3 * scan.codes.nbytes * (page + 1)  # the pages so far, in colour, as far as they are not compressed
-            with self._stepping_aside(held, watch):
-                return answer.result()[0]
+    def _predict(self, page: PreparedPage, number: int, watch: Stopwatch) -> Prediction:
+        lightness, letterboxes = page.seen[None], [page.letterbox]
+        if self.remote is None:
+            assert self.local is not None
+            return self.local.predict(lightness, letterboxes)[0]
+        answer = self.remote(lightness, letterboxes)
+        held = 3 * page.scan.codes.nbytes * number  # the pages so far, in colour, as far as they are not compressed
+        with self._stepping_aside(held, watch):
+            return answer.result()[0]
 
     @contextlib.contextmanager
     def _stepping_aside(self, held: int, watch: Stopwatch) -> Iterator[None]:

@@ -68,15 +68,22 @@ def shrink(scan: Scan, height: int, width: int) -> NDArray[np.float32]:
     return np.interp(small, np.arange(len(scan.lightness)), scan.lightness).astype(np.float32)
 
 
-def prepare(scan: Scan, size: int) -> NDArray[np.float16]:
-    """Reduce a scan to what the network sees.
+@dataclass(frozen=True)
+class PreparedPage:
+    """A page with all that prediction and rendering want to know of it: its full size is gone through once."""
 
-    Args:
-        scan: of any size.
-        size: side of the square in pixels.
+    scan: Scan
+    letterbox: Letterbox
+    """Where in the network's square it lies."""
+    lightness: NDArray[np.float32]
+    """(height, width) of `letterbox.stored_size`, L* in [0, 100]: the small picture as it is stored."""
+    seen: NDArray[np.float16]
+    """(S, S), scaled L* in [-1, 1]: what the network sees, upright, padded with the picture's edges."""
 
-    Returns:
-        (size, size) float16: scaled L* in [-1, 1], upright, aspect ratio kept, padded with the picture's edges.
-    """
+
+def prepare(scan: Scan, size: int) -> PreparedPage:
+    """Reduce a scan of any size to what the network sees, in a square of `size` pixels."""
     letterbox = Letterbox.fit(scan, size)
-    return letterbox.pad(shrink(scan, *letterbox.stored_size) / 50.0 - 1.0, size).astype(np.float16)
+    lightness = shrink(scan, *letterbox.stored_size)
+    seen = letterbox.pad(lightness / 50.0 - 1.0, size).astype(np.float16)
+    return PreparedPage(scan, letterbox, lightness, seen)

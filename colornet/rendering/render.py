@@ -1,21 +1,27 @@
-"""The finished scan: its own luminance, with colour, in the format and depth that it came in."""
+"""The finished scan: its own luminance, with colour, in the format and depth that it came in.
+
+rendering = Rendering(source, settings, origin)
+for scan in rendering.pages():
+    page = prepare(scan, size)
+    rendering.add(page, predict(page))
+output = rendering.finish()
+"""
 
 import hashlib
-import io
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from typing import Literal
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from colornet import __version__, metadata
-from colornet.codecs import DEEP, EXTENSIONS, MAX_PIXELS, Scan, Source, encode, jpeg_luma, open_source
+from colornet.codecs import DEEP, EXTENSIONS, MAX_PIXELS, Format, Scan, Source, encode, jpeg_luma, open_source
 from colornet.codecs.encode import is_lossless_webp
 from colornet.codecs.scan import Pixels
-from colornet.codecs.tiff import Layout, TiffOutput
+from colornet.codecs.tiff import PageLayout, TiffOutput
 from colornet.errors import InColourError
-from colornet.inference.letterbox import Letterbox, shrink
+from colornet.inference.letterbox import PreparedPage
 from colornet.inference.predictor import Prediction
 from colornet.provenance import xmp
 from colornet.provenance.c2pa import Credentials, sign
@@ -24,17 +30,16 @@ from colornet.rendering.guided_upsampling import follow_lightness
 from colornet.rendering.jpeg_chroma import chroma_planes
 from colornet.rendering.lab_to_srgb import lab_to_srgb
 from colornet.rendering.monochrome import COLOURFUL, colour_beyond_tone
+from colornet.settings import Field, settings
 
 OutputFormat = Literal["same", "jpeg", "png", "tiff", "jp2", "webp", "bmp"]
-Colour = NDArray[np.float16]
-PredictionOf = Callable[[int, Scan], Prediction]
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class RenderSettings:
     """What decides, beside the bundle, what an output looks like."""
 
-    size: int = 0
+    size: Annotated[int, Field(ge=0)] = 0
     """Side in pixels of the square that the network sees; 0 takes the size that the bundle was trained at."""
     upsampling: Literal["guided", "plain"] = "guided"
     """How colour comes to full size: along the edges of the luminance, or by plain interpolation."""
@@ -44,21 +49,12 @@ class RenderSettings:
     """What becomes of damaged scans: a failure with its reason, or rendered as far as they can be read, and marked."""
     output_format: OutputFormat = "same"
     """Format of the outputs; another than the scan's own appends its ending to the key."""
-    quality: int = 92
+    quality: Annotated[int, Field(ge=1, le=100)] = 92
     """Quality of JPEG and WebP outputs, 1 to 100. A JPEG that stays one keeps its luma: then it is the chroma's."""
-    max_pixels: int = MAX_PIXELS
+    max_pixels: Annotated[int, Field(ge=1)] = MAX_PIXELS
     """Pictures with more pixels than this are refused before they are decoded."""
     digital_source_type: DigitalSourceType = DEFAULT_SOURCE_TYPE
     """IPTC's term for what outputs are, written into their XMP."""
-
-    def __post_init__(self) -> None:
-        """Check the values; raises ValueError naming the field."""
-        if self.size < 0:
-            raise ValueError(f"size must be 0 or more pixels, not {self.size}")
-        if not 1 <= self.quality <= 100:
-            raise ValueError(f"quality must be from 1 to 100, not {self.quality}")
-        if self.max_pixels < 1:
-            raise ValueError(f"max-pixels must be at least 1, not {self.max_pixels}")
 
     @property
     def digest(self) -> str:
@@ -71,7 +67,7 @@ class RenderSettings:
         """Open a scan's file; raises ScanError."""
         return open_source(data, max_pixels=self.max_pixels, salvage=self.damaged == "render")
 
-    def format_of(self, source: str) -> str:
+    def format_of(self, source: Format) -> Format:
         """Name the format in which a scan of the format `source` is written."""
         return source if self.output_format == "same" else self.output_format
 
@@ -92,7 +88,7 @@ class Rendered:
     """An output and what the ledger says of it."""
 
     data: bytes
-    format: str
+    format: Format
     extension: str
     """What its key has behind the source's: empty, unless the format is another."""
     width: int
@@ -108,70 +104,129 @@ class Rendered:
     """What an archivist should know of it."""
 
 
-def render(
-    source: Source,
-    prediction_of: PredictionOf,
-    settings: RenderSettings,
-    origin: Origin,
-    credentials: Credentials | None = None,
-) -> Rendered:
-    """Give every page of a scan its colour, and let the output say what it is.
+class Rendering:
+    """A scan in the making. Its pages are decoded and get their colour one by one: none waits decoded for the others.
 
-    Args:
-        source: the opened scan.
-        prediction_of: gives, for a page's number and the page, what is predicted for `letterbox.prepare(page, S)`.
-        settings: how it is rendered.
-        origin: what the output says of itself.
-        credentials: with which a C2PA manifest is signed, for the formats that C2PA knows.
-
-    Raises:
-        InColourError: if it is in colour already, and such scans are skipped.
-        ScanError: if a page cannot be decoded, or the output not be signed.
+    Its output is, in the archive's job and for one photograph alike, what `pages`, `add` and `finish` make in turn.
     """
-    first = source.page(0)
-    if settings.in_colour != "recolor" and is_in_colour(first):
-        return _unchanged(source, first, settings)
-    format = settings.format_of(source.format)
-    output = _picture(source, first, prediction_of, settings, format, origin)
-    if credentials is not None:
-        data = sign(output.data, format, source.data, source.format, credentials, origin)
-        return Rendered(**{**vars(output), "data": data})
-    return output
+
+    def __init__(self, source: Source, settings: RenderSettings, origin: Origin) -> None:
+        """Begin.
+
+        Args:
+            source: the opened scan.
+            settings: how it is rendered.
+            origin: what the output says of itself.
+        """
+        self.source = source
+        self.settings = settings
+        self.origin = origin
+        self.format = settings.format_of(source.format)
+        self.page_count = source.page_count if self.format == "tiff" else 1
+        self._added: list[_Added] = []
+        self._copy: Rendered | None = None
+        self._tiff: TiffOutput | None = None
+        self._encoded = b""
+
+    def pages(self) -> Iterator[Scan]:
+        """Decode, one after the other, the pages that are to get their colour; none of a scan that is copied.
+
+        Raises:
+            InColourError: if it is in colour already, and such scans are skipped.
+            ScanError: if a page cannot be decoded.
+        """
+        for index in range(self.page_count):
+            scan = self.source.page(index)
+            if index == 0 and self.settings.in_colour != "recolor" and is_in_colour(scan):
+                self._copy = _unchanged(self.source, scan, self.settings)
+                return
+            yield scan
+            del scan  # the next one is decoded without it
+
+    def add(self, page: PreparedPage, prediction: Prediction) -> None:
+        """Give the next page its colour, and encode it."""
+        ab = page.letterbox.crop(prediction.ab.astype(np.float32))
+        planes = ab if self.settings.upsampling == "plain" else follow_lightness(ab, page.lightness)
+        if self.format == "tiff":
+            self._add_to_tiff(page.scan, planes)
+        else:
+            self._encoded = _encode(self.source, page.scan, planes, self.settings, self.format)
+        chroma = float(np.hypot(*ab).mean())
+        self._added.append(_Added(page.scan.width, page.scan.height, page.scan.damaged, chroma, prediction.confidence))
+
+    def finish(self, credentials: Credentials | None = None) -> Rendered:
+        """Let the output say what it is; with `credentials`, signed, if it is of a format that C2PA knows.
+
+        Raises:
+            ScanError: if metadata cannot be written, or the output not be signed.
+        """
+        if self._copy is not None:
+            return self._copy
+        first, pixels = self._added[0], sum(page.pixels for page in self._added)
+        output = Rendered(
+            data=self._described(),
+            format=self.format,
+            extension="" if self.format == self.source.format else EXTENSIONS[self.format],
+            width=first.width,
+            height=first.height,
+            pages=len(self._added),
+            pixels=pixels,
+            mean_chroma=sum(page.chroma * page.pixels for page in self._added) / pixels,
+            confidence=self._confidence(),
+            note=self._note(),
+        )
+        if credentials is None:
+            return output
+        signed = sign(output.data, self.format, self.source.data, self.source.format, credentials, self.origin)
+        return replace(output, data=signed)
+
+    def _add_to_tiff(self, scan: Scan, planes: NDArray[np.float32]) -> None:
+        layout = self.source.layout(len(self._added))
+        if self._tiff is None:
+            self._tiff = TiffOutput(layout)
+        self._tiff.add(_bands(scan, planes, layout), scan, layout)
+
+    def _described(self) -> bytes:
+        """The encoded pages with their metadata, and with what they are."""
+        described = [xmp.describe(page, self.origin, self._confidence()) for page in self.source.metadata()]
+        carried = [metadata.for_output(page, self.format) for page in described]
+        if self._tiff is None:
+            return metadata.embed(self._encoded, self.format, carried[0])
+        file = self._tiff.finish()
+        metadata.embed_pages(file, carried)
+        return file.getvalue()
+
+    def _confidence(self) -> float | None:
+        return min((page.confidence for page in self._added if page.confidence is not None), default=None)
+
+    def _note(self) -> str | None:
+        """Say in the ledger what is not as it should be."""
+        notes = []
+        if self._added[0].damaged:
+            notes.append("damaged: rendered as far as it could be read")
+        left_out = self.source.page_count - len(self._added)
+        if left_out:
+            notes.append(f"{left_out} pages left out: {self.format} holds one")
+        return "; ".join(notes) or None
+
+
+class _Added(NamedTuple):
+    """What is known of a page that has its colour."""
+
+    width: int
+    height: int
+    damaged: bool
+    chroma: float
+    confidence: float | None
+
+    @property
+    def pixels(self) -> int:
+        return self.width * self.height
 
 
 def is_in_colour(scan: Scan) -> bool:
     """Tell whether a scan has more colour than a toned print."""
     return scan.thumbnail is not None and colour_beyond_tone(scan.thumbnail) > COLOURFUL
-
-
-def colour_planes(scan: Scan, ab: Colour, settings: RenderSettings) -> NDArray[np.float32]:
-    """Cut a page's colour out of the network's square, as `join` takes it: plain, or following the luminance."""
-    letterbox = Letterbox.fit(scan, ab.shape[-1])
-    small = letterbox.crop(ab.astype(np.float32))
-    if settings.upsampling == "plain":
-        return small
-    return follow_lightness(small, shrink(scan, *letterbox.stored_size))
-
-
-class _Predicted:
-    """Asks for each page's colour, and keeps the mean of its chroma and the least confidence."""
-
-    def __init__(self, prediction_of: PredictionOf) -> None:
-        self.prediction_of = prediction_of
-        self.total, self.pixels = 0.0, 0
-        self.confidence: float | None = None
-
-    def __call__(self, index: int, scan: Scan) -> Colour:
-        ab, confidence = self.prediction_of(index, scan)
-        a, b = Letterbox.fit(scan, ab.shape[-1]).crop(ab.astype(np.float32))
-        self.total += float(np.hypot(a, b).mean()) * scan.pixels
-        self.pixels += scan.pixels
-        self.confidence = min((each for each in (self.confidence, confidence) if each is not None), default=None)
-        return ab
-
-    @property
-    def mean_chroma(self) -> float:
-        return self.total / self.pixels
 
 
 def _unchanged(source: Source, first: Scan, settings: RenderSettings) -> Rendered:
@@ -189,48 +244,8 @@ def _unchanged(source: Source, first: Scan, settings: RenderSettings) -> Rendere
     )
 
 
-def _picture(
-    source: Source, first: Scan, prediction_of: PredictionOf, settings: RenderSettings, format: str, origin: Origin
-) -> Rendered:
-    predicted = _Predicted(prediction_of)
-
-    def words() -> list[metadata.Metadata]:
-        described = [xmp.describe(page, origin, predicted.confidence) for page in source.metadata()]
-        return [metadata.for_output(each, format) for each in described]
-
-    if format == "tiff":
-        file, pixels = _render_tiff(source, first, predicted, settings)
-        metadata.embed_pages(file, words())
-        data, pages = file.getvalue(), source.page_count
-    else:
-        bare = _render_one(source, first, predicted(0, first), settings, format)
-        data, pages, pixels = metadata.embed(bare, format, words()[0]), 1, first.pixels
-    return Rendered(
-        data=data,
-        format=format,
-        extension="" if format == source.format else EXTENSIONS[format],
-        width=first.width,
-        height=first.height,
-        pages=pages,
-        pixels=pixels,
-        mean_chroma=predicted.mean_chroma,
-        confidence=predicted.confidence,
-        note=_note(first, source.page_count - pages, format),
-    )
-
-
-def _note(first: Scan, left_out: int, format: str) -> str | None:
-    """Say in the ledger what is not as it should be."""
-    notes = []
-    if first.damaged:
-        notes.append("damaged: rendered as far as it could be read")
-    if left_out:
-        notes.append(f"{left_out} pages left out: {format} holds one")
-    return "; ".join(notes) or None
-
-
-def _render_one(source: Source, scan: Scan, ab: Colour, settings: RenderSettings, format: str) -> bytes:
-    planes = colour_planes(scan, ab, settings)
+def _encode(source: Source, scan: Scan, planes: NDArray[np.float32], settings: RenderSettings, format: Format) -> bytes:
+    """Join a page with its colour and encode it, in a format of one page; without metadata."""
     if format == source.format == "jpeg" and scan.plain and not scan.damaged and jpeg_luma.keeps_luma(source.data):
         cb, cr = chroma_planes(scan.codes, scan.lightness, planes)
         return jpeg_luma.recolor(source.data, cb, cr, quality=settings.quality)
@@ -240,20 +255,7 @@ def _render_one(source: Source, scan: Scan, ab: Colour, settings: RenderSettings
     return encode(rgb, _alpha(scan, bits), format, quality=settings.quality, lossless=lossless)
 
 
-def _render_tiff(
-    source: Source, first: Scan, predicted: _Predicted, settings: RenderSettings
-) -> tuple[io.BytesIO, int]:
-    output, pixels = TiffOutput(source.layout(0)), 0
-    for index in range(source.page_count):
-        scan = first if index == 0 else source.page(index)
-        layout = source.layout(index)
-        planes = colour_planes(scan, predicted(index, scan), settings)
-        output.add(_bands(scan, planes, layout), scan, layout)
-        pixels += scan.pixels
-    return output.finish(), pixels
-
-
-def _bands(scan: Scan, planes: NDArray[np.float32], layout: Layout) -> Iterator[NDArray[np.generic]]:
+def _bands(scan: Scan, planes: NDArray[np.float32], layout: PageLayout) -> Iterator[NDArray[np.generic]]:
     """Render a page from top to bottom in bands of a strip's or tile's height, so that it is never whole in memory."""
     step = layout.band_rows(scan)
     for row in range(0, scan.height, step):
