@@ -1,9 +1,12 @@
-"""Rendering: what is computed once, how much of it is in memory at a time."""
+"""Rendering: what is computed once, how much of it is in memory at a time, and what its settings' digest means."""
 
+import dataclasses
+import hashlib
 import io
 import weakref
 
 import numpy as np
+import pytest
 import tifffile
 from PIL import Image
 
@@ -11,6 +14,7 @@ from colornet.codecs import open_source
 from colornet.inference.letterbox import Letterbox, prepare
 from colornet.inference.predictor import Prediction
 from colornet.rendering.render import Rendering, RenderSettings
+from colornet.settings import settings
 from tests import pictures
 
 SIZE = 32
@@ -69,3 +73,48 @@ def test_of_many_pages_the_one_before_is_in_memory_at_most():
         rendering.add(prepare(scan, SIZE), predicted())
     assert rendering.finish().pages == 5
     assert counts == [0, 1, 1, 1, 1]
+
+
+# --- the digest of the settings ---------------------------------------------------------------------------------------
+
+CHANGED = {
+    "size": 256,
+    "upsampling": "plain",
+    "in_colour": "copy",
+    "damaged": "render",
+    "output_format": "png",
+    "quality": 80,
+    "digital_source_type": "algorithmicMedia",
+}
+"""Another value for each setting that decides what outputs look like."""
+
+
+def test_the_digest_is_of_canonical_json_of_what_is_no_default():
+    expected = '{"schema":1,"settings":{"quality":80,"size":256}}'
+    assert RenderSettings(quality=80, size=256).digest == hashlib.sha256(expected.encode()).hexdigest()
+    # Typed in once. If this fails, every archive in the world would be done again with the next version: either the
+    # change is not meant to, or DIGEST_SCHEMA goes up, and docs/archive.md says so.
+    assert RenderSettings().digest == "2d65379d1cef2371518899afef5a91e830146a01d9435d992980533293316a21"
+
+
+def test_each_decisive_setting_changes_the_digest():
+    digests = {RenderSettings(**{name: value}).digest for name, value in CHANGED.items()}
+    assert len(digests | {RenderSettings().digest}) == len(CHANGED) + 1
+    assert {each.name for each in dataclasses.fields(RenderSettings)} == {*CHANGED, "max_pixels"}
+    assert RenderSettings(max_pixels=5).digest == RenderSettings().digest
+
+
+def test_a_setting_that_a_later_version_adds_keeps_the_digest():
+    @settings
+    class Later(RenderSettings):
+        sharpness: float = 0.5
+
+    for options in ({}, {"quality": 80}):
+        assert Later(**options).digest == RenderSettings(**options).digest
+    assert Later(sharpness=0.7).digest != Later().digest
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_a_default_that_is_given_is_the_default(name):
+    default = getattr(RenderSettings(), name)
+    assert RenderSettings(**{name: default}).digest == RenderSettings().digest

@@ -8,8 +8,9 @@ output = rendering.finish()
 """
 
 import hashlib
+import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
@@ -30,9 +31,13 @@ from colornet.rendering.guided_upsampling import follow_lightness
 from colornet.rendering.jpeg_chroma import chroma_planes
 from colornet.rendering.lab_to_srgb import lab_to_srgb
 from colornet.rendering.monochrome import COLOURFUL, colour_beyond_tone
-from colornet.settings import Field, settings
+from colornet.settings import Field, settings, to_dict
 
 OutputFormat = Literal["same", "jpeg", "png", "tiff", "jp2", "webp", "bmp"]
+
+DIGEST_SCHEMA = 1
+"""Goes up when a default, or what a value means, changes: then all outputs are to be made again."""
+_NOT_DECISIVE = "max_pixels"  # decides about scans that fail, and those are tried again anyway
 
 
 @settings
@@ -58,10 +63,16 @@ class RenderSettings:
 
     @property
     def digest(self) -> str:
-        """SHA-256, hexadecimal, of all that decides what an output looks like, or whether there is one."""
-        decisive = asdict(self)
-        del decisive["max_pixels"]  # decides about scans that fail, and those are tried again anyway
-        return hashlib.sha256(repr(sorted(decisive.items())).encode()).hexdigest()
+        """SHA-256, hexadecimal, of all that decides what an output looks like, or whether there is one.
+
+        Of canonical JSON (keys sorted, no whitespace) of the schema's number and the values that are not the defaults:
+        a later version, with more settings, gives the same for those that are known today.
+        """
+        defaults = to_dict(type(self)())
+        changed = {name: value for name, value in to_dict(self).items() if value != defaults[name]}
+        changed.pop(_NOT_DECISIVE, None)
+        decisive = {"schema": DIGEST_SCHEMA, "settings": changed}
+        return hashlib.sha256(json.dumps(decisive, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def open(self, data: bytes) -> Source:
         """Open a scan's file; raises ScanError."""
