@@ -183,6 +183,7 @@ def test_jpeg_encoder_stays_close():
     ("data", "reason"),
     [
         (b"", "empty"),
+        (b"II*\0 broken", "damaged TIFF: it has no page"),
         (b"GIF89a" + b"\0" * 100, "not a file of a known format"),
         (pictures.encoded(GRAY, "JPEG")[:-200], "damaged JPEG"),
         (pictures.encoded(GRAY, "PNG")[:-200], "damaged PNG"),

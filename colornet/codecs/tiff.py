@@ -63,6 +63,8 @@ class TiffSource:
         if len(self._file.pages) > MAX_PAGES:
             raise ScanError(f"TIFF of {len(self._file.pages)} pages, more than the bound of {MAX_PAGES}")
         self.tiff_pages: Sequence[TiffPage] = _full_pages(self._file)
+        if not self.tiff_pages:
+            raise ScanError("damaged TIFF: it has no page")
         for page in self.tiff_pages:
             check_size(page.imagewidth, page.imagelength, max_pixels)
             check_size(page.tilewidth or 1, page.tilelength or 1, max_pixels)
