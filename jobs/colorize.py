@@ -49,7 +49,7 @@ def colorize(settings: ColorizeSettings) -> ExitCode:
             inventory.write_inventory(source, scans, storage)
             preview(_plan(scans, folder, task, settings), task, settings.reckoning)
             return ExitCode.DONE
-        storage.check_writable(uris.join(output, "_colornet"))
+        storage.check_writable(uris.own(output))
         started = datetime.now(UTC)
         lock = held.enter_context(OutputLock(output, "jobs.colorize", storage))
         inventory.write_inventory(source, scans, storage)

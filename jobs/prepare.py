@@ -103,7 +103,7 @@ def prepare(settings: PrepareSettings) -> ExitCode:
         return ExitCode.DONE
 
     start_ray()
-    parts = uris.join(output, "_colornet", "parts")
+    parts = uris.own(output, "parts")
     place = uris.join(parts, digest[:16])
     work = Work(parts=place, screening=settings.screening, license=settings.license, storage=storage)
     plan = shards.plan(_screen(files, work), settings.held_out)
@@ -133,7 +133,7 @@ def _places(settings: PrepareSettings) -> tuple[list[str], str]:
 def _check_output(output: str, storage: Storage) -> None:
     """Make sure that the output can be written, and that what this job replaces there is its own."""
     storage.check_writable(output)
-    ours = _description(output, storage) or _any(uris.join(output, "_colornet"), storage)
+    ours = _description(output, storage) or _any(uris.own(output), storage)
     if _shards_at(output, storage) and not ours:
         raise SettingsError(f"{output} has shards that this job did not write; choose another output")
 

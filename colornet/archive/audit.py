@@ -144,7 +144,7 @@ def _load_objects(connection: duckdb.DuckDBPyConnection, output: str, folder: Pa
     """Make the view `objects` of all that lies below the output, but for the job's own files."""
     findings = []
     place = folder / "objects.parquet"
-    own = uris.join(output, "_colornet") + "/"
+    own = uris.own(output) + "/"
     with pq.ParquetWriter(place, _OBJECTS) as writer:
         held: list[tuple[str, int]] = []
         for uri, size in _everything(output, storage):

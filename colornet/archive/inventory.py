@@ -30,7 +30,7 @@ ROW_GROUP = 65_536
 """Rows of a row group in the files that inventories and plans are written to."""
 
 _LISTS = (".parquet", ".csv", ".csv.gz")
-_OWN_FILES = r"(^|/)_colornet/"
+_OWN_FILES = rf"(^|/){uris.OWN_FOLDER}/"
 """Keys of the files that a job keeps beside its outputs: an earlier job's outputs may lie within the archive."""
 
 
@@ -175,7 +175,7 @@ _KNOWN = [name for names in _NAMES.values() for name in names]
 _NORMAL_URI = r"(?s)^s3://[^/\x00]+/[^\x00]*[^/\x00]$"
 _NORMAL_PATH = r"(?s)^/[^\x00]*[^/\x00]$"
 _ODD_PATH = r"//|/\.{1,2}(/|$)"
-_ODD_KEY = r"(^|/)\.{0,2}(/|$)|\x00|^_colornet(/|$)"
+_ODD_KEY = rf"(^|/)\.{{0,2}}(/|$)|\x00|^{uris.OWN_FOLDER}(/|$)"
 """What uris.join refuses, and the job's own place below the output."""
 
 

@@ -80,7 +80,7 @@ class RunKey(NamedTuple):
 
 def place(output: str) -> str:
     """Where the ledger of an output lies."""
-    return uris.join(output, "_colornet", "ledger")
+    return uris.own(output, "ledger")
 
 
 def root(output: str) -> str:

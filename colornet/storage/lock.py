@@ -44,7 +44,7 @@ class OutputLock:
     ) -> None:
         """Say which output folder or prefix is meant, and in whose name: the job's, for those who are refused."""
         self.storage = storage
-        self.place = uris.join(output, "_colornet", "lock")
+        self.place = uris.own(output, "lock")
         self.owner = owner
         self.beat_seconds = beat_seconds
 

@@ -24,7 +24,7 @@ from colornet.storage.errors import BrokenBodyError, NoConditionError
 from colornet.storage.options import S3Options
 from colornet.storage.s3_client import client_of, is_amazon
 from colornet.storage.s3_errors import ERRORS, code_of, explain, status_of
-from colornet.storage.uris import is_directory_bucket
+from colornet.storage.uris import OWN_FOLDER, is_directory_bucket
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -36,8 +36,6 @@ BODY_ATTEMPTS = 4
 PART_BYTES = 8 << 20
 """Of an upload in parts; the last one is smaller. S3 takes 10,000 of them, more than fits into memory."""
 PART_THREADS = 4
-OWN_FOLDER = "_colornet"
-"""Where a job keeps what it reads again itself: in no storage class from which that would be slow or cost extra."""
 _TRY_AGAIN = {
     "BadDigest",
     "XAmzContentSHA256Mismatch",
@@ -208,6 +206,7 @@ class S3Objects:
     def _wishes(self, key: str) -> dict[str, str]:
         """What the owner of the bucket wants of an object that is written."""
         wishes = {
+            # What is read again goes into no storage class from which that would be slow or cost extra.
             "StorageClass": "" if OWN_FOLDER in key.split("/") else self.options.storage_class,
             "ServerSideEncryption": self.options.sse,
             "SSEKMSKeyId": self.options.kms_key,

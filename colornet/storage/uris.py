@@ -8,6 +8,8 @@ from pathlib import Path
 from colornet.errors import NotFoundError, SettingsError, StorageError
 
 S3 = "s3://"
+OWN_FOLDER = "_colornet"
+"""Below an output: where a job keeps what it reads again itself."""
 
 
 def normalize(uri: str) -> str:
@@ -45,6 +47,11 @@ def join(uri: str, *parts: str) -> str:
         if "\0" in part or any(segment in ("", ".", "..") for segment in part.split("/")):
             raise StorageError(f"{uri}: {part!r} is not a key below it")
     return "/".join([normalize(uri).rstrip("/"), *parts])
+
+
+def own(output: str, *parts: str) -> str:
+    """Return the place `parts` below the folder of a job's own files, or that folder."""
+    return join(output, OWN_FOLDER, *parts)
 
 
 def contains(outer: str, inner: str) -> bool:

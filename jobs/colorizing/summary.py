@@ -14,7 +14,7 @@ SHOWN = 10
 
 def place(output: str) -> str:
     """Where the summary of an output lies."""
-    return uris.join(output, "_colornet", "summary.json")
+    return uris.own(output, "summary.json")
 
 
 def write(
