@@ -25,7 +25,7 @@ from colornet.datasets import photographs
 from colornet.datasets.photographs import Collection, Plan
 from colornet.errors import ColornetError, SettingsError
 from colornet.evaluation import photographs as evaluated
-from colornet.evaluation.measure import Measure, Work, find_models
+from colornet.evaluation.measure import EvaluationTask, Measure, find_models
 from colornet.evaluation.reference import reference_of
 from colornet.evaluation.summary import summarize
 from colornet.inference import bundle as bundles
@@ -170,8 +170,8 @@ def _measure(data: str, places: Mapping[str, str]) -> Table:
     models, size = find_models(list(places.values()))
     found = evaluated.find(data)
     items = found.items()
-    work = Work(models=models, reference=reference_of(found, items, size), size=size)
-    rows = Measure(work)(items)
+    task = EvaluationTask(models=models, reference=reference_of(found, items, size), size=size)
+    rows = Measure(task)(items)
     results, _ = summarize(rows, [model.name for model in models], [models[0].name])
     table = Table("variant", "core minutes", "PSNR, dB", "AuC, balanced, %", "colourfulness, % of true", "CIEDE2000")
     for name, model in zip(places, models, strict=True):

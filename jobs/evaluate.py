@@ -9,8 +9,8 @@ means over photographs with 95 % confidence intervals. LPIPS and FID are measure
 nothing is downloaded. FID is one number of all photographs: without an interval, and too large below a few thousand.
 
 OUTPUT gets evaluation.json with the results, evaluation.parquet with a row for each photograph and colorizer,
-comparison.html with pictures, and worst.jpg with those of which the first bundle errs most. Bundles that say how sure
-they are also get confidence.png: how their confidence goes with their error, and what keeping the surest gains.
+comparison.html with pictures, and worst.jpg with those of which the first bundle errs most. Bundles that have a
+confidence also get confidence.png: every photograph's confidence and error, and the risk-coverage curve.
 Photographs that cannot be read are named in evaluation.json.
 
 Exit codes: 0 measured; 1 the job failed; 2 the command line, a path or a setting is wrong.
@@ -20,7 +20,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from typing import Annotated
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -34,11 +34,12 @@ from rich.table import Table
 from colornet.errors import ColornetError, ExitCode, SettingsError
 from colornet.evaluation import photographs
 from colornet.evaluation.fid import FeatureSets
-from colornet.evaluation.measure import BATCH, ROWS, Measure, Work, find_models
+from colornet.evaluation.measure import BATCH, ROWS, EvaluationTask, Measure, find_models
 from colornet.evaluation.perceptual_networks import PerceptualNetworks, load_perceptual_networks
 from colornet.evaluation.reference import reference_of
 from colornet.evaluation.report import Evaluation
 from colornet.inference import bundle as bundles
+from colornet.settings import Field, settings
 from colornet.storage import S3Options, Storage, uris
 
 from .command import Job
@@ -60,7 +61,7 @@ ATTEMPTS = 3
 warnings.filterwarnings("ignore", message=".*ray_remote_args.*deprecated")
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class EvaluateSettings:
     """The settings of jobs.evaluate."""
 
@@ -73,24 +74,17 @@ class EvaluateSettings:
     """Folder or s3:// prefix for the results. Must not be inside the data's place."""
     compare: tuple[str, ...] = ()
     """Further bundles, which are measured too and compared with the first."""
-    sample: int | None = None
+    sample: Annotated[int, Field(ge=1)] | None = None
     """Measure only so many photographs, chosen blindly, always the same."""
     lpips_weights: str | None = None
     """Measure LPIPS too, with the AlexNet or VGG16 of torchvision in this local file (.safetensors or .pth)."""
     fid_weights: str | None = None
     """Measure FID too, with the Inception v3 of torch-fidelity in this local file; needs the extra fid. It has no
     interval, and is biased with fewer than a few thousand photographs."""
-    gpu_share: float = 0.0
+    gpu_share: Annotated[float, Field(ge=0, le=1)] = 0.0
     """GPU that each worker takes: 1 a whole one, 0.5 half of one. With 0, networks compute on CPUs."""
-    s3: S3Options = field(default_factory=S3Options)
+    s3: S3Options = S3Options()
     """How S3 is spoken to."""
-
-    def __post_init__(self) -> None:
-        """Check the values; raises ValueError naming the field."""
-        if self.sample is not None and self.sample < 1:
-            raise ValueError(f"sample must be at least 1, not {self.sample}")
-        if not 0 <= self.gpu_share <= 1:
-            raise ValueError(f"gpu-share must be from 0 to 1, not {self.gpu_share}")
 
 
 def evaluate(settings: EvaluateSettings) -> ExitCode:
@@ -106,7 +100,7 @@ def evaluate(settings: EvaluateSettings) -> ExitCode:
     found = photographs.find(data, storage)
     items = found.items() if settings.sample is None else photographs.sample(found.items(), settings.sample)
     storage.check_writable(output)
-    work = Work(
+    task = EvaluationTask(
         models=models,
         reference=reference_of(found, items, size, storage),
         size=size,
@@ -116,9 +110,9 @@ def evaluate(settings: EvaluateSettings) -> ExitCode:
 
     start_ray()
     features = FeatureSets()
-    rows = pa.concat_tables(map(features.take, _measure(items, work, perceptual_networks, settings.gpu_share)))
+    rows = pa.concat_tables(map(features.take, _measure(items, task, perceptual_networks, settings.gpu_share)))
     evaluation = Evaluation(
-        data, work, rows, features.distances(), perceptual_networks.lpips.name if perceptual_networks.lpips else ""
+        data, task, rows, features.distances(), perceptual_networks.lpips.name if perceptual_networks.lpips else ""
     )
     evaluation.check()
     evaluation.write(output)
@@ -128,7 +122,7 @@ def evaluate(settings: EvaluateSettings) -> ExitCode:
 
 
 def _measure(
-    items: pa.Table, work: Work, perceptual_networks: PerceptualNetworks, gpu_share: float
+    items: pa.Table, task: EvaluationTask, perceptual_networks: PerceptualNetworks, gpu_share: float
 ) -> Iterator[pa.Table]:
     """Yield the rows of `Measure`, block by block as they come; raises ColornetError if some do not."""
     workers = _room(gpu_share)
@@ -140,7 +134,7 @@ def _measure(
         batch_size=None,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=min(len(blocks), workers)),
-        fn_constructor_args=(work, ray.put(perceptual_networks)),  # once for all: FID's network has 95 MB
+        fn_constructor_args=(task, ray.put(perceptual_networks)),  # once for all: FID's network has 95 MB
         num_cpus=1,
         num_gpus=gpu_share,
         max_restarts=-1,
@@ -168,15 +162,15 @@ def _room(gpu_share: float) -> int:
 class _Worker:
     """Measures. What ends the job travels as a row, because Ray would drop the block with its exception."""
 
-    def __init__(self, work: Work, perceptual_networks: "ray.ObjectRef[PerceptualNetworks]") -> None:
-        self.work = work
+    def __init__(self, task: EvaluationTask, perceptual_networks: "ray.ObjectRef[PerceptualNetworks]") -> None:
+        self.task = task
         self.perceptual_networks = perceptual_networks
         self.measure: Measure | None = None
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         schema = ROWS.append(pa.field("error", pa.string()))
         try:
-            self.measure = self.measure or Measure(self.work, ray.get(self.perceptual_networks))
+            self.measure = self.measure or Measure(self.task, ray.get(self.perceptual_networks))
             rows = self.measure(batch)
         except Exception as error:
             log.exception("a task failed")

@@ -1,4 +1,4 @@
-"""What a confidence is worth: against scipy, closed forms and brute force, and how the job tells it."""
+"""Selective risk: against scipy, closed forms and brute force, and how the job tells it."""
 
 import io
 import itertools
@@ -21,7 +21,7 @@ from colornet.colorize import Colorizer
 from colornet.evaluation import photographs
 from colornet.evaluation.confidence import (
     CORRELATED,
-    SHARES,
+    COVERAGES,
     SelectiveRisk,
     rank_correlation,
     selective_risk,
@@ -31,7 +31,7 @@ from colornet.evaluation.confidence import (
 from colornet.evaluation.confidence_plot import plot
 from colornet.evaluation.contact_sheet import TITLES, contact_sheet
 from colornet.evaluation.gallery import Gallery, Shown
-from colornet.evaluation.measure import ROWS, Measure, Model, Work, find_models
+from colornet.evaluation.measure import ROWS, EvaluationTask, Measure, Model, find_models
 from colornet.evaluation.reference import Reference
 from colornet.evaluation.report import Evaluation
 from colornet.inference import bundle as bundles
@@ -43,7 +43,7 @@ from tests import pictures
 SIZE = 32
 
 
-def judge(confidence: object, error: object) -> SelectiveRisk:
+def measured(confidence: object, error: object) -> SelectiveRisk:
     found = selective_risk(np.array(confidence, float), dict.fromkeys(CORRELATED, np.array(error, float)))
     assert found is not None
     return found
@@ -107,18 +107,18 @@ def test_the_interval_is_that_of_scipy():
     ],
 )
 def test_where_there_is_no_correlation_it_is_null_and_says_why(confidence, error, words):
-    found = judge(confidence, error)
+    found = measured(confidence, error)
     plain = json.loads(json.dumps(asdict(found), allow_nan=False))["rank_correlation"]["ab_distance"]
     assert (plain["value"], plain["low"], plain["high"]) == (None, None, None)
     assert words in plain["undefined"] and words in sentence("m", found)
-    assert found.all == pytest.approx(np.mean(error))
+    assert found.risk == pytest.approx(np.mean(error))
     assert [line[1:] for line in table({"m": found}, ["gray", "m"])[:2]] == [["–", "–"]] * 2
 
 
 def test_photographs_without_a_confidence_do_not_count():
     assert selective_risk(np.full(4, np.nan), dict.fromkeys(CORRELATED, np.arange(4.0))) is None
-    found = judge([0.1, np.nan, 0.3, 0.4, 0.5], [8, 100, 3, np.nan, 1])
-    assert found == judge([0.1, 0.3, 0.5], [8, 3, 1]) and found.photographs == 3
+    found = measured([0.1, np.nan, 0.3, 0.4, 0.5], [8, 100, 3, np.nan, 1])
+    assert found == measured([0.1, 0.3, 0.5], [8, 3, 1]) and found.photographs == 3
 
 
 # --- the curve --------------------------------------------------------------------------------------------------------
@@ -126,19 +126,24 @@ def test_photographs_without_a_confidence_do_not_count():
 
 def test_a_perfect_confidence_keeps_the_best():
     error = np.random.default_rng(0).permutation(np.arange(1.0, 41))
-    found = judge(-error, error)
-    assert found.shares == (5, 10, *range(15, 100, 5), 100)
-    assert found.surest == pytest.approx([(2 * share // 5 + 1) / 2 for share in SHARES])  # means of 1, 2, 3, …
-    assert found.best == pytest.approx(found.surest)
-    assert (found.surest_half, found.all, found.least_certain_tenth) == pytest.approx((10.5, 20.5, 38.5))
+    found = measured(-error, error)
+    assert found.coverages == (5, 10, *range(15, 100, 5), 100)
+    assert found.risks == pytest.approx([(2 * coverage // 5 + 1) / 2 for coverage in COVERAGES])  # means of 1, 2, 3, …
+    assert found.oracle_risks == pytest.approx(found.risks)
+    assert (found.most_confident_half, found.risk, found.least_confident_tenth) == pytest.approx((10.5, 20.5, 38.5))
     assert [each.error for each in found.deciles] == pytest.approx([38.5 - 4 * place for place in range(10)])
     assert [each.confidence for each in found.deciles] == pytest.approx([-38.5 + 4 * place for place in range(10)])
 
 
 def test_a_confidence_that_never_changes_gains_nothing():
     error = np.random.default_rng(0).gamma(2, 5, 23)
-    found = judge(np.full(23, 0.4), error)
-    means = [*found.surest, found.surest_half, found.least_certain_tenth, *(each.error for each in found.deciles)]
+    found = measured(np.full(23, 0.4), error)
+    means = [
+        *found.risks,
+        found.most_confident_half,
+        found.least_confident_tenth,
+        *(each.error for each in found.deciles),
+    ]
     assert means == pytest.approx([error.mean()] * len(means))
 
 
@@ -151,25 +156,27 @@ def test_the_curve_is_the_mean_of_all_orders_that_the_confidence_allows(count):
         for order in itertools.permutations(range(count))
         if all(confidence[one] >= confidence[other] for one, other in itertools.pairwise(order))
     ]
-    found = judge(confidence, error)
-    for share, surest, best in zip(found.shares, found.surest, found.best, strict=True):
-        kept = math.ceil(share * count / 100)
-        assert surest == pytest.approx(np.mean([error[list(order[:kept])].mean() for order in orders]))
-        assert best == pytest.approx(min(np.mean(chosen) for chosen in itertools.combinations(error, kept)))
+    found = measured(confidence, error)
+    for coverage, risk, oracle in zip(found.coverages, found.risks, found.oracle_risks, strict=True):
+        kept = math.ceil(coverage * count / 100)
+        assert risk == pytest.approx(np.mean([error[list(order[:kept])].mean() for order in orders]))
+        assert oracle == pytest.approx(min(np.mean(chosen) for chosen in itertools.combinations(error, kept)))
     half, tenth = math.ceil(count / 2), math.ceil(count / 10)
-    assert found.surest_half == pytest.approx(np.mean([error[list(order[:half])].mean() for order in orders]))
-    assert found.least_certain_tenth == pytest.approx(np.mean([error[list(order[-tenth:])].mean() for order in orders]))
+    assert found.most_confident_half == pytest.approx(np.mean([error[list(order[:half])].mean() for order in orders]))
+    assert found.least_confident_tenth == pytest.approx(
+        np.mean([error[list(order[-tenth:])].mean() for order in orders])
+    )
 
 
 @settings(max_examples=12, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.floats(0, 100)), min_size=1, max_size=40), st.randoms())
 def test_no_confidence_beats_the_best_order_and_all_end_at_the_mean(pairs, random):
-    found = judge(*np.array(pairs, float).T)
-    assert np.all(np.array(found.surest) >= np.array(found.best) - 1e-9)
-    assert found.surest[-1] == pytest.approx(found.all) and found.best[-1] == pytest.approx(found.all)
-    assert sum(each.photographs * each.error for each in found.deciles) == pytest.approx(len(pairs) * found.all)
+    found = measured(*np.array(pairs, float).T)
+    assert np.all(np.array(found.risks) >= np.array(found.oracle_risks) - 1e-9)
+    assert found.risks[-1] == pytest.approx(found.risk) and found.oracle_risks[-1] == pytest.approx(found.risk)
+    assert sum(each.photographs * each.error for each in found.deciles) == pytest.approx(len(pairs) * found.risk)
     random.shuffle(pairs)
-    assert judge(*np.array(pairs, float).T).surest == pytest.approx(found.surest)
+    assert measured(*np.array(pairs, float).T).risks == pytest.approx(found.risks)
 
 
 # --- the pictures -----------------------------------------------------------------------------------------------------
@@ -178,7 +185,7 @@ def test_no_confidence_beats_the_best_order_and_all_end_at_the_mean(pairs, rando
 def test_the_plot_has_a_row_for_each_model_whatever_it_is_called():
     confidences = [np.array([0.3, np.nan, 0.2]), np.array([0.5])]
     errors = [np.array([4.0, 5.0, 6.0]), np.array([0.0])]
-    found = [judge(sure, error) for sure, error in zip(confidences, errors, strict=True)]
+    found = [measured(sure, error) for sure, error in zip(confidences, errors, strict=True)]
     one = Image.open(io.BytesIO(plot({"m": found[0]}, confidences[:1], errors[:1])))
     two = Image.open(io.BytesIO(plot({"$\\frac{\n\x00<m>": found[0], "$": found[1]}, confidences, errors)))
     assert (one.format, one.width, two.width) == ("PNG", 1500, 1500) and two.height == 2 * one.height
@@ -201,7 +208,7 @@ def test_a_sheet_of_nothing_is_a_picture():
     assert Image.open(io.BytesIO(contact_sheet([]))).format == "JPEG"
 
 
-def test_the_worst_and_the_least_certain_are_shown(monkeypatch):
+def test_the_worst_and_the_least_confident_are_shown(monkeypatch):
     random = np.random.default_rng(0)
     error, confidence = random.permutation(40) + 10.0, random.permutation(40) / 40
     rows = [
@@ -210,7 +217,7 @@ def test_the_worst_and_the_least_certain_are_shown(monkeypatch):
         for name, distance, sure in (("m", error[row], confidence[row]), ("gray", 20.0, None))
     ]
     reference = Reference("training photographs", 1, 0.0, 0.0, np.ones(BINS, np.float32))
-    gallery = Gallery(Work((Model("m", "", ""),), reference, 4), pa.Table.from_pylist(rows, ROWS))
+    gallery = Gallery(EvaluationTask((Model("m", "", ""),), reference, 4), pa.Table.from_pylist(rows, ROWS))
     picture = np.zeros((4, 4, 3), np.uint8)
     monkeypatch.setattr(
         gallery,
@@ -224,7 +231,7 @@ def test_the_worst_and_the_least_certain_are_shown(monkeypatch):
     def shown(reason: str) -> set[int]:
         return {position for position, words in reasons.items() if reason in words}
 
-    assert shown("least certain") == set(np.argsort(confidence)[:8])
+    assert shown("least confident") == set(np.argsort(confidence)[:8])
     assert len(shown("chosen blindly")) == len(shown("largest error")) == 8
     assert set(np.argsort(-error)[:8]) <= shown("largest error") | shown("chosen blindly")
     monkeypatch.setattr("colornet.evaluation.gallery.contact_sheet", list)
@@ -263,8 +270,8 @@ def evaluation(models, grays, tmp_path_factory) -> Evaluation:
     pq.write_table(pa.table({"image": grays}), folder / "val-00000.parquet")
     found, size = find_models(models)
     reference = Reference("training photographs", 1, 0.0, 0.0, np.ones(BINS, np.float32))
-    work = Work(models=found, reference=reference, size=size)
-    return Evaluation(str(folder), work, Measure(work)(photographs.find(str(folder)).items()).drop_columns("features"))
+    task = EvaluationTask(models=found, reference=reference, size=size)
+    return Evaluation(str(folder), task, Measure(task)(photographs.find(str(folder)).items()).drop_columns("features"))
 
 
 def test_the_rows_have_the_confidence_that_the_archive_gets(evaluation, models, grays):
@@ -276,7 +283,7 @@ def test_the_rows_have_the_confidence_that_the_archive_gets(evaluation, models, 
     assert {row["confidence"] for row in rows if row["colorizer"] != "<sure>"} == {None}
 
 
-def test_the_results_say_what_it_is_worth(evaluation, tmp_path):
+def test_the_results_have_the_selective_risk(evaluation, tmp_path):
     evaluation.write(str(tmp_path))
     rows = pq.read_table(tmp_path / "evaluation.parquet").to_pylist()
     sure = [row for row in rows if row["colorizer"] == "<sure>"]
@@ -287,19 +294,19 @@ def test_the_results_say_what_it_is_worth(evaluation, tmp_path):
     for metric in ("ab_distance", "ciede2000"):
         wanted = scipy.stats.spearmanr(confidence, [row[metric] for row in sure]).statistic
         assert found["rank_correlation"][metric]["value"] == pytest.approx(wanted)
-    assert found["all"] == pytest.approx(results["results"]["<sure>"]["ab_distance"]["mean"])
-    assert found["least_certain_tenth"] == pytest.approx(min(sure, key=lambda row: row["confidence"])["ab_distance"])
+    assert found["risk"] == pytest.approx(results["results"]["<sure>"]["ab_distance"]["mean"])
+    assert found["least_confident_tenth"] == pytest.approx(min(sure, key=lambda row: row["confidence"])["ab_distance"])
     assert Image.open(tmp_path / "confidence.png").format == "PNG"
     assert Image.open(tmp_path / "worst.jpg").height == 24 + 3 * (SIZE + 4) - 4 + 16  # five photographs, two in a row
     page = (tmp_path / "comparison.html").read_text()
-    assert page.count("data:image/png;base64,") == 1 and page.count("least certain;") == 5
+    assert page.count("data:image/png;base64,") == 1 and page.count("least confident;") == 5
     assert f"confidence {min(confidence):.2f}" in page and "rank correlation with confidence" in page
     assert "The confidence of &lt;sure&gt; and its mean a*b* distance" in page
 
 
 def test_models_without_a_confidence_have_no_plot_and_no_lines(models, evaluation, tmp_path):
-    work = Work(models=find_models(models[1:])[0], reference=evaluation.work.reference, size=SIZE)
-    plain = Evaluation(evaluation.data, work, evaluation.rows)
+    task = EvaluationTask(models=find_models(models[1:])[0], reference=evaluation.task.reference, size=SIZE)
+    plain = Evaluation(evaluation.data, task, evaluation.rows)
     plain.write(str(tmp_path))
     assert json.loads((tmp_path / "evaluation.json").read_text())["confidence"] == {}
     assert sorted(file.name for file in tmp_path.iterdir()) == [

@@ -18,7 +18,7 @@ from PIL import Image
 
 from colornet.errors import ColornetError, SettingsError
 from colornet.evaluation import photographs
-from colornet.evaluation.measure import Measure, Model, Work
+from colornet.evaluation.measure import EvaluationTask, Measure, Model
 from colornet.evaluation.metrics import METRICS
 from colornet.evaluation.perceptual_networks import PerceptualNetworks
 from colornet.evaluation.reference import Reference
@@ -126,8 +126,10 @@ def test_a_folder_without_a_photograph_is_an_error_that_names_a_file(tmp_path, m
 
 def test_that_nothing_could_be_read_is_an_error_that_names_a_photograph(data):
     items = photographs.find(data).items().slice(2, 1)
-    work = Work(models=(), reference=Reference("training photographs", 1, 0.0, 0.0, np.ones(BINS, np.float32)), size=8)
-    evaluation = Evaluation(data, work, Measure(work)(items))
+    task = EvaluationTask(
+        models=(), reference=Reference("training photographs", 1, 0.0, 0.0, np.ones(BINS, np.float32)), size=8
+    )
+    evaluation = Evaluation(data, task, Measure(task)(items))
     with pytest.raises(ColornetError, match=r"none of the 1 photographs in .* can be read; val-00000.parquet, row"):
         evaluation.check()
 
@@ -135,7 +137,7 @@ def test_that_nothing_could_be_read_is_an_error_that_names_a_photograph(data):
 def test_what_ends_the_job_is_told_by_its_worker(ray_local, tmp_path, data):
     model = Model("gone", str(tmp_path), "")
     reference = Reference("training photographs", 1, 0.0, 0.0, np.ones(BINS, np.float32))
-    worker = job._Worker(Work(models=(model,), reference=reference, size=8), ray.put(PerceptualNetworks()))
+    worker = job._Worker(EvaluationTask(models=(model,), reference=reference, size=8), ray.put(PerceptualNetworks()))
     told = worker(photographs.find(data).items())
     assert told.num_rows == 1 and "not a model bundle" in told["error"][0].as_py()
 
@@ -156,7 +158,7 @@ def test_options_of_s3_reach_the_job_and_its_workers(s3, s3_server, monkeypatch,
         items = photographs.find(f"{s3}/data").items()
         reference = Reference("training photographs", 1, 0.0, 0.0, np.ones(BINS, np.float32))
         proxy.requests.clear()
-        rows = Measure(Work(models=(model,), reference=reference, size=SIZE, storage=Storage(wishes)))(items)
+        rows = Measure(EvaluationTask(models=(model,), reference=reference, size=SIZE, storage=Storage(wishes)))(items)
         assert rows["colorizer"].to_pylist() == ["bundle", "gray", "mean colour"]
         asked = {(each.key, each.headers.get("x-amz-request-payer")) for each in proxy.requests}
         assert ("data/a.png", "requester") in asked and {payer for _, payer in asked} == {"requester"}
@@ -165,7 +167,7 @@ def test_options_of_s3_reach_the_job_and_its_workers(s3, s3_server, monkeypatch,
 class Deadly:
     """Dies as a decoder that corrupts memory would: the whole process, without a word."""
 
-    def __init__(self, work: Work, perceptual_networks: object) -> None:
+    def __init__(self, task: EvaluationTask, perceptual_networks: object) -> None:
         pass
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -212,5 +214,5 @@ def test_wrong_settings_end_with_exit_code_2_before_ray_starts(
 
 
 def test_a_sample_is_of_at_least_one_photograph():
-    with pytest.raises(ValueError, match="sample must be at least 1, not 0"):
+    with pytest.raises(SettingsError, match="sample should be greater than or equal to 1, not 0"):
         EvaluateSettings(model="a", data="b", output="c", sample=0)

@@ -19,7 +19,7 @@ from colornet.errors import SettingsError
 from colornet.evaluation import photographs
 from colornet.evaluation.fid import FEATURES, PHOTOGRAPHS, FeatureSets, Inception
 from colornet.evaluation.lpips import Lpips
-from colornet.evaluation.measure import GRAY, Measure, Truth, Work, channels_first
+from colornet.evaluation.measure import GRAY, EvaluationTask, Measure, Truth, channels_first
 from colornet.evaluation.perceptual_networks import PerceptualNetworks, load_perceptual_networks
 from colornet.evaluation.reference import Reference
 from colornet.inference import bundle as bundles
@@ -229,7 +229,7 @@ def test_measures_come_with_the_rows(alexnet, inception, data, quick_distance):
     perceptual_networks = load_perceptual_networks(alexnet, inception, SIZE)
     reference = Reference("training photographs", 1, 10.0, 20.0, np.ones(BINS, np.float32))
     found = photographs.find(data).items()
-    measured = Measure(Work(models=(), reference=reference, size=SIZE), perceptual_networks)(found)
+    measured = Measure(EvaluationTask(models=(), reference=reference, size=SIZE), perceptual_networks)(found)
     sets = FeatureSets()
     rows = pa.concat_tables(map(sets.take, (measured.slice(0, 3), measured.slice(3))))
     assert rows.num_rows == 2 * 4 + 1 and "features" not in rows.column_names

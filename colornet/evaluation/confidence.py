@@ -1,8 +1,9 @@
-"""What a model's confidence is worth: how it goes with the error, photograph by photograph.
+"""Selective risk: how a model's confidence goes with its error, photograph by photograph.
 
-The rank correlation says whether the surer picture is the better one. The risk-coverage curve says what is gained where
-only the surest pictures are kept: their mean error, for every share that is kept. Photographs of the same confidence
-have no order; each counts with the mean error of them all, so that a confidence that never changes gains nothing.
+The rank correlation says whether the picture of higher confidence is the better one. The risk-coverage curve gives the
+risk, the mean error, of the most confident photographs, for every coverage, the share of photographs that is kept.
+Photographs of the same confidence have no order; each counts with the mean error of them all, so the curve of a
+constant confidence is flat.
 
 Source of the curve: R. El-Yaniv, Y. Wiener, "On the Foundations of Noise-free Selective Classification", Journal of
 Machine Learning Research 11 (2010).
@@ -19,18 +20,18 @@ from colornet.evaluation.bootstrap import interval
 from colornet.evaluation.metrics import METRICS
 
 ERROR = "ab_distance"
-"""The metric by which pictures are good or bad here."""
+"""The metric that is the error here."""
 CORRELATED = (ERROR, "ciede2000")
 """The metrics that confidence is correlated with."""
-SHARES = tuple(range(5, 101, 5))
+COVERAGES = tuple(range(5, 101, 5))
 """Percent of the photographs that are kept, the points of the curve."""
 LEAST = 3
-"""Fewer photographs have no correlation to speak of: that of two is always 1 or -1."""
+"""Fewer photographs have no correlation: that of two is always 1 or -1."""
 
 
 @dataclass(frozen=True)
 class Correlation:
-    """Spearman's rank correlation of confidence with an error: -1 if the surer picture is always the better one."""
+    """Spearman's rank correlation of confidence with an error; -1 is best: the error falls as it rises."""
 
     value: float | None
     """In [-1, 1]; None if it is not defined."""
@@ -53,27 +54,29 @@ class Decile:
 
 @dataclass(frozen=True)
 class SelectiveRisk:
-    """What the confidence of a model is worth. Errors are means over photographs of `ERROR`, in units of a*b*."""
+    """What a model's confidence says of its error. Risks are means over photographs of `ERROR`, in units of a*b*."""
 
     photographs: int
     rank_correlation: dict[str, Correlation]
     """With each of `CORRELATED`."""
-    all: float
-    """Error of all photographs. Those that are chosen at random have the same, however many they are."""
-    surest_half: float
-    least_certain_tenth: float
+    risk: float
+    """Of all photographs. At any coverage, a random choice of photographs has the same expected risk."""
+    most_confident_half: float
+    """Risk of that half."""
+    least_confident_tenth: float
+    """Risk of that tenth."""
     deciles: tuple[Decile, ...]
-    """The least certain first; fewer than ten if there are fewer photographs."""
-    shares: tuple[int, ...]
-    """`SHARES`."""
-    surest: tuple[float, ...]
-    """Error of the surest photographs, for each of the shares."""
-    best: tuple[float, ...]
-    """Error of the best photographs, for each of the shares: the least that any confidence could have."""
+    """The least confident first; fewer than ten if there are fewer photographs."""
+    coverages: tuple[int, ...]
+    """`COVERAGES`."""
+    risks: tuple[float, ...]
+    """Risk of the most confident photographs, at each coverage."""
+    oracle_risks: tuple[float, ...]
+    """Risk of the photographs of least error, at each coverage: no confidence can have less."""
 
 
 def selective_risk(confidence: NDArray[np.float64], errors: Mapping[str, NDArray[np.float64]]) -> SelectiveRisk | None:
-    """Judge the confidence of a model; None if it has none.
+    """Measure what the confidence of a model says of its error; None if it has no confidence.
 
     Args:
         confidence: (N,), NaN where a photograph has none: it does not count.
@@ -90,15 +93,15 @@ def selective_risk(confidence: NDArray[np.float64], errors: Mapping[str, NDArray
     return SelectiveRisk(
         photographs=count,
         rank_correlation={name: rank_correlation(confidence, errors[name]) for name in CORRELATED},
-        all=float(errors[ERROR].mean()),
-        surest_half=float(rising[count // 2 :].mean()),
-        least_certain_tenth=float(rising[: _part(count, 10)].mean()),
+        risk=float(errors[ERROR].mean()),
+        most_confident_half=float(rising[count // 2 :].mean()),
+        least_confident_tenth=float(rising[: _part(count, 10)].mean()),
         deciles=tuple(
             Decile(len(each), float(confidence[order[each]].mean()), float(rising[each].mean())) for each in tenths
         ),
-        shares=SHARES,
-        surest=_of_first(rising[::-1]),
-        best=_of_first(np.sort(errors[ERROR])),
+        coverages=COVERAGES,
+        risks=_of_first(rising[::-1]),
+        oracle_risks=_of_first(np.sort(errors[ERROR])),
     )
 
 
@@ -112,15 +115,15 @@ def rank_correlation(confidence: NDArray[np.float64], error: NDArray[np.float64]
 
 
 def sentence(model: str, found: SelectiveRisk) -> str:
-    """Say in words what the confidence of a model is worth."""
+    """Say in words what the confidence of a model says of its error."""
     correlation = found.rank_correlation[ERROR]
     if correlation.value is None:
         return f"The confidence of {model} cannot be correlated with the error: {correlation.undefined}."
     return (
         f"The confidence of {model} and its mean a*b* distance have a rank correlation of {_words(correlation)}; it is "
-        "-1 where the surer picture is always the better one, and 0 where confidence says nothing. "
-        f"Mean a*b* distance: {found.surest_half:.2f} of the surest half, {found.all:.2f} of all, "
-        f"{found.least_certain_tenth:.2f} of the least certain tenth."
+        "-1 where the picture of higher confidence is always better, and 0 where confidence says nothing. "
+        f"Mean a*b* distance: {found.most_confident_half:.2f} of the most confident half, {found.risk:.2f} of all, "
+        f"{found.least_confident_tenth:.2f} of the least confident tenth."
     )
 
 
@@ -140,8 +143,8 @@ def _cells(found: SelectiveRisk) -> dict[str, str]:
     correlations = {METRICS[metric].title: _words(each) for metric, each in found.rank_correlation.items()}
     return {
         **{f"{title}, rank correlation with confidence → -1": words for title, words in correlations.items()},
-        f"{error} of the surest half ↓": f"{found.surest_half:.2f}",
-        f"{error} of the least certain tenth": f"{found.least_certain_tenth:.2f}",
+        f"{error} of the most confident half ↓": f"{found.most_confident_half:.2f}",
+        f"{error} of the least confident tenth": f"{found.least_confident_tenth:.2f}",
     }
 
 
@@ -156,9 +159,9 @@ def _part(count: int, divisor: int) -> int:
 
 
 def _of_first(errors: NDArray[np.float64]) -> tuple[float, ...]:
-    """Average the first of (N,), for each of `SHARES`: at least so many percent, rounded up."""
+    """Average the first of (N,), for each of `COVERAGES`: at least so many percent, rounded up."""
     means = np.cumsum(errors) / np.arange(1, len(errors) + 1)
-    return tuple(float(means[_part(share * len(errors), 100) - 1]) for share in SHARES)
+    return tuple(float(means[_part(coverage * len(errors), 100) - 1]) for coverage in COVERAGES)
 
 
 def _why_undefined(confidence: NDArray[np.float64], error: NDArray[np.float64]) -> str:

@@ -1,4 +1,4 @@
-"""Confidence against error, drawn with matplotlib: every photograph, and what keeping the surest gains."""
+"""Confidence against error, drawn with matplotlib: every photograph, and the risk-coverage curve."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from colornet.evaluation.confidence import ERROR, SelectiveRisk
 if TYPE_CHECKING:  # loaded where it is used, because the job's workers need not load it
     from matplotlib.axes import Axes
 
-_DOTS, _SUREST, _BEST, _RANDOM = "tab:blue", "tab:red", "tab:green", "tab:gray"
+_DOTS, _CONFIDENT, _ORACLE, _RANDOM = "tab:blue", "tab:red", "tab:green", "tab:gray"
 _LEGEND: dict[str, Any] = {"frameon": False, "fontsize": "small"}
 
 
@@ -26,7 +26,7 @@ def plot(
     """Draw a row for each model: left its photographs, right the risk-coverage curve.
 
     Args:
-        found: what the confidence of each model is worth, by its name; at least one.
+        found: the selective risk of each model, by its name; at least one.
         confidences: (N,) of each, in the same order, NaN where a photograph has none.
         errors: (N,) of each, mean a*b* distances.
 
@@ -53,7 +53,7 @@ def _draw_photographs(
 ) -> None:
     axes.plot(confidence, error, ".", color=_DOTS, alpha=0.5, markersize=5, label="a photograph")
     means = [each.confidence for each in found.deciles], [each.error for each in found.deciles]
-    axes.plot(*means, "o-", color=_SUREST, label="mean of a tenth")
+    axes.plot(*means, "o-", color=_CONFIDENT, label="mean of a tenth")
     correlation = found.rank_correlation[ERROR].value
     axes.set_title("" if correlation is None else f"rank correlation {correlation:.2f}", fontsize="medium")
     axes.set_xlabel("confidence")
@@ -63,13 +63,13 @@ def _draw_photographs(
 
 
 def _draw_curve(axes: Axes, found: SelectiveRisk) -> None:
-    axes.axhline(found.all, color=_RANDOM, linestyle="--", label="in random order")
-    axes.plot(found.shares, found.surest, "o-", color=_SUREST, markersize=4, label="the surest first")
-    axes.plot(found.shares, found.best, ":", color=_BEST, label="the best first, if that were known")
-    means = f"all {found.all:.1f}, surest half {found.surest_half:.1f}"
-    axes.set_title(f"least certain tenth {found.least_certain_tenth:.1f}, {means}", fontsize="medium")
-    axes.set_xlabel("photographs that are kept, %")
-    axes.set_ylabel("their mean a*b* distance")
+    axes.axhline(found.risk, color=_RANDOM, linestyle="--", label="random order")
+    axes.plot(found.coverages, found.risks, "o-", color=_CONFIDENT, markersize=4, label="most confident first")
+    axes.plot(found.coverages, found.oracle_risks, ":", color=_ORACLE, label="least error first (oracle)")
+    means = f"all {found.risk:.1f}, most confident half {found.most_confident_half:.1f}"
+    axes.set_title(f"least confident tenth {found.least_confident_tenth:.1f}, {means}", fontsize="medium")
+    axes.set_xlabel("coverage: photographs that are kept, %")
+    axes.set_ylabel("risk: their mean a*b* distance")
     axes.set_xlim(0, 102)
     axes.set_ylim(bottom=0)
     axes.legend(**_LEGEND)

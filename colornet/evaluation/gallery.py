@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from colornet.evaluation.comparison import Example
 from colornet.evaluation.confidence import ERROR
 from colornet.evaluation.contact_sheet import contact_sheet
-from colornet.evaluation.measure import GRAY, Truth, Work, load_colorizers
+from colornet.evaluation.measure import GRAY, EvaluationTask, Truth, load_colorizers
 from colornet.evaluation.photographs import ITEMS, Photograph, read
 from colornet.evaluation.summary import column
 
@@ -36,11 +36,11 @@ class Shown:
 class Gallery:
     """Chooses photographs, and colorizes them again: they are few."""
 
-    def __init__(self, work: Work, measured: pa.Table) -> None:
+    def __init__(self, task: EvaluationTask, measured: pa.Table) -> None:
         """Take the rows of `measure.ROWS` that have metrics, in the order of the photographs."""
-        self.work = work
+        self.task = task
         self.items = measured.filter(pc.equal(measured["colorizer"], GRAY)).select(ITEMS.names)
-        self.models = [model.name for model in work.models]
+        self.models = [model.name for model in task.models]
         self.errors = {name: column(measured, name, ERROR) for name in [GRAY, *self.models]}
         self.confidences = {name: column(measured, name, "confidence") for name in self.errors}
 
@@ -67,12 +67,12 @@ class Gallery:
         blind, largest = choose(differences.tolist())
         why = "largest difference" if others else "largest error"
         chosen = dict.fromkeys(blind, "chosen blindly") | dict.fromkeys(largest, why)
-        for position in self._least_certain():
-            chosen[position] = f"{chosen[position]}, least certain" if position in chosen else "least certain"
+        for position in self._least_confident():
+            chosen[position] = f"{chosen[position]}, least confident" if position in chosen else "least confident"
         return chosen
 
-    def _least_certain(self) -> list[int]:
-        """Positions of the photographs of which the first model is least certain; none if it has no confidence."""
+    def _least_confident(self) -> list[int]:
+        """Positions of the photographs of which the first model is least confident; none if it has no confidence."""
         confidence = self.confidences[self.models[0]]
         rising = np.argsort(confidence, kind="stable")[: np.isfinite(confidence).sum()]  # NaN comes last
         return rising[:CHOSEN].tolist()
@@ -82,12 +82,12 @@ class Gallery:
         return f"{name}: {error:.1f}" + (f", confidence {confidence:.2f}" if math.isfinite(confidence) else "")
 
     def _colorize(self, positions: Iterable[int]) -> Iterator[Shown]:
-        colorizers = load_colorizers(replace(self.work, device="cpu"))  # workers may have GPUs where this has none
+        colorizers = load_colorizers(replace(self.task, device="cpu"))  # workers may have GPUs where this has none
         for position in positions:
-            item, photograph = next(read(self.items.slice(position, 1), self.work.size, self.work.storage))
+            item, photograph = next(read(self.items.slice(position, 1), self.task.size, self.task.storage))
             if isinstance(photograph, str):
                 continue  # it could be read before
-            truth = Truth(np.stack([photograph]), torch.tensor(self.work.reference.weights))
+            truth = Truth(np.stack([photograph]), torch.tensor(self.task.reference.weights))
             colorized = {name: truth.render(colorizers[name](truth.lightness))[0] for name in self.errors}
             yield Shown(position, item["photograph"], photograph, colorized)
 

@@ -21,7 +21,7 @@ class Learned:
     """Predicts with a bundle's generator at the size that it was trained for, in the arithmetic of the archive job."""
 
     def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
-        """Make a bundle ready on a device; it is used up."""
+        """Take over a bundle, whose generator is moved to the device."""
         self.size = bundle.image_size
         self.predictor = Predictor(bundle, device=device)
 
@@ -30,7 +30,7 @@ class Learned:
         return self._at_size(lightness, self.size)[0]
 
     def at_sizes(self, lightness: Tensor) -> tuple[Tensor, Tensor]:
-        """Colour pictures from inputs of three sizes, and say how sure each is.
+        """Colour pictures from inputs of three sizes, and their confidence.
 
         Args:
             lightness: (N, 1, S, S), L* in [0, 100].

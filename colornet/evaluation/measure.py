@@ -51,16 +51,20 @@ ROWS = pa.schema(
 """What comes of a photograph: a row for each colorizer, or one with a reason. For FID one more, of `PHOTOGRAPHS`."""
 
 
-class Colorizer(Protocol):
-    """Predicts colour."""
+class ColorModel(Protocol):
+    """What is compared: it predicts the colour of pictures that are ready for it."""
 
     def __call__(self, lightness: Tensor) -> Tensor:
         """Colour pictures: L* (N, 1, S, S) in [0, 100] to a*b* (N, 2, S, S)."""
 
     def at_sizes(self, lightness: Tensor) -> tuple[Tensor, Tensor]:
-        """Colour pictures from inputs of K sizes, the usual one last: (N, 1, S, S) to (K, N, 2, S, S).
+        """Colour pictures from inputs of K sizes, the usual one last.
 
-        And say how sure the usual one is: (N,) in [0, 1], or NaN.
+        Args:
+            lightness: (N, 1, S, S), L* in [0, 100].
+
+        Returns:
+            a*b*, (K, N, 2, S, S), and the confidence of the last, (N,) in [0, 1], NaN where the model has none.
         """
 
 
@@ -75,7 +79,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Work:
+class EvaluationTask:
     """What every worker must know. Small, and plain data: it travels to each."""
 
     models: tuple[Model, ...]
@@ -91,17 +95,17 @@ class Work:
 class Measure:
     """A worker: a table of `ITEMS` in, a table of `ROWS` out."""
 
-    def __init__(self, work: Work, perceptual_networks: PerceptualNetworks | None = None) -> None:
+    def __init__(self, task: EvaluationTask, perceptual_networks: PerceptualNetworks | None = None) -> None:
         """Load the bundles; raises BundleError, also if one has been exchanged."""
-        self.work = work
-        self.perceptual_networks = (perceptual_networks or PerceptualNetworks()).to(work.device)
-        self.colorizers = load_colorizers(work)
-        self.weights = torch.tensor(work.reference.weights)  # Ray's arrays cannot be written to
+        self.task = task
+        self.perceptual_networks = (perceptual_networks or PerceptualNetworks()).to(task.device)
+        self.colorizers = load_colorizers(task)
+        self.weights = torch.tensor(task.reference.weights)  # Ray's arrays cannot be written to
 
     def __call__(self, items: pa.Table) -> pa.Table:
         """Measure all photographs with all colorizers."""
         rows: list[dict[str, Any]] = []
-        answers = read(items, self.work.size, self.work.storage)
+        answers = read(items, self.task.size, self.task.storage)
         while batch := list(itertools.islice(answers, BATCH)):
             rows += [{**item, "reason": answer} for item, answer in batch if isinstance(answer, str)]
             readable = [(item, answer) for item, answer in batch if not isinstance(answer, str)]
@@ -118,14 +122,14 @@ class Measure:
             rgb = channels_first(truth.render(ab[-1]))
             found = {**truth.measure(ab, rgb), "confidence": confidence}
             if self.perceptual_networks.lpips is not None:
-                device = self.work.device
+                device = self.task.device
                 found["lpips"] = self.perceptual_networks.lpips(rgb.to(device), truth.rgb.to(device)).cpu()
             yield from _rows(items, name, found, self._features(rgb))
 
     def _features(self, rgb: Tensor) -> Sequence[NDArray[np.float32] | None]:
         if self.perceptual_networks.inception is None:
             return [None] * len(rgb)
-        return list(self.perceptual_networks.inception(rgb.to(self.work.device)).cpu().numpy())
+        return list(self.perceptual_networks.inception(rgb.to(self.task.device)).cpu().numpy())
 
 
 def _rows(
@@ -161,10 +165,10 @@ def find_models(uris: Sequence[str], storage: Storage = Storage()) -> tuple[tupl
     return tuple(models), loaded[0].image_size
 
 
-def load_colorizers(work: Work) -> dict[str, Colorizer]:
+def load_colorizers(task: EvaluationTask) -> dict[str, ColorModel]:
     """Make the colorizers ready, by name: the models, gray, and the mean colour; raises BundleError."""
-    models = {model.name: Learned(_load(model, work.storage), work.device) for model in work.models}
-    mean = Constant(work.reference.mean_a, work.reference.mean_b)
+    models = {model.name: Learned(_load(model, task.storage), task.device) for model in task.models}
+    mean = Constant(task.reference.mean_a, task.reference.mean_b)
     return {**models, GRAY: Constant(0, 0), MEAN_COLOUR: mean}
 
 

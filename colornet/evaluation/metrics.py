@@ -1,6 +1,7 @@
 """The list of all metrics of a colorizer, and two that only an evaluation needs."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor
 
@@ -11,8 +12,8 @@ class Metric:
 
     title: str
     unit: str
-    best: str
-    """Where good values lie: "high", "low", or "0"."""
+    best: Literal["high", "low", "0", ""]
+    """Where good values lie; empty where that is not known."""
     meaning: str
 
 

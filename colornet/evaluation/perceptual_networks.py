@@ -1,4 +1,4 @@
-"""The networks that judge pictures, where their weights are given: for LPIPS and for FID."""
+"""The networks of LPIPS and FID, where their weights are given."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from colornet.evaluation.lpips import Lpips
 
 @dataclass(frozen=True)
 class PerceptualNetworks:
-    """What is there of them. They are loaded once, and travel to the workers."""
+    """Those whose weights were given. They are loaded once, and sent to the workers."""
 
     lpips: Lpips | None = None
     inception: Inception | None = None

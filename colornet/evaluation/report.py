@@ -20,12 +20,12 @@ from colornet.evaluation.confidence import CORRELATED, ERROR, SelectiveRisk
 from colornet.evaluation.confidence_plot import plot
 from colornet.evaluation.fid import FEW
 from colornet.evaluation.gallery import Gallery
-from colornet.evaluation.measure import GRAY, MEAN_COLOUR, Work
+from colornet.evaluation.measure import GRAY, MEAN_COLOUR, EvaluationTask
 from colornet.evaluation.metrics import METRICS
 from colornet.evaluation.summary import Results, column
 from colornet.storage import uris
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Evaluation:
 
     data: str
     """Where the photographs are."""
-    work: Work
+    task: EvaluationTask
     rows: pa.Table
     """Of `measure.ROWS`, less the features."""
     fid: Mapping[str, float] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Evaluation:
     @property
     def names(self) -> list[str]:
         """The models' names."""
-        return [model.name for model in self.work.models]
+        return [model.name for model in self.task.models]
 
     @cached_property
     def measured(self) -> pa.Table:
@@ -70,7 +70,7 @@ class Evaluation:
 
     @cached_property
     def selective_risk(self) -> dict[str, SelectiveRisk]:
-        """What their confidence is worth, of those models that have one."""
+        """Of those models that have a confidence, by name."""
         found = {
             name: confidence.selective_risk(
                 column(self.measured, name, "confidence"),
@@ -91,9 +91,9 @@ class Evaluation:
 
     def notes(self) -> list[str]:
         """Say in sentences what the numbers are about."""
-        reference = self.work.reference
+        reference = self.task.reference
         notes = [
-            f"{self.photographs} photographs of {self.data}, at {self.work.size} pixels; means with 95 % intervals.",
+            f"{self.photographs} photographs of {self.data}, at {self.task.size} pixels; means with 95 % intervals.",
             f"The mean colour, a* {reference.mean_a:.1f} and b* {reference.mean_b:.1f}, and the weights of the "
             f"balanced AuC are those of {reference.photographs} {reference.of}.",
         ]
@@ -134,16 +134,16 @@ class Evaluation:
         parquet = io.BytesIO()
         pq.write_table(self.measured, parquet)
         text = json.dumps(self._description(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        drawn, gallery = self._plot(), Gallery(self.work, self.measured)
+        drawn, gallery = self._plot(), Gallery(self.task, self.measured)
         page = comparison.page("Colorizers compared", self.notes(), *self.table(), list(gallery.examples()), drawn)
-        self.work.storage.write(
+        self.task.storage.write(
             uris.join(output, "evaluation.parquet"), parquet.getvalue(), "application/vnd.apache.parquet"
         )
-        self.work.storage.write(uris.join(output, "comparison.html"), page, "text/html; charset=utf-8")
-        self.work.storage.write(uris.join(output, "worst.jpg"), gallery.worst(), "image/jpeg")
+        self.task.storage.write(uris.join(output, "comparison.html"), page, "text/html; charset=utf-8")
+        self.task.storage.write(uris.join(output, "worst.jpg"), gallery.worst(), "image/jpeg")
         if drawn:
-            self.work.storage.write(uris.join(output, "confidence.png"), drawn, "image/png")
-        self.work.storage.write(uris.join(output, "evaluation.json"), text.encode(), "application/json")
+            self.task.storage.write(uris.join(output, "confidence.png"), drawn, "image/png")
+        self.task.storage.write(uris.join(output, "evaluation.json"), text.encode(), "application/json")
 
     def _plot(self) -> bytes:
         """Draw confidence against error of the models that have one; empty if none has."""
@@ -156,14 +156,14 @@ class Evaluation:
 
     def _description(self) -> dict[str, Any]:
         results, differences = self.results
-        reference = asdict(self.work.reference)
+        reference = asdict(self.task.reference)
         del reference["weights"]
         return {
             "format": FORMAT,
             "version": __version__,
             "data": self.data,
-            "size": self.work.size,
-            "models": [asdict(model) for model in self.work.models],
+            "size": self.task.size,
+            "models": [asdict(model) for model in self.task.models],
             "photographs": self.photographs,
             "unreadable": self.unreadable,
             "reference": reference,
