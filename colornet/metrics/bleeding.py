@@ -1,8 +1,8 @@
 """Edge bleeding: colour that changes where the luminance does not.
 
-Where colour runs over the edge of an object, it changes beside the edge and not on it. The change of colour is the energy
-|grad a*|² + |grad b*|²; measured is the share of it that lies off the edges of the luminance. Photographs have such changes
-too, so the bleeding of a colorizer is the difference:
+Where colour runs over the edge of an object, it changes beside the edge and not on it. The change of colour is the
+energy |grad a*|² + |grad b*|²; measured is the share of it that lies off the edges of the luminance. Photographs have
+such changes too, so the bleeding of a colorizer is the difference:
 
     bleeding = share(predicted a*b*) - share(true a*b*)
     share    = sum of the energy over pixels off edges / sum of the energy over all pixels
