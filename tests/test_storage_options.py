@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from colornet.archive import inventory, ledger
-from colornet.archive.audit import audit, latest_run
+from colornet.archive.audit import audit
 from colornet.archive.plan import Tally
 from colornet.archive.summary import least_certain, summarize
 from colornet.archive.worker import ColorizeTask, ColorizeWorker, load_predictor
@@ -95,9 +95,8 @@ def test_worker_of_the_archive_job(s3, proxy, tmp_path):
     load_predictor(travelled(task))
     assert ledger.compact(output, ASKED).merged == 2
     (row, _) = ledger.read(output, ASKED).to_pylist()
-    run = latest_run(output, ASKED)
-    assert run == (task.bundle_digest, task.settings_digest)
-    assert audit(output, *run, storage=ASKED) == []
+    assert (row["bundle_digest"], row["settings_digest"]) == tuple(task.run)
+    assert audit(output, storage=ASKED) == []
     assert summarize(output, tmp_path, ASKED).latest.done == 2
     assert least_certain(output, 5, tmp_path, ASKED) == []
     tally = Tally(2, 2, 0, 0, 0, 0, 0, (), None)
