@@ -58,7 +58,7 @@ def from_dict(cls: type[T], data: Mapping[str, Any]) -> T:
             its path, as "stages.0.epochs".
     """
     try:
-        return TypeAdapter(cls).validate_json(json.dumps(data, default=str))  # no field has a type that JSON lacks
+        return TypeAdapter(cls).validate_json(json.dumps(data))
     except pydantic.ValidationError as error:
         raise SettingsError(_sentence(error)) from error
 
@@ -84,4 +84,4 @@ def _about(found: Any) -> str:
     if found["type"] == "missing":
         return f"{name} is missing"
     message = re.sub(r"^(Input|String|Tuple) ", "", found["msg"])
-    return f"{name} {message}, not {found['input']!r}".lstrip()
+    return f"{name} {message}, not {found['input']!r}"

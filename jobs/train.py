@@ -3,6 +3,8 @@
     python -m jobs.train --data shards/ --output model/
     python -m jobs.train --data s3://photos/shards --output s3://models/mine --num-workers 8 --use-gpu
     python -m jobs.train --data shapes/ --output model/ --recipe shapes --stages.0.epochs 3 --generator.width 8
+    python -m jobs.train --data shards/ --output model/ --recipe mine.toml
+    python -m jobs.train --data shards/ --output model/ --recipe earlier/bundle.json
 
 Generator and discriminator are trained together, data-parallel: one process a worker, NCCL between GPUs, gloo between
 CPUs. With --min-workers the run takes what workers there are, and goes on when some leave or join. OUTPUT/report/ has
@@ -11,7 +13,6 @@ The same command started again goes on from the last checkpoint (OUTPUT/_trainin
 """
 
 import contextlib
-import itertools
 import logging
 import os
 import sys
@@ -37,10 +38,10 @@ from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.settings import settings
 from colornet.storage import S3Options, Storage, uris
-from colornet.training import presets
 from colornet.training.gan import finished_generator
 from colornet.training.ranges import Count, CountOrZero, Positive
 from colornet.training.recipe import Recipe
+from colornet.training.recipe_files import load_recipe, recipe_flag
 
 from .command import Job
 from .session import on_cluster, start_ray
@@ -263,14 +264,9 @@ def _cause(error: Exception) -> str:
 
 
 def defaults(arguments: list[str]) -> TrainSettings:
-    """Return the settings that flags override: those of the preset that --recipe names among the arguments."""
-    name = "standard"
-    for argument, following in itertools.pairwise([*arguments, name]):
-        if argument == "--recipe":
-            name = following
-        elif argument.startswith("--recipe="):
-            name = argument.partition("=")[2]
-    return TrainSettings(data=tyro.MISSING, output=tyro.MISSING, recipe=presets.preset(name))
+    """Return the settings that flags override: those with the recipe that --recipe names among the arguments."""
+    recipe = load_recipe(recipe_flag(arguments, otherwise="standard"))
+    return TrainSettings(data=tyro.MISSING, output=tyro.MISSING, recipe=recipe)
 
 
 main = Job(

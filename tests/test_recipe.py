@@ -176,7 +176,7 @@ def test_plain_data_that_does_not_fit_is_refused(change, message):
 
 @pytest.mark.parametrize("data", [None, [], "recipe", 3])
 def test_what_is_no_mapping_is_refused(data):
-    with pytest.raises(SettingsError, match=r"^should be an object, not"):
+    with pytest.raises(SettingsError, match=r"^a recipe must have fields, and this is"):
         Recipe.from_dict(data)
 
 

@@ -134,6 +134,18 @@ def test_flags_override_the_preset_that_recipe_names():
     assert job.defaults([]).recipe == presets.preset("standard")
 
 
+@pytest.mark.parametrize("name", ["mine.json", "mine.toml", "bundle.json"])
+def test_flags_override_the_recipe_of_a_file(tmp_path, name):
+    fields = SMOKE.to_dict() | {"name": "small", "seed": 7}
+    text = json.dumps({"format": 1, "recipe": fields} if name == "bundle.json" else fields)
+    if name == "mine.toml":
+        text = 'name = "small"\nseed = 7\nstages = [{trains = "generator"}, {image_size = 32, epochs = 2}]'
+    (tmp_path / name).write_text(text)
+    arguments = ["--data", "a", "--output", "b", "--recipe", str(tmp_path / name), "--stages.1.epochs", "5"]
+    made = job.main.parse(arguments, job.main.program).settings.recipe
+    assert (made.name, made.seed, made.stages[1].epochs, made.stages[1].image_size) == ("small", 7, 5, 32)
+
+
 def test_the_command_itself(tmp_path):
     command = [sys.executable, "-m", "jobs.train", "--data", str(tmp_path), "--output", str(tmp_path / "model")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)

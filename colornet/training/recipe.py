@@ -29,6 +29,22 @@ DISCRIMINATOR: Final = "discriminator"
 _ShareAboveZero = Annotated[float, Field(gt=0, le=1)]
 
 
+def _name_of_source(words: list[str]) -> str:
+    from colornet.training.recipe_files import load_recipe  # which needs this module
+
+    return load_recipe(words[0]).name
+
+
+# On the command line a recipe is called by its name or its place; what it is called in the end, it says itself.
+_NAME_OF_SOURCE = tyro.constructors.PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="NAME|FILE|BUNDLE",
+    instance_from_str=_name_of_source,
+    is_instance=lambda value: isinstance(value, str),
+    str_from_instance=lambda name: [name],
+)
+
+
 @settings
 class GeneratorRecipe:
     """The network that colorizes."""
@@ -157,9 +173,9 @@ class Recipe:
     whose accuracy is too low is retrained, and `health` judges whether the networks are balanced.
     """
 
-    name: Annotated[str, tyro.conf.arg(name="recipe")] = "standard"
-    """The preset to start from: standard, laptop, shipped, reference, shapes or smoke. All flags below override its
-    fields."""
+    name: Annotated[str, _NAME_OF_SOURCE, tyro.conf.arg(name="recipe")] = "standard"
+    """The recipe to start from: a preset (standard, laptop, shipped, reference, shapes, smoke), a .json or .toml file,
+    or the recipe in a model bundle. All flags below override its fields."""
     generator: GeneratorRecipe = field(default_factory=GeneratorRecipe)
     """The network that colorizes."""
     discriminator: DiscriminatorRecipe = field(default_factory=DiscriminatorRecipe)
@@ -274,7 +290,12 @@ class Recipe:
         Raises:
             SettingsError: if a field is unknown, of the wrong type or out of range; the message names it.
         """
-        return from_dict(cls, data)
+        if not isinstance(data, Mapping):
+            raise SettingsError(f"a recipe must have fields, and this is {data!r}")
+        try:
+            return from_dict(cls, data)
+        except TypeError as error:  # TOML has dates, and no field is one
+            raise SettingsError(f"a recipe has numbers and words only: {error}") from error
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that JSON can hold; `from_dict` gives the same recipe back."""
