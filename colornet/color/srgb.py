@@ -5,6 +5,7 @@ equal red, green and blue are exactly neutral.
 """
 
 import functools
+from typing import Any
 
 import numba
 import numpy as np
@@ -97,7 +98,9 @@ def _codes_of_luminance() -> NDArray[np.float32]:
 
 
 @numba.njit(nogil=True, cache=True)
-def _lightness_codes(rgb, linear, codes_of_luminance):
+def _lightness_codes(
+    rgb: NDArray[Any], linear: NDArray[np.float32], codes_of_luminance: NDArray[np.uint16]
+) -> NDArray[np.uint16]:
     height, width = rgb.shape[0], rgb.shape[1]
     codes = np.empty((height, width), np.uint16)
     index, part = np.empty(width, np.uint32), np.empty(width, np.float32)

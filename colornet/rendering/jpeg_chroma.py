@@ -5,6 +5,8 @@ a*b* as any picture is, within the gamut, and its R, G, B are turned into Cb and
 the JPEG has its own.
 """
 
+from typing import Any
+
 import numba
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +44,7 @@ def chroma_planes(
 
 
 @numba.njit(nogil=True, cache=True)
-def _half(codes, step_of_code):
+def _half(codes: NDArray[Any], step_of_code: NDArray[Any]) -> NDArray[np.uint16]:
     """Mean codes of `even_lightness()` over blocks of 2 × 2; at an odd edge the last row or column counts twice."""
     height, width = codes.shape
     half = np.empty(((height + 1) // 2, (width + 1) // 2), np.uint16)
@@ -61,7 +63,7 @@ def _half(codes, step_of_code):
 
 
 @numba.njit(nogil=True, cache=True)
-def _to_chroma(rgb, cb, cr):
+def _to_chroma(rgb: NDArray[np.uint16], cb: NDArray[np.uint8], cr: NDArray[np.uint8]) -> None:
     for y in range(rgb.shape[0]):
         for x in range(rgb.shape[1]):
             red, green, blue = np.float32(rgb[y, x, 0]), np.float32(rgb[y, x, 1]), np.float32(rgb[y, x, 2])

@@ -8,6 +8,7 @@ Formulas: CIE 15 (LAB), IEC 61966-2-1 (sRGB primaries and transfer), with the nu
 """
 
 import functools
+from typing import Any, TypeAlias
 
 import numba
 import numpy as np
@@ -87,6 +88,8 @@ def _encode_table_8() -> NDArray[np.uint8]:
     return np.rint(_encode_table(8)).astype(np.uint8)
 
 
+_Positions: TypeAlias = tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.float32]]
+
 _M = tuple(tuple(np.float32(value) for value in row) for row in _TO_LINEAR)
 (_RX, _RY, _RZ), (_GX, _GY, _GZ), (_BX, _BY, _BZ) = _M
 _EPSILON_32, _SLOPE_32 = np.float32(EPSILON), np.float32(SLOPE)
@@ -95,14 +98,14 @@ _STEPS_32, _HALF = np.float32(_ENCODE_STEPS), np.float32(0.5)
 
 
 @numba.njit(inline="always")
-def _cube(root):
+def _cube(root: np.float32) -> np.float32:
     """Inverse of the CIE f: the relative tristimulus value. Its line is the tangent of its cube, so no branch."""
     bent = max(root, _EPSILON_32)
     return bent * bent * bent + _SLOPE_32 * (root - bent)
 
 
 @numba.njit(inline="always")
-def _linear_rgb(root, a, b):
+def _linear_rgb(root: np.float32, a: np.float32, b: np.float32) -> tuple[np.float32, np.float32, np.float32]:
     """Linear sRGB, unclipped, of L* (as f of Y/Yn) and a*, b*."""
     x = _cube(root + a * np.float32(0.002))
     y = _cube(root)
@@ -114,12 +117,12 @@ def _linear_rgb(root, a, b):
 
 
 @numba.njit(inline="always")
-def _outside_gamut(red, green, blue):
+def _outside_gamut(red: np.float32, green: np.float32, blue: np.float32) -> np.bool:
     return (min(min(red, green), blue) < _LOWEST) | (max(max(red, green), blue) > _HIGHEST)
 
 
 @numba.njit(nogil=True, cache=True)
-def _into_gamut(root, a, b):
+def _into_gamut(root: np.float32, a: np.float32, b: np.float32) -> tuple[np.float32, np.float32, np.float32]:
     """Linear sRGB of the most colourful (t a*, t b*), 0 <= t <= 1, that sRGB can show at this L*."""
     inside, outside = np.float32(0), np.float32(1)
     for _ in range(_BISECTIONS):
@@ -133,7 +136,15 @@ def _into_gamut(root, a, b):
 
 
 @numba.njit(nogil=True, cache=True)
-def _lab_to_srgb(codes, root_of_code, planes, vertical, table_8, table_16, rgb):
+def _lab_to_srgb(
+    codes: NDArray[Any],
+    root_of_code: NDArray[np.float32],
+    planes: NDArray[np.float32],
+    vertical: _Positions,
+    table_8: NDArray[np.uint8],
+    table_16: NDArray[np.float32],
+    rgb: NDArray[Any],
+) -> None:
     """Row by row, in passes over buffers that stay in the cache: loops so simple that the compiler vectorises them."""
     height, width = codes.shape
     count, small_width = planes.shape[0], planes.shape[2]
@@ -174,7 +185,7 @@ def _lab_to_srgb(codes, root_of_code, planes, vertical, table_8, table_16, rgb):
 
 
 @numba.njit(nogil=True, cache=True)
-def _positions(length, small_length):
+def _positions(length: int, small_length: int) -> _Positions:
     """For bilinear interpolation along one axis: the two small pixels beside each, and the share of the second."""
     before, after = np.empty(length, np.uint32), np.empty(length, np.uint32)
     share = np.empty(length, np.float32)
@@ -187,12 +198,12 @@ def _positions(length, small_length):
 
 
 @numba.njit(inline="always")
-def _grid_position(linear):
+def _grid_position(linear: np.float32) -> np.float32:
     return min(max(linear, np.float32(0)), np.float32(1)) * _STEPS_32
 
 
 @numba.njit(nogil=True, cache=True)
-def _encode_row_8(linear, table, rgb):
+def _encode_row_8(linear: NDArray[np.float32], table: NDArray[np.uint8], rgb: NDArray[np.uint8]) -> None:
     """Apply the sRGB transfer function to (3, W) linear light and round: nearest point of the grid."""
     width = rgb.shape[0]
     index = np.empty(width, np.uint32)
@@ -204,7 +215,7 @@ def _encode_row_8(linear, table, rgb):
 
 
 @numba.njit(nogil=True, cache=True)
-def _encode_row_16(linear, table, rgb):
+def _encode_row_16(linear: NDArray[np.float32], table: NDArray[np.float32], rgb: NDArray[np.uint16]) -> None:
     """Apply the sRGB transfer function to (3, W) linear light and round: between two points of the grid."""
     width = rgb.shape[0]
     index, part = np.empty(width, np.uint32), np.empty(width, np.float32)
