@@ -17,13 +17,18 @@ def on_config(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Write the pages, and the README as the first one."""
-    readme = (ROOT / "README.md").read_text("utf-8").replace("](docs/", "](")
-    files.append(File.generated(config, "index.md", content=readme))
+    """Write the pages, and bring in those that lie in the root; the README is the first one."""
+    for source, page in (("README", "index"), ("CONTRIBUTING", "CONTRIBUTING"), ("CHANGELOG", "CHANGELOG")):
+        text = (ROOT / f"{source}.md").read_text("utf-8").replace("](docs/", "](")
+        files.append(File.generated(config, f"{page}.md", content=text))
     for name, modules in _packages().items():
         lines = [f"# {name}", f"::: {name}", "    options: {show_root_heading: false, show_root_toc_entry: false}"]
         for module in modules:
-            lines += [f"## {module.removeprefix(name + '.')}", f"::: {module}", "    options: {show_root_heading: false}"]
+            lines += [
+                f"## {module.removeprefix(name + '.')}",
+                f"::: {module}",
+                "    options: {show_root_heading: false}",
+            ]
         files.append(File.generated(config, f"api/{name}.md", content="\n\n".join(lines).replace("\n\n    ", "\n    ")))
     return files
 
