@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from colornet import distribution
-from colornet.errors import SettingsError
+from colornet.errors import ExitCode, SettingsError
 
 if TYPE_CHECKING:
     from colornet.command import Command
@@ -27,6 +27,9 @@ def main() -> None:
     except SettingsError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:  # of a command that has nothing to say to it
+        print("interrupted", file=sys.stderr)
+        sys.exit(ExitCode.INTERRUPTED)
 
 
 def _run(name: str, *rest: str) -> None:

@@ -17,6 +17,7 @@ from colornet.errors import SettingsError
 
 NAME = "colornet-archive"
 """Of the distribution; the package `colornet` of PyPI is another project."""
+UNKNOWN = "0+unknown"
 COMMANDS = "colornet.commands"
 """Group of the entry points that are commands; each is a `colornet.command.Command`."""
 _ROOT = Path(__file__).parents[1]
@@ -40,9 +41,13 @@ _EXTRAS = {
 
 
 def version() -> str:
-    """Return the version of the checkout, or of what is installed."""
-    project = _checkout()
-    return project["version"] if project else importlib.metadata.version(NAME)
+    """Return the version of the checkout, or of what is installed; UNKNOWN where only the package's folder is."""
+    if project := _checkout():
+        return str(project["version"])
+    try:
+        return importlib.metadata.version(NAME)
+    except importlib.metadata.PackageNotFoundError:
+        return UNKNOWN
 
 
 def commands() -> dict[str, str]:

@@ -14,6 +14,7 @@ from colornet.config import read_config
 from colornet.errors import ColornetError, ExitCode, SettingsError
 from colornet.settings import Field, settings
 from jobs.colorize import main as colorize
+from jobs.progress import JobProgress
 from jobs.train import main as train
 
 
@@ -135,6 +136,21 @@ def test_quiet_prints_nothing_but_what_goes_wrong(capsys):
         command(["a", "--quiet"])
     assert ended.value.code == ExitCode.FAILED and not is_quiet()
     assert capsys.readouterr() == ("", "error: what was wrong\n")
+
+
+def test_quiet_shows_no_progress(capsys):
+    def work(_: Outer) -> ExitCode:
+        with JobProgress(2, "scans") as progress:
+            progress.advance(2)
+        return ExitCode.DONE
+
+    command = Command(settings=Outer, run=work, description="", program="outer")
+    for flags, said in (([], "2/2 scans"), (["--quiet"], "")):
+        with pytest.raises(SystemExit) as ended:
+            command(["a", *flags])
+        assert ended.value.code == ExitCode.DONE
+        found = capsys.readouterr().err
+        assert said in found and bool(found) == bool(said)
 
 
 def test_verbose_says_where_an_error_comes_from(capsys):
