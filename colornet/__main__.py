@@ -17,7 +17,7 @@ from colornet import distribution
 from colornet.errors import ExitCode, SettingsError
 
 if TYPE_CHECKING:
-    from colornet.command import Command
+    from colornet.cli.command import Command
 
 
 def main() -> None:
@@ -39,7 +39,7 @@ def _run(name: str, *rest: str) -> None:
     elif name == "--version":
         print(f"colornet {distribution.version()}")
     elif name == "--print-completion":
-        from colornet.completion import completion  # imports all commands
+        from colornet.cli.completion import completion  # imports all commands
 
         print(completion({name: load(name, place) for name, place in commands.items()}, *rest))
     elif name in commands:

@@ -19,7 +19,7 @@ NAME = "colornet-archive"
 """Of the distribution; the package `colornet` of PyPI is another project."""
 UNKNOWN = "0+unknown"
 COMMANDS = "colornet.commands"
-"""Group of the entry points that are commands; each is a `colornet.command.Command`."""
+"""Group of the entry points that are commands; each is a `colornet.cli.command.Command`."""
 _ROOT = Path(__file__).parents[1]
 _EXTRAS = {
     "boto3": ["s3"],

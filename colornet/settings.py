@@ -12,7 +12,9 @@ import dataclasses
 import functools
 import json
 import re
+import tomllib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, TypeVar, dataclass_transform
 
 import pydantic
@@ -21,7 +23,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from colornet.errors import SettingsError
 
-__all__ = ["Field", "from_dict", "settings", "to_dict"]
+__all__ = ["Field", "from_dict", "read_file", "settings", "to_dict"]
 
 T = TypeVar("T")
 
@@ -67,6 +69,31 @@ def to_dict(value: Any) -> dict[str, Any]:
     """Return settings as plain data: dictionaries, lists, numbers and strings."""
     plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(value)))
     return plain
+
+
+def read_file(file: str) -> dict[str, Any]:
+    """Return what a file of settings holds. Raises SettingsError if it cannot be read."""
+    path = Path(file)
+    try:
+        text = path.read_text("utf-8")
+        match path.suffix.lower():
+            case ".toml":
+                return tomllib.loads(text)
+            case ".json":
+                found = json.loads(text)
+            case other:
+                raise SettingsError(f"{file}: a file of settings is .toml or .json, not {other or 'without an ending'}")
+    except OSError as error:
+        raise SettingsError(f"{file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{file}: this is not text in UTF-8") from error
+    except ValueError as error:
+        if isinstance(error, SettingsError):
+            raise
+        raise SettingsError(f"{file}: {error}") from error
+    if not isinstance(found, dict):
+        raise SettingsError(f"{file}: this is not a table of settings")
+    return found
 
 
 def _sentence(error: pydantic.ValidationError) -> str:

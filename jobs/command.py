@@ -1,4 +1,4 @@
-"""What every job's command line has in common, beyond `colornet.command`: what signals do.
+"""What every job's command line has in common, beyond `colornet.cli.command`: what signals do.
 
 What the exit codes mean is in `colornet.errors.ExitCode`.
 """
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import NoReturn, TypeVar
 
-from colornet.command import Command
+from colornet.cli.command import Command
 from colornet.errors import ExitCode
 
 Settings = TypeVar("Settings")

@@ -6,7 +6,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from colornet.command import is_quiet
+from colornet.cli.command import is_quiet
 
 LOG_INTERVAL = 10.0
 """Seconds between two plain lines."""

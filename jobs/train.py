@@ -31,7 +31,7 @@ from pydantic import SkipValidation
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
-from colornet.command import is_quiet
+from colornet.cli.command import is_quiet
 from colornet.datasets import photographs
 from colornet.errors import ExitCode, SettingsError, TrainingError
 from colornet.inference import bundle as bundles

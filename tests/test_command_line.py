@@ -139,7 +139,7 @@ def test_a_folder_of_photographs_keeps_its_folders(tmp_path, model):
 
 
 def test_importing_the_command_does_not_import_ray():
-    check = "import colornet.photo, sys; sys.exit('ray' in sys.modules)"
+    check = "import colornet.cli.photo, sys; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], timeout=60).returncode == 0
 
 

@@ -9,10 +9,9 @@ from typing import Annotated
 import pytest
 import tyro
 
-from colornet.command import Command, is_quiet
-from colornet.config import read_config
+from colornet.cli.command import Command, is_quiet
 from colornet.errors import ColornetError, ExitCode, SettingsError
-from colornet.settings import Field, settings
+from colornet.settings import Field, read_file, settings
 from jobs.colorize import main as colorize
 from jobs.progress import JobProgress
 from jobs.train import main as train
@@ -104,9 +103,9 @@ def test_what_is_wrong_in_a_file_is_said_by_its_name(tmp_path, text, words):
 def test_files_that_cannot_be_understood(tmp_path, name, content, words):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(SettingsError, match=words):
-        read_config(str(tmp_path / name))
+        read_file(str(tmp_path / name))
     with pytest.raises(SettingsError, match="No such file"):
-        read_config(str(tmp_path / "nowhere.toml"))
+        read_file(str(tmp_path / "nowhere.toml"))
 
 
 def test_a_job_takes_all_its_settings_from_a_file(tmp_path):

@@ -33,7 +33,7 @@ def test_a_checkout_speaks_for_itself(checkout):
     assert run(checkout, "-m", "colornet", "--version") == "colornet 98.7\n"
     assert run(checkout, "-c", "import colornet; print(colornet.__version__)") == "98.7\n"
     places = run(checkout, "-c", "from colornet import distribution; print(distribution.commands())")
-    assert "'ledger': 'jobs.ledger:main'" in places and "'photo': 'colornet.photo:main'" in places
+    assert "'ledger': 'jobs.ledger:main'" in places and "'photo': 'colornet.cli.photo:main'" in places
 
 
 def test_a_checkouts_commands_are_its_own(checkout):

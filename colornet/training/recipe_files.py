@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from colornet.config import read_config
 from colornet.errors import SettingsError
 from colornet.inference import bundle as bundles
+from colornet.settings import read_file
 from colornet.storage import Storage
 from colornet.training.presets import PRESETS, preset
 from colornet.training.recipe import Recipe
@@ -41,7 +41,7 @@ def load_recipe(source: str, storage: Storage = Storage()) -> Recipe:
         return preset(source)
     path = Path(source)
     if path.suffix.lower() in (".json", ".toml"):
-        data = read_config(source)
+        data = read_file(source)
         is_bundle = "recipe" in data and "format" in data
         return _recipe(data["recipe"] if is_bundle else {"name": path.stem, **data}, source)
     if "/" in source or path.is_dir():

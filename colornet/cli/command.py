@@ -16,8 +16,9 @@ from typing import Annotated, Any, Generic, NoReturn, TypeVar
 import tyro
 
 import colornet
-from colornet.config import overlay, read_config
+from colornet.cli.config import overlay
 from colornet.errors import ColornetError, ExitCode
+from colornet.settings import read_file
 
 Settings = TypeVar("Settings")
 ON_OFF = (tyro.conf.FlagCreatePairsOff,)
@@ -115,7 +116,7 @@ class Command(Generic[Settings]):
 
     def _defaults(self, arguments: list[str]) -> Settings | None:
         """Return what holds where flags say nothing; None if the class itself says it."""
-        configured = read_config(file) if (file := _value_of("--config", arguments)) else {}
+        configured = read_file(file) if (file := _value_of("--config", arguments)) else {}
         if self.defaults is None:
             return overlay(self.settings, None, configured, file) if file else None
         # Where a name stands for a group of settings, it means what it means as a flag.

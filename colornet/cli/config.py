@@ -1,11 +1,8 @@
-"""Files of settings: TOML or JSON, with the fields of a settings class as keys and nested classes as tables."""
+"""Defaults of a command line from a file of settings: its keys are the fields of a settings class, nested ones tables."""
 
 import dataclasses
-import json
-import tomllib
 import typing
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
@@ -14,31 +11,6 @@ from colornet.errors import SettingsError
 from colornet.settings import from_dict
 
 T = TypeVar("T")
-
-
-def read_config(file: str) -> dict[str, Any]:
-    """Return what a file of settings holds. Raises SettingsError if it cannot be read."""
-    path = Path(file)
-    try:
-        text = path.read_text("utf-8")
-        match path.suffix.lower():
-            case ".toml":
-                return tomllib.loads(text)
-            case ".json":
-                found = json.loads(text)
-            case other:
-                raise SettingsError(f"{file}: a file of settings is .toml or .json, not {other or 'without an ending'}")
-    except OSError as error:
-        raise SettingsError(f"{file}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"{file}: this is not text in UTF-8") from error
-    except ValueError as error:
-        if isinstance(error, SettingsError):
-            raise
-        raise SettingsError(f"{file}: {error}") from error
-    if not isinstance(found, dict):
-        raise SettingsError(f"{file}: this is not a table of settings")
-    return found
 
 
 def overlay(cls: type[T], base: T | None, data: Mapping[str, Any], file: str, inside: str = "") -> T:

@@ -14,8 +14,8 @@ from typing import Annotated
 import tyro
 from rich.progress import track
 
+from colornet.cli.command import Command, is_quiet
 from colornet.colorize import Colorizer
-from colornet.command import Command, is_quiet
 from colornet.errors import ColornetError, ExitCode, InColourError, NotFoundError, SettingsError
 from colornet.inference.bundle import SHIPPED
 from colornet.rendering.render import RenderSettings

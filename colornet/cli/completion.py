@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from colornet.command import Command, Line
+from colornet.cli.command import Command, Line
 from colornet.errors import SettingsError
 
 SHELLS = ("bash", "zsh", "tcsh")
