@@ -15,10 +15,11 @@ import tenacity
 
 from colornet.errors import AccessError, ExistsError, NotFoundError, SettingsError, StorageError
 from colornet.storage import S3Options, Storage, StoredObject, s3_client
-from colornet.storage.errors import BrokenBodyError, failure
+from colornet.storage.errors import failure
 from colornet.storage.rate import prefix_of
 from colornet.storage.s3 import BODY_ATTEMPTS, S3Objects, _is_md5, _version_in_parts
 from colornet.storage.s3_client import client_of
+from colornet.storage.server_errors import BrokenBodyError
 from tests.faulty_s3 import FAULTS, FaultyProxy, running_proxy
 from tests.s3 import S3Server
 

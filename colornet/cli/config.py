@@ -1,4 +1,4 @@
-"""Defaults of a command line from a file of settings: its keys are the fields of a settings class, nested ones tables."""
+"""A command line's defaults from a file: its keys are the fields of a settings class, its tables nested ones."""
 
 import dataclasses
 import typing

@@ -26,12 +26,12 @@ from typing import TYPE_CHECKING
 from colornet import distribution
 from colornet.errors import ExistsError, NotFoundError
 from colornet.storage import local
-from colornet.storage.errors import NoConditionError
 from colornet.storage.errors import storage_errors as storage_errors
 from colornet.storage.listing import list_in_parallel
 from colornet.storage.objects import ObjectInfo as ObjectInfo
 from colornet.storage.objects import StoredObject as StoredObject
 from colornet.storage.options import S3Options as S3Options
+from colornet.storage.server_errors import NoConditionError
 from colornet.storage.uris import (
     S3,
     bucket_and_key,

@@ -10,18 +10,6 @@ from colornet.errors import AccessError, ExistsError, NotFoundError, StorageErro
 from colornet.storage.uris import S3
 
 
-class BrokenBodyError(StorageError):
-    """The answer began, and its body did not arrive whole and sound."""
-
-
-class NoConditionError(StorageError):
-    """The server cannot write under this condition."""
-
-    def __init__(self) -> None:
-        """Say so."""
-        super().__init__("the server cannot write under a condition")
-
-
 @contextlib.contextmanager
 def storage_errors(uri: str) -> Iterator[None]:
     """Turn what boto3 and the operating system raise in the block into `StorageError`s that name `uri`."""

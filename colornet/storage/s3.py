@@ -20,10 +20,10 @@ import tenacity
 import urllib3.exceptions
 
 from colornet.errors import NotFoundError
-from colornet.storage.errors import BrokenBodyError, NoConditionError
 from colornet.storage.options import S3Options
 from colornet.storage.s3_client import client_of, is_amazon
 from colornet.storage.s3_errors import ERRORS, code_of, explain, status_of
+from colornet.storage.server_errors import BrokenBodyError, NoConditionError
 from colornet.storage.uris import OWN_FOLDER, is_directory_bucket
 
 if TYPE_CHECKING:

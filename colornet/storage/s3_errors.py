@@ -6,7 +6,7 @@ import botocore.exceptions
 import urllib3.exceptions
 
 from colornet.errors import AccessError, ExistsError, NotFoundError, StorageError
-from colornet.storage.errors import BrokenBodyError, NoConditionError
+from colornet.storage.server_errors import BrokenBodyError, NoConditionError
 
 ERRORS = (
     botocore.exceptions.ClientError,
