@@ -1,10 +1,12 @@
 """The finished scan: its own luminance, with colour, in the format and depth that it came in.
 
-rendering = Rendering(source, settings, origin)
-for scan in rendering.pages():
-    page = prepare(scan, size)
-    rendering.add(page, predict(page))
-output = rendering.finish()
+    rendering = Rendering(source, settings, origin)
+    for scan in rendering.pages():
+        page = prepare(scan, size)
+        rendering.add(page, predict(page))
+    output = rendering.finish()
+
+One page is decoded at a time.
 """
 
 import hashlib
