@@ -5,11 +5,16 @@ import uuid
 from collections.abc import Iterator
 
 import boto3
+import hypothesis
 import pytest
 import ray
 
 from jobs.session import IDLE_WORKER_MS
 from tests.s3 import S3Server, running_swift
+
+# How long an example takes says more of the machine's other work than of the code.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,8 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 from torch.utils.flop_counter import FlopCounterMode
 
-from colornet import __main__ as command
+from colornet.__main__ import main
+from colornet.cli import photo
 from colornet.colorize import Colorizer
 from colornet.errors import ColornetError, SettingsError
 from colornet.evaluation.measure import find_models
@@ -68,7 +69,7 @@ def test_another_name_is_an_error_that_says_which_there_are(name, tmp_path):
     photograph.write_bytes(pictures.encoded(pictures.gray(8, 8), "PNG"))
     for attempt in (
         lambda: bundles.load(f"shipped://{name}"),
-        lambda: command.colorize_all(command.Arguments(photographs=[str(photograph)], **places)),
+        lambda: photo.colorize_all(photo.PhotoSettings(photographs=(str(photograph),), **places)),
         lambda: colorize(ColorizeSettings(input=str(tmp_path / "in"), **places)),
         lambda: evaluate(EvaluateSettings(data=str(tmp_path / "in"), **places)),
     ):
@@ -90,9 +91,9 @@ def test_nothing_is_written_to_it(shipped, tmp_path):
 def test_photographs_are_colorized_without_a_word_about_a_model(tmp_path, monkeypatch, capsys):
     data = pictures.encoded(pictures.gray(40, 60), "PNG")
     (tmp_path / "a.png").write_bytes(data)
-    monkeypatch.setattr(sys, "argv", ["colornet", str(tmp_path / "a.png"), "-o", str(tmp_path / "out")])
+    monkeypatch.setattr(sys, "argv", ["colornet", "photo", str(tmp_path / "a.png"), "-o", str(tmp_path / "out")])
     with pytest.raises(SystemExit) as ended:
-        command.main()
+        main()
     assert ended.value.code == 0 and "a.png -> " in capsys.readouterr().out
     made = pictures.decoded((tmp_path / "out" / "a.png").read_bytes())
     np.testing.assert_array_equal(made, pictures.decoded(Colorizer.from_bundle()(data)))
