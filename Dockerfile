@@ -6,8 +6,8 @@
 # Other commands, and other flags, take the place of the last line: docker run ... colornet photo /scans -o /colour --help
 FROM python:3.12-slim
 
-# Which PyTorch is installed: on x86, PyPI's is the build for CUDA, which runs on CPUs too and takes 4 GB more. With
-# PIP_EXTRA_INDEX_URL, the index of PyTorch's CPU wheels (see the selector on pytorch.org), pip takes the smaller one.
+# Which PyTorch is installed: PyPI's is the build for CUDA, which runs on CPUs too and takes 4 GB more. With
+# --build-arg PIP_EXTRA_INDEX_URL, the index of PyTorch's CPU wheels (see the selector on pytorch.org), pip takes those.
 ARG PIP_EXTRA_INDEX_URL=
 WORKDIR /opt/colornet
 COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
