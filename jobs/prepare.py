@@ -74,13 +74,13 @@ class PrepareSettings:
     """How S3 is spoken to. Does not change what the shards hold."""
 
     def __post_init__(self) -> None:
-        """Check the values; raises ValueError naming the field."""
+        """Check the values; raises `SettingsError` naming the field."""
         if not self.input:
-            raise ValueError("input must name at least one place")
+            raise SettingsError("input must name at least one place")
         if not 0 <= self.held_out < 1:
-            raise ValueError(f"held-out must be at least 0 and less than 1, not {self.held_out}")
+            raise SettingsError(f"held-out must be at least 0 and less than 1, not {self.held_out}")
         if self.limit is not None and self.limit < 1:
-            raise ValueError(f"limit must be at least 1, not {self.limit}")
+            raise SettingsError(f"limit must be at least 1, not {self.limit}")
 
 
 def prepare(settings: PrepareSettings) -> ExitCode:

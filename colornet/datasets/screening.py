@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from colornet.color import lab
 from colornet.color.chroma import NEARLY_GRAY_CHROMA
-from colornet.errors import ColornetError, one_line
+from colornet.errors import ColornetError, SettingsError, one_line
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "JPEG2000", "BMP")
 """Pillow's names of the formats that are read; of several pictures in one file the first is taken."""
@@ -60,15 +60,15 @@ class Screening:
     """Reject pictures of more pixels than this by their header, before they are decoded."""
 
     def __post_init__(self) -> None:
-        """Check the values; raises ValueError naming the field."""
+        """Check the values; raises `SettingsError` naming the field."""
         if self.short_side < 16:
-            raise ValueError(f"short-side must be at least 16, not {self.short_side}")
+            raise SettingsError(f"short-side must be at least 16, not {self.short_side}")
         if self.min_side < 1:
-            raise ValueError(f"min-side must be at least 1, not {self.min_side}")
+            raise SettingsError(f"min-side must be at least 1, not {self.min_side}")
         if not 0 <= self.min_chroma < 128:
-            raise ValueError(f"min-chroma must be from 0 to 128, not {self.min_chroma}")
+            raise SettingsError(f"min-chroma must be from 0 to 128, not {self.min_chroma}")
         if not 1 <= self.max_pixels <= MAX_PIXELS:
-            raise ValueError(f"max-pixels must be from 1 to {MAX_PIXELS}, not {self.max_pixels}")
+            raise SettingsError(f"max-pixels must be from 1 to {MAX_PIXELS}, not {self.max_pixels}")
 
 
 @dataclass(frozen=True)
