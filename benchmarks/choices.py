@@ -13,7 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 import tyro
@@ -32,12 +32,9 @@ from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.storage import Storage, uris
 from colornet.training import presets
+from colornet.training.build import build_trainer
 from colornet.training.degradation import DEGRADATIONS
-from colornet.training.gan import GanModule
-from colornet.training.objective import Objective, rarity
 from colornet.training.recipe import BOTH, Recipe
-from colornet.training.trainer import Trainer
-from colornet.training.wrapping import for_training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,23 +118,13 @@ def short(count: int) -> Recipe:
 
 
 def _train(recipe: Recipe, data: Collection, place: str) -> None:
-    torch.manual_seed(recipe.seed)
-    generator, discriminator = recipe.build_generator(), recipe.build_discriminator()
-    recipe.load_encoder(generator)
-    weights = None
-    if recipe.stages[0].distribution_weight:
-        centres = cast("Tensor", generator.centres)
-        weights = rarity(Plan(data.train, recipe.seed), centres, uniform_share=recipe.rebalancing)
-    for network in (generator, discriminator):
-        network.to(memory_format=torch.channels_last)
-    gan = GanModule(for_training(generator), discriminator, recipe, objective=Objective(generator, bin_weights=weights))
-    trainer = Trainer(gan, _Photographs(recipe, data))
+    trainer = build_trainer(recipe, _Photographs(recipe, data), data)
     started = time.process_time()
     for _ in recipe.stages:
         measured = trainer.run_epoch()
     bundles.save(
         Bundle(
-            generator=gan.finished_generator,
+            generator=trainer.gan.finished_generator,
             network=recipe.generator.network,
             settings=recipe.generator.settings,
             image_size=recipe.image_size,

@@ -31,11 +31,10 @@ from colornet.datasets.shapes import KINDS
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.training import presets
+from colornet.training.build import build_trainer
 from colornet.training.distributed import sum_over_workers
-from colornet.training.gan import GanModule
 from colornet.training.recipe import Recipe
 from colornet.training.trainer import Trainer
-from colornet.training.wrapping import for_training
 from demo import measure
 
 Precision = Literal["float32", "bfloat16"]
@@ -112,18 +111,12 @@ def work(rank: int, recipe: Recipe, data: Collection, folder: Path, workers: int
     torch.set_num_threads(1)
     rendezvous = f"file://{folder / 'rendezvous'}"
     torch.distributed.init_process_group("gloo", init_method=rendezvous, rank=rank, world_size=workers)
-    torch.manual_seed(recipe.seed)  # the same first weights everywhere
-    generator, discriminator = (
-        DistributedDataParallel(network.to(memory_format=torch.channels_last))
-        for network in (for_training(recipe.build_generator()), recipe.build_discriminator())
-    )
-    torch.manual_seed(1 + recipe.seed + 1_000_003 * rank)  # but noise and dropout of each process's own
-    gan = GanModule(generator, discriminator, recipe)
-    trainer = Trainer(gan, _Photographs(recipe, data, rank, workers))
+    stream = _Photographs(recipe, data, rank, workers)
+    trainer = build_trainer(recipe, stream, data, rank=rank, wrap=DistributedDataParallel)
     cost = _train(trainer)
     if rank == 0:
         bundle = Bundle(
-            generator=gan.finished_generator,
+            generator=trainer.gan.finished_generator,
             network=recipe.generator.network,
             settings=recipe.generator.settings,
             image_size=recipe.image_size,

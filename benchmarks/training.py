@@ -52,11 +52,11 @@ from colornet.datasets.photographs import Plan
 from colornet.datasets.shards import ROW_GROUP
 from colornet.inference.precision import resolve
 from colornet.training import presets
+from colornet.training.build import build_gan
 from colornet.training.degradation import degrade
 from colornet.training.gan import Batch, GanModule
 from colornet.training.recipe import BOTH, Recipe, Stage
 from colornet.training.trainer import SETTLE_EVERY
-from colornet.training.wrapping import for_training
 from jobs.training.stream import READER_CPUS
 
 HEIGHT, WIDTH = 240, 320
@@ -237,7 +237,7 @@ def _run(main: Callable[[Place], None], place: Place) -> Run:
     samples = watch(main, place, SAMPLE_SECONDS)
     stage = place.recipe.stages[0]
     epochs = json.loads((place.output / "report" / "metrics.json").read_text())
-    return Run(epochs, stage.steps_per_epoch * stage.share(place.workers) * place.workers, samples)
+    return Run(epochs, stage.steps_per_epoch * stage.photographs_per_step(place.workers), samples)
 
 
 def _job(place: Place) -> None:
@@ -271,7 +271,7 @@ def plain_worker(rank: int, place: Place) -> None:
             world_size=place.workers,
         )
     stage = place.recipe.stages[0]
-    gan, batches, epochs = _gan(place, device), _batches(place, rank, device), []
+    gan, batches, epochs = _gan(place, rank, device), _batches(place, rank, device), []
     for epoch in range(stage.epochs):
         started = time.monotonic()
         for step in range(1, stage.steps_per_epoch + 1):
@@ -286,20 +286,14 @@ def plain_worker(rank: int, place: Place) -> None:
         torch.distributed.destroy_process_group()
 
 
-def _gan(place: Place, device: torch.device) -> GanModule:
-    torch.manual_seed(place.recipe.seed)
-    generator, discriminator = (
-        _distribute(network, place, device)
-        for network in (for_training(place.recipe.build_generator()), place.recipe.build_discriminator())
-    )
-    return GanModule(generator, discriminator, place.recipe, device)
+def _gan(place: Place, rank: int, device: torch.device) -> GanModule:
+    def distribute(network: nn.Module) -> nn.Module:
+        network = network.to(device)
+        if place.workers == 1:
+            return network
+        return DistributedDataParallel(network, device_ids=[device] if place.gpu else None)
 
-
-def _distribute(network: nn.Module, place: Place, device: torch.device) -> nn.Module:
-    network = network.to(memory_format=torch.channels_last).to(device)
-    if place.workers == 1:
-        return network
-    return DistributedDataParallel(network, device_ids=[device] if place.gpu else None)
+    return build_gan(place.recipe, rank=rank, device=device, wrap=distribute)
 
 
 def _batches(place: Place, rank: int, device: torch.device) -> Iterator[Batch]:
@@ -354,10 +348,8 @@ def _one_core_stage(recipe: Recipe) -> Stage:
 def step_on_one_core(recipe: Recipe, *, fast: bool) -> Callable[[], object]:
     """Return what takes a step on a batch of noise: as jobs.train does, or in float32 with contiguous tensors."""
     layout = torch.channels_last if fast else torch.contiguous_format
-    torch.manual_seed(recipe.seed)
-    generator = for_training(recipe.build_generator()).to(memory_format=layout)
-    discriminator = recipe.build_discriminator().to(memory_format=layout)
-    gan = GanModule(generator, discriminator, recipe if fast else replace(recipe, precision="float32"))
+    precision = recipe.precision if fast else "float32"
+    gan = build_gan(replace(recipe, precision=precision), wrap=lambda network: network.to(memory_format=layout))
     stage = recipe.stages[0]
     lightness = torch.rand(stage.batch_size, 1, stage.image_size, stage.image_size) * 2 - 1
     ab = torch.rand(stage.batch_size, 2, stage.image_size, stage.image_size) - 0.5

@@ -10,6 +10,7 @@ from benchmarks import shapes
 from colornet.inference import bundle as bundles
 from colornet.training import presets
 from colornet.training.recipe import BOTH, DISCRIMINATOR, GENERATOR
+from colornet.training.schedule import lr_scale
 from jobs import train as job
 
 SHAPES = presets.preset("shapes")
@@ -28,7 +29,7 @@ def test_the_demo_shows_a_gan_whose_every_stage_ends_at_a_standstill():
     assert [stage.trains for stage in SHAPES.stages] == [GENERATOR, DISCRIMINATOR, BOTH]
     for stage in SHAPES.stages:
         if stage.trains != DISCRIMINATOR:
-            assert stage.lr_scale(0) < 0.05 and stage.lr_scale(stage.steps - 1) < 0.01
+            assert lr_scale(stage, 0) < 0.05 and lr_scale(stage, stage.steps - 1) < 0.01
 
 
 def short(**changes):

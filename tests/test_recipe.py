@@ -400,31 +400,3 @@ def test_photographs_count_every_step_of_every_worker(trains):
     assert made.photographs(1, workers=2) == steps * 2 * 2
     assert made.photographs(1, workers=8) == steps * 1 * 8  # each takes one at least
     assert made.photographs(0, workers=2) == other.epochs * (other.steps_per_epoch + 2 * 5) * 5 * 2
-
-
-# --- the learning rates of a stage ------------------------------------------------------------------------------------
-
-
-def test_pace_in_closed_form():
-    stage = Stage(epochs=2, steps_per_epoch=10, warmup=0.2, decay=0.5)
-    rise = [0.25, 0.5, 0.75, 1.0]  # over a fifth of 20 steps
-    fall = [1.0 - k / 10 for k in range(10)]  # from the middle on, to a tenth at the last step
-    assert [stage.lr_scale(step) for step in range(20)] == pytest.approx([*rise, *[1.0] * 6, *fall])
-
-
-def test_pace_without_ramp_and_decay():
-    stage = Stage(epochs=1, steps_per_epoch=5, warmup=0.0, decay=0.0)
-    assert [stage.lr_scale(step) for step in range(5)] == [1.0] * 5
-
-
-@given(
-    steps=st.integers(1, 200),
-    warmup=st.floats(0, 1),
-    decay=st.floats(0, 1),
-)
-def test_lr_scale_is_a_share_that_rises_once_and_falls_once(steps, warmup, decay):
-    stage = Stage(epochs=1, steps_per_epoch=steps, warmup=warmup, decay=decay)
-    lr_scale = [stage.lr_scale(step) for step in range(steps)]
-    assert all(0 < each <= 1 for each in lr_scale)
-    top = lr_scale.index(max(lr_scale))
-    assert lr_scale[: top + 1] == sorted(lr_scale[: top + 1]) and lr_scale[top:] == sorted(lr_scale[top:], reverse=True)

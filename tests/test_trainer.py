@@ -15,6 +15,9 @@ from torch import Tensor
 from colornet.color import lab
 from colornet.errors import TrainingError
 from colornet.training import trainer
+from colornet.training.batches import Batches
+from colornet.training.callbacks import Callback, ReportProgress, StepProgress
+from colornet.training.callbacks.retraining import STEPS_AT_ONCE
 from colornet.training.degradation import DEGRADATIONS, degrade
 from colornet.training.gan import Batch, GanModule
 from colornet.training.health import Policy, State, Thresholds
@@ -89,8 +92,8 @@ def make_gan(made: Recipe) -> GanModule:
     return GanModule(made.build_generator(), made.build_discriminator(), made)
 
 
-def make_trainer(*stages: Stage, photographs=None, on_progress=lambda progress: None, **changes) -> Trainer:
-    return Trainer(make_gan(recipe(*stages, **changes)), photographs or Noise(), on_progress)
+def make_trainer(*stages: Stage, photographs=None, callbacks=(), **changes) -> Trainer:
+    return Trainer(make_gan(recipe(*stages, **changes)), photographs or Noise(), callbacks)
 
 
 def run(made: Trainer) -> Trainer:
@@ -200,7 +203,7 @@ def test_learning_rates_follow_the_batch_that_workers_make_up(monkeypatch, worke
 def test_progress_is_told_every_few_steps():
     told = []
     stage = dataclasses.replace(ADVERSARIAL, epochs=2, steps_per_epoch=2 * SETTLE_EVERY + 5)
-    made = make_trainer(PRE_TRAINING, stage, on_progress=told.append, **NO_RETRAINING)
+    made = make_trainer(PRE_TRAINING, stage, callbacks=[ReportProgress(told.append)], **NO_RETRAINING)
     made.run_epoch()
     made.run_epoch()
     assert [(each.stage, each.step, each.steps) for each in told] == [
@@ -218,7 +221,9 @@ def test_progress_is_told_every_few_steps():
 def test_time_left_counts_the_pixels_of_later_stages():
     told = []
     later = dataclasses.replace(ADVERSARIAL, image_size=64, batch_size=8, steps_per_epoch=3)  # 8 times the work a step
-    made = make_trainer(dataclasses.replace(COLOUR, epochs=2), later, on_progress=told.append, **NO_RETRAINING)
+    made = make_trainer(
+        dataclasses.replace(COLOUR, epochs=2), later, callbacks=[ReportProgress(told.append)], **NO_RETRAINING
+    )
     made.run_epoch()
     (only,) = told
     assert only.seconds_left == pytest.approx((3 + 3 * 8) * 4 / only.photographs_per_second)
@@ -252,6 +257,35 @@ def test_a_run_ends_at_the_step_that_is_not_finite(name):
         made.run_epoch()
 
 
+def test_callbacks_are_called_at_their_moments_after_those_that_every_run_has():
+    class Noted(Callback):
+        def __init__(self):
+            self.moments = []
+
+        def on_epoch_start(self, trainer):
+            self.moments.append((trainer.place.stage.name, trainer.place.epoch_of_stage))
+
+        def on_steps(self, trainer, progress: StepProgress):
+            self.moments.append((progress.what, progress.step))
+
+        def on_epoch_end(self, trainer, measured):
+            self.moments.append(sorted({"generator_loss", "psnr", "verdict"} & measured.keys()))
+            measured["own"] = 3
+
+    noted = Noted()
+    made = run(make_trainer(dataclasses.replace(COLOUR, epochs=2), callbacks=[noted], **NO_RETRAINING))
+    known = ["generator_loss", "psnr", "verdict"]
+    assert noted.moments == [
+        ("colour", 0),
+        ("colour, epoch 1/2", 3),
+        known,
+        ("colour", 1),
+        ("colour, epoch 2/2", 3),
+        known,
+    ]
+    assert [epoch["own"] for epoch in made.history] == [3, 3]
+
+
 # --- what the networks see --------------------------------------------------------------------------------------------
 
 
@@ -280,13 +314,13 @@ def test_a_batch_is_what_an_independent_conversion_says():
     assert torch.equal(seen.seen, seen.lightness)
 
 
-def test_film_changes_what_the_generator_sees_and_nothing_else():
+def test_degradation_changes_what_the_generator_sees_and_nothing_else():
     photographs = noise(4, seed=3)
     clean, plain = first_batch(photographs)
     torch.manual_seed(0)
-    filmed, old = first_batch(photographs, degradation=DEGRADATIONS["archive"])
-    assert torch.equal(filmed.lightness, clean.lightness) and torch.equal(filmed.ab, clean.ab)
-    assert filmed.seen.shape == clean.seen.shape and not torch.allclose(filmed.seen, clean.seen, atol=0.05)
+    degraded, old = first_batch(photographs, degradation=DEGRADATIONS["archive"])
+    assert torch.equal(degraded.lightness, clean.lightness) and torch.equal(degraded.ab, clean.ab)
+    assert degraded.seen.shape == clean.seen.shape and not torch.allclose(degraded.seen, clean.seen, atol=0.05)
     for made in (plain, old):  # held-out photographs are measured on their own gray
         (lightness, _), *_ = made.held_out._pictures
         assert torch.equal(lightness, lab.split_scaled(made.held_out.photographs[: len(lightness)])[0])
@@ -294,13 +328,10 @@ def test_film_changes_what_the_generator_sees_and_nothing_else():
     assert torch.equal(shown, old.held_out.photographs[: old.recipe.panel_photographs])
 
 
-def test_film_is_drawn_from_the_runs_random_numbers():
-    photographs = noise(4, seed=3)
-    degradation = DEGRADATIONS["archive"]
-    made = make_trainer(photographs=Same(photographs), degradation=degradation, **NO_RETRAINING)
-    made._enter(0)
+def test_degradation_is_drawn_from_the_runs_random_numbers():
+    photographs, degradation = noise(4, seed=3), DEGRADATIONS["archive"]
     torch.manual_seed(5)
-    seen = made._next().seen
+    seen = next(Batches(iter([photographs]), degradation, torch.device("cpu"))).seen
     assert torch.equal(seen, degrade(photographs, degradation, torch.Generator().manual_seed(5)))
 
 
@@ -359,7 +390,7 @@ def test_retraining_stops_when_it_is_good_enough():
     made.gan.count_correct = lambda lightness, real, fake: torch.tensor(2.0 * len(real) * next(verdicts))
     measured = made.run_epoch()
     assert measured["discriminator_accuracy"] == 0.5 and measured["accuracy_after_retraining"] == 1.0
-    assert measured["retraining_steps"] == 2 * SETTLE_EVERY
+    assert measured["retraining_steps"] == 2 * STEPS_AT_ONCE
 
 
 @pytest.mark.parametrize("stage", [COLOUR, PRE_TRAINING])

@@ -158,11 +158,9 @@ class Stage:
         """How many photographs of a step each of so many workers takes."""
         return max(1, round(self.batch_size / workers))
 
-    def lr_scale(self, step: int) -> float:
-        """Share of the full learning rates at a step of the stage, from 0."""
-        rising = (step + 1) / (self.warmup * self.steps) if self.warmup else 1.0
-        falling = (1 - step / self.steps) / self.decay if self.decay else 1.0
-        return min(1.0, rising, falling)
+    def photographs_per_step(self, workers: int) -> int:
+        """How many photographs so many workers take together in a step: `batch_size`, or a little more or less."""
+        return self.share(workers) * workers
 
 
 @settings
@@ -255,7 +253,7 @@ class Recipe:
         stage = self.stages[number]
         # By accuracy, and once more where the policy says so.
         retraining = 2 * stage.epochs * self.retrain_steps if stage.trains == BOTH else 0
-        most = max(stage.share(count) * count for count in range(1, workers + 1))
+        most = max(map(stage.photographs_per_step, range(1, workers + 1)))
         return (stage.steps + retraining) * most
 
     def build_generator(self) -> nn.Module:

@@ -14,18 +14,16 @@ import ray.train
 import ray.train.torch
 import torch
 from ray.train import CheckpointUploadMode
-from torch import Tensor, nn
+from torch import Tensor
 
-from colornet.datasets.photographs import Plan
 from colornet.errors import NotFoundError
+from colornet.training.build import build_trainer
+from colornet.training.callbacks import Measured, Progress, ReportProgress
 from colornet.training.gan import GanModule
 from colornet.training.health import Action
 from colornet.training.losses import NonFiniteLossError
-from colornet.training.objective import Objective, rarity
-from colornet.training.perceptual import PerceptualLoss
 from colornet.training.recipe import Recipe
-from colornet.training.trainer import Measured, Progress, Trainer
-from colornet.training.wrapping import bare, for_training
+from colornet.training.trainer import Trainer
 
 from .reporting import Panel, Reporter
 from .run import CHECKPOINT, Position, Run, load
@@ -45,7 +43,16 @@ def work(config: dict[str, Any]) -> str | None:
     say: Say = config["lines"].put if _rank() == 0 else lambda line: None
     torch.set_num_threads(_threads(config["threads"]))
     stream = WorkerPhotographs(run, _rank(), _workers())
-    trainer = Trainer(_build(run), stream, _progress(say))
+    trainer = build_trainer(
+        run.recipe,
+        stream,
+        run.data,
+        storage=run.storage,
+        rank=_rank(),
+        device=ray.train.torch.get_device(),
+        wrap=ray.train.torch.prepare_model,
+        callbacks=[ReportProgress(_progress(say))],
+    )
     _resume(run, trainer, stream, say)
     reporter = Reporter(run, _about(run, trainer.gan)) if _rank() == 0 else None
     try:
@@ -74,37 +81,6 @@ def _threads(wanted: int) -> int:
     """Return how many threads this worker may use without getting in the way of the others on its machine."""
     cores = len(os.sched_getaffinity(0)) // ray.train.get_context().get_local_world_size()
     return max(1, min(wanted, cores))
-
-
-def _build(run: Run) -> GanModule:
-    recipe, device = run.recipe, ray.train.torch.get_device()
-    torch.manual_seed(recipe.seed)  # the same first weights everywhere
-    generator = recipe.build_generator()
-    recipe.load_encoder(generator)
-    generator, discriminator = (
-        _distribute(network, recipe) for network in (for_training(generator), recipe.build_discriminator())
-    )
-    torch.manual_seed(1 + recipe.seed + 1_000_003 * _rank())  # but noise, degradation and dropout of each worker's own
-    return GanModule(generator, discriminator, recipe, device, _objective(run, generator, device))
-
-
-def _distribute(network: nn.Module, recipe: Recipe) -> nn.Module:
-    if recipe.sync_batchnorm and _workers() > 1:
-        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    if recipe.compile:
-        network.compile()
-    return ray.train.torch.prepare_model(network.to(memory_format=torch.channels_last))
-
-
-def _objective(run: Run, generator: nn.Module, device: torch.device) -> Objective:
-    recipe, perceptual, bin_weights = run.recipe, None, None
-    if any(stage.perceptual_weight for stage in recipe.stages):
-        perceptual = PerceptualLoss(recipe.perceptual_weights).to(device)
-    if any(stage.distribution_weight for stage in recipe.stages):
-        centres: Any = bare(generator).centres
-        plan = Plan(run.data.train, recipe.seed)
-        bin_weights = rarity(plan, centres.cpu(), uniform_share=recipe.rebalancing, storage=run.storage).to(device)
-    return Objective(generator, perceptual=perceptual, bin_weights=bin_weights)
 
 
 def _resume(run: Run, trainer: Trainer, stream: WorkerPhotographs, say: Say) -> None:

@@ -1,0 +1,72 @@
+"""What the networks see of the photographs: batches of L* and a*b*, without those that have no colour."""
+
+import time
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from colornet.color import lab
+from colornet.color.chroma import is_nearly_gray
+from colornet.training.degradation import Degradation, degrade
+from colornet.training.distributed import sum_over_workers
+from colornet.training.gan import Batch
+
+
+class Photographs(Protocol):
+    """Where a worker's photographs come from."""
+
+    def stage(self, number: int) -> Iterator[Tensor]:
+        """Yield this worker's batches of a stage, numbered from 0, from where the run stands: (B, 3, S, S) uint8."""
+
+    def held_out(self, image_size: int) -> Tensor:
+        """Return this worker's share of the held-out photographs, (N, 3, image_size, image_size) uint8."""
+
+
+class Batches(Iterator[Batch]):
+    """The batches of a stage. What is counted here is counted from one `start_epoch` to the next."""
+
+    def __init__(self, photographs: Iterator[Tensor], degradation: Degradation, device: torch.device) -> None:
+        """Prepare for `photographs`, batches of (B, 3, S, S) uint8, on the CPU."""
+        self._photographs = photographs
+        self._degradation = degradation
+        self._device = device
+        self.start_epoch()
+
+    def start_epoch(self) -> None:
+        """Count anew."""
+        self.seconds_waited = 0.0
+        """How long the networks have waited for photographs."""
+        self._nearly_gray = torch.zeros((), device=self._device)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Return itself."""
+        return self
+
+    def __next__(self) -> Batch:
+        """Return the next batch, on the device."""
+        started = time.monotonic()
+        photographs = next(self._photographs)
+        self.seconds_waited += time.monotonic() - started
+        photographs = photographs.to(self._device, non_blocking=True)
+        photographs, ab = self._replace_nearly_gray(photographs, lab.split_scaled(photographs)[1])
+        lightness = lab.split_scaled(photographs)[0].contiguous()
+        seen = lightness
+        if not self._degradation.changes_nothing:
+            seen = degrade(photographs, self._degradation, torch.default_generator)
+        return Batch(seen, lightness, ab.contiguous(memory_format=torch.channels_last))
+
+    def count_nearly_gray(self) -> int:
+        """Return how many photographs of all workers were replaced, because they have no colour to learn from."""
+        return int(sum_over_workers(self._nearly_gray).item())
+
+    def _replace_nearly_gray(self, photographs: Tensor, ab: Tensor) -> tuple[Tensor, Tensor]:
+        """Replace photographs that have no colour to learn from by others of the batch, and count them."""
+        gray = is_nearly_gray(lab.unscale_ab(ab))
+        self._nearly_gray += gray.sum()
+        # The GPU is not waited for: photographs with colour come first, and are repeated as often as it takes.
+        order = torch.argsort(gray.int(), stable=True)
+        coloured = (~gray).sum().clamp(min=1)
+        chosen = order[torch.arange(len(order), device=order.device) % coloured]
+        return photographs[chosen], ab[chosen]

@@ -1,0 +1,32 @@
+"""What the generator makes of held-out photographs after each epoch."""
+
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from colornet.training.callbacks.base import Callback, Measured
+from colornet.training.recipe import BOTH
+
+if TYPE_CHECKING:
+    from colornet.training.trainer import Trainer
+
+
+class HeldOutMetrics(Callback):
+    """Adds what `HeldOut.compare` returns, of the generator that goes into the bundle."""
+
+    def __init__(self) -> None:
+        """Start with nothing predicted."""
+        self.predicted: list[Tensor] = []
+        """Scaled a*b* of each batch of held-out photographs, of the generator as it trains; where both networks do."""
+
+    def on_epoch_start(self, trainer: "Trainer") -> None:
+        """Free the memory that predictions take."""
+        self.predicted = []
+
+    def on_epoch_end(self, trainer: "Trainer", measured: Measured) -> None:
+        """Measure."""
+        trainer.gan.agree()  # all workers measure what is saved
+        of_bundle = trainer.held_out.colorize(finished=True)
+        measured |= trainer.held_out.compare(of_bundle)
+        if trainer.place.stage.trains == BOTH:
+            self.predicted = trainer.held_out.colorize(finished=False) if trainer.gan.ema else of_bundle
