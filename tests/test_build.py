@@ -1,6 +1,8 @@
 """Networks from a recipe: the same first weights on all workers, random numbers of their own, the losses it names."""
 
 import dataclasses
+import subprocess
+import sys
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -75,3 +77,8 @@ def test_a_trainer_trains_what_the_recipe_says():
 
     trainer = build_trainer(SMOKE, Noise())
     assert trainer.recipe is SMOKE and trainer.run_epoch()["stage"] == "pre-training"
+
+
+def test_nobody_waits_for_torchvision_who_has_no_perceptual_loss():
+    command = "import sys, colornet.training.build; sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", command], check=False).returncode == 0

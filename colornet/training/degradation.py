@@ -288,6 +288,7 @@ def _through_jpeg(gray: Tensor, quality: Tensor) -> Tensor:
 
 def _smooth(x: Tensor, sigma: Tensor) -> Tensor:
     """Blur (B, 1, H, W) with a Gaussian of standard deviation (B, 1, 1, 1), pixels; 0 leaves a picture as it is."""
+    # kornia's filters and JPEG take one strength for each picture, where torchvision's take one for all.
     return gaussian_blur2d(x, _KERNEL, sigma.clamp(min=_NO_BLUR).flatten(1).expand(-1, 2))
 
 

@@ -5,7 +5,7 @@ import io
 import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
-from torchvision.utils import make_grid  # type: ignore[import-untyped]
+from torchvision.utils import make_grid
 
 from colornet.color import lab
 
