@@ -124,7 +124,7 @@ def _train(recipe: Recipe, data: Collection, place: str) -> None:
         measured = trainer.run_epoch()
     bundles.save(
         Bundle(
-            generator=trainer.gan.finished_generator,
+            generator=trainer.gan.inference_generator,
             network=recipe.generator.network,
             settings=recipe.generator.settings,
             image_size=recipe.image_size,

@@ -116,7 +116,7 @@ def work(rank: int, recipe: Recipe, data: Collection, folder: Path, workers: int
     cost = _train(trainer)
     if rank == 0:
         bundle = Bundle(
-            generator=trainer.gan.finished_generator,
+            generator=trainer.gan.inference_generator,
             network=recipe.generator.network,
             settings=recipe.generator.settings,
             image_size=recipe.image_size,

@@ -38,7 +38,7 @@ from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.settings import settings
 from colornet.storage import S3Options, Storage, uris
-from colornet.training.gan import finished_generator
+from colornet.training.gan import build_inference_generator
 from colornet.training.ranges import Count, CountOrZero, Positive
 from colornet.training.recipe import Recipe
 from colornet.training.recipe_files import load_recipe, recipe_flag
@@ -239,7 +239,7 @@ def _cpu_share(settings: TrainSettings) -> float:
 def _save_bundle(run: Run, state: dict[str, Any], dtype: torch.dtype) -> str:
     return bundles.save(
         Bundle(
-            generator=finished_generator(run.recipe, state["gan"]),
+            generator=build_inference_generator(run.recipe, state["gan"]),
             network=run.recipe.generator.network,
             settings=run.recipe.generator.settings,
             image_size=run.recipe.image_size,

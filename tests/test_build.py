@@ -37,7 +37,7 @@ def test_workers_have_the_same_weights_and_random_numbers_of_their_own():
     build_gan(SMOKE, rank=1)
     assert torch.equal(torch.rand(1), numbers)
     torch.manual_seed(SMOKE.seed)
-    assert torch.equal(one.bare_generator.out.weight, SMOKE.build_generator().out.weight)
+    assert torch.equal(one.unwrapped_generator.out.weight, SMOKE.build_generator().out.weight)
 
 
 def test_networks_are_in_channels_last_before_they_are_wrapped():
@@ -53,7 +53,7 @@ def test_rare_colours_are_weighed_up_by_the_data(tmp_path):
         pq.write_table(pa.table({"image": images}), tmp_path / f"{name}.parquet")
     data = photographs.find(str(tmp_path))
     gan = build_gan(BINS, data)
-    weights = rarity(Plan(data.train, BINS.seed), gan.bare_generator.centres, uniform_share=BINS.rebalancing)
+    weights = rarity(Plan(data.train, BINS.seed), gan.unwrapped_generator.centres, uniform_share=BINS.rebalancing)
     assert torch.equal(gan.objective.bin_weights, weights) and weights.std() > 0
     assert torch.equal(build_gan(BINS).objective.bin_weights, torch.ones_like(weights))  # without data, all alike
 

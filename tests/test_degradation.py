@@ -31,8 +31,8 @@ def seeded(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def taken(rgb: torch.Tensor, seed: int = 0, **changes) -> torch.Tensor:
-    """Take photographs again, and return their sRGB codes in [0, 1] (B, H, W)."""
+def degraded_codes(rgb: torch.Tensor, seed: int = 0, **changes) -> torch.Tensor:
+    """Degrade photographs, and return the gray's sRGB codes in [0, 1] (B, H, W)."""
     lightness = degrade(rgb, Degradation(**changes), seeded(seed))
     return lab.join_scaled(lightness, lab.scale_ab(torch.zeros(len(rgb), 2, *rgb.shape[2:])))[:, 0]
 
@@ -46,10 +46,10 @@ def ramp(count: int = 4) -> torch.Tensor:
     return torch.linspace(0, 1, SIDE).expand(count, 3, SIDE, SIDE).contiguous()
 
 
-# --- the whole --------------------------------------------------------------------------------------------------------
+# --- all kinds of damage together -------------------------------------------------------------------------------------
 
 
-def test_none_is_the_clean_gray_and_draws_nothing():
+def test_no_degradation_is_the_clean_gray_without_random_numbers():
     generator = seeded()
     assert DEGRADATIONS["none"] == Degradation() and Degradation().changes_nothing
     clean = lab.split_scaled(photographs())[0]
@@ -58,7 +58,7 @@ def test_none_is_the_clean_gray_and_draws_nothing():
 
 
 def test_damage_that_does_not_happen_changes_nothing():
-    """With a share so small that no photograph is hit, all stages run and none leaves a trace."""
+    """With a share so small that no photograph is hit, all kinds of damage are computed."""
     rare = Degradation(**dict.fromkeys(KINDS, 1e-12))
     clean = lab.split_scaled(photographs())[0]
     assert not rare.changes_nothing
@@ -103,7 +103,7 @@ def test_a_photograph_does_not_depend_on_its_batch():
 
 def test_a_share_is_a_share():
     many = gray(0.5, 400, 16)
-    changed = (taken(many, fading=0.3) - 0.5).abs().amax(dim=(1, 2)) > 1e-4
+    changed = (degraded_codes(many, fading=0.3) - 0.5).abs().amax(dim=(1, 2)) > 1e-4
     assert 90 <= int(changed.sum()) <= 150  # 120 expected; either bound is more than three standard deviations away
 
 
@@ -115,22 +115,22 @@ def test_archive_has_all_kinds_of_damage():
     assert 0.01 < difference.square().mean().sqrt() < 0.5
 
 
-# --- in light ---------------------------------------------------------------------------------------------------------
+# --- in linear light --------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**31))
 def test_emulsions_and_filters_keep_gray(seed):
-    torch.testing.assert_close(taken(ramp(2), seed, emulsion=1.0), ramp(2)[:, 0], atol=2e-3, rtol=0)
+    torch.testing.assert_close(degraded_codes(ramp(2), seed, emulsion=1.0), ramp(2)[:, 0], atol=2e-3, rtol=0)
 
 
-def test_emulsions_see_other_tones_in_colours():
+def test_emulsions_give_colours_other_tones():
     red, blue = (torch.zeros(200, 3, 16, 16) for _ in range(2))
     red[:, 0], blue[:, 2] = 1.0, 1.0
-    red_codes, blue_codes = taken(red, emulsion=1.0)[:, 0, 0], taken(blue, emulsion=1.0)[:, 0, 0]
-    blind = (red_codes < 0.01).float().mean()
-    assert 0.5 < blind < 0.83  # two of three emulsions
-    luminance_of_red, luminance_of_blue = taken(red[:1])[0, 0, 0], taken(blue[:1])[0, 0, 0]
+    red_codes, blue_codes = degraded_codes(red, emulsion=1.0)[:, 0, 0], degraded_codes(blue, emulsion=1.0)[:, 0, 0]
+    black = (red_codes < 0.01).float().mean()
+    assert 0.5 < black < 0.83  # two of three emulsions
+    luminance_of_red, luminance_of_blue = degraded_codes(red[:1])[0, 0, 0], degraded_codes(blue[:1])[0, 0, 0]
     assert (red_codes > luminance_of_red).any()
     assert (blue_codes > luminance_of_blue).float().mean() > 0.8
     assert len(blue_codes.unique()) > 50  # filters make many of three
@@ -138,7 +138,7 @@ def test_emulsions_see_other_tones_in_colours():
 
 def test_vignettes_darken_away_from_the_middle():
     flat = gray(0.7, 8)
-    codes = taken(flat, vignette=1.0)
+    codes = degraded_codes(flat, vignette=1.0)
     assert codes.max() <= 0.7 + 1e-4
     middle = codes[:, 20:28, 20:28].mean(dim=(1, 2))
     corners = codes[:, [0, 0, -1, -1], [0, -1, 0, -1]]
@@ -157,19 +157,19 @@ def test_blur_agrees_with_scipy(sigma):
 def test_blur_is_of_light_not_of_codes():
     edge = gray(0.0, 1)
     edge[..., SIDE // 2 :] = 1.0
-    codes = taken(edge, blur=1.0, blur_size=2.0, seed=1)
+    codes = degraded_codes(edge, blur=1.0, blur_size=2.0, seed=1)
     light = np.where(codes <= 0.04045, codes / 12.92, ((codes + 0.055) / 1.055) ** 2.4)
     np.testing.assert_allclose(light.mean(), 0.5, atol=2e-3)
     assert codes.mean() > 0.505
 
 
-# --- on the print -----------------------------------------------------------------------------------------------------
+# --- in sRGB codes ----------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**31))
 def test_tone_curves_keep_black_white_and_the_order_of_tones(seed):
-    codes = taken(ramp(2), seed, tone=1.0)[:, 0]
+    codes = degraded_codes(ramp(2), seed, tone=1.0)[:, 0]
     torch.testing.assert_close(codes[:, 0], torch.zeros(2), atol=1e-3, rtol=0)
     torch.testing.assert_close(codes[:, -1], torch.ones(2), atol=1e-3, rtol=0)
     assert (codes.diff(dim=1) > -1e-4).all()
@@ -186,12 +186,12 @@ def test_tone_curves_in_closed_form():
 
 def test_grain_is_in_the_middle_tones():
     strength = 0.1
-    codes = taken(gray(0.5, 16), grain=1.0, grain_strength=strength)
+    codes = degraded_codes(gray(0.5, 16), grain=1.0, grain_strength=strength)
     deviations = codes.std(dim=(1, 2))
     assert deviations.max() < 1.3 * strength and 0.3 * strength < deviations.mean() < 0.7 * strength
     assert (codes.mean(dim=(1, 2)) - 0.5).abs().max() < 0.02
     for code in (0.0, 1.0):
-        torch.testing.assert_close(taken(gray(code), grain=1.0), gray(code)[:, 0], atol=1e-3, rtol=0)
+        torch.testing.assert_close(degraded_codes(gray(code), grain=1.0), gray(code)[:, 0], atol=1e-3, rtol=0)
 
 
 @pytest.mark.parametrize("sigma", [0.0, 0.7, 1.5])
@@ -206,7 +206,7 @@ def test_grain_is_noise_of_variance_one_that_a_gaussian_has_correlated(sigma):
 
 
 def test_fading_lifts_black_and_moves_white():
-    codes = taken(ramp(64), fading=1.0, fading_black=0.25, fading_white=0.2)
+    codes = degraded_codes(ramp(64), fading=1.0, fading_black=0.25, fading_white=0.2)
     black, white = codes[:, 0, 0], codes[:, 0, -1]
     assert -1e-4 <= black.min() < 0.05 and 0.2 < black.max() <= 0.25 + 1e-3
     assert 0.8 - 1e-3 <= white.min() < 0.85 and white.max() <= 1
@@ -216,14 +216,14 @@ def test_fading_lifts_black_and_moves_white():
 
 
 def test_dust_is_little_light_and_dark():
-    codes = taken(gray(0.5, 32, 64), dust=1.0)
+    codes = degraded_codes(gray(0.5, 32, 64), dust=1.0)
     touched = (codes - 0.5).abs() > 0.01
     assert 0 < touched.float().mean() < 0.01
     assert codes.max() > 0.7 and codes.min() < 0.3
 
 
 def test_scratches_are_thin_and_upright():
-    codes = taken(gray(0.5, 32), scratches=1.0)
+    codes = degraded_codes(gray(0.5, 32), scratches=1.0)
     touched = (codes - 0.5).abs() > 0.01
     assert touched.any(dim=1).any(dim=1).float().mean() > 0.7  # not all pictures have a line
     assert touched.sum(dim=2).max() <= 3 * 4  # pixels across, in any row

@@ -21,7 +21,7 @@ from colornet.training.held_out import HeldOut
 from colornet.training.objective import Objective
 from colornet.training.presets import preset
 from colornet.training.recipe import BOTH, DISCRIMINATOR, GENERATOR, DiscriminatorRecipe, GeneratorRecipe, Recipe
-from colornet.training.wrapping import WithDistribution, bare, for_training
+from colornet.training.wrapping import WithDistribution, for_training, unwrap
 
 SIZE = 32
 TINY = preset("smoke").stages[-1]
@@ -77,7 +77,7 @@ def changed(network: nn.Module, before: dict[str, Tensor]) -> set[str]:
 
 
 def gradients(network: nn.Module) -> dict[str, Tensor]:
-    return {name: parameter.grad.clone() for name, parameter in bare(network).named_parameters()}
+    return {name: parameter.grad.clone() for name, parameter in unwrap(network).named_parameters()}
 
 
 def norm_of(network: nn.Module) -> Tensor:
@@ -107,7 +107,7 @@ def test_the_discriminators_half_leaves_the_generator_alone():
     gan = make_gan()
     piece = batch()
     before = snapshot(gan.generator)
-    fake = gan._predict(gan.generator, piece.seen).ab
+    fake = gan._predict(gan.generator, piece.degraded).ab
     before |= {name: value.clone() for name, value in gan.generator.named_buffers()}  # its own forward moved these
     gan._train_discriminator([piece], [fake.detach()])
     assert not changed(gan.generator, before)
@@ -144,7 +144,7 @@ def test_the_discriminator_sees_true_lightness_and_the_generator_the_films():
     gan.generator.register_forward_hook(lambda _, inputs, __: coloured.append(inputs[0]))
     gan.step(piece)
     gan.retraining_step(piece)
-    assert all(torch.equal(seen, piece.seen) for seen in coloured) and len(coloured) == 2
+    assert all(torch.equal(seen, piece.degraded) for seen in coloured) and len(coloured) == 2
     own, verdict, retrained = judged
     for lightness, ab in (own, retrained):
         assert torch.equal(lightness, torch.cat([piece.lightness, piece.lightness]))
@@ -190,7 +190,7 @@ def test_a_stage_of_the_discriminator_alone():
     assert set(terms) == {"discriminator_loss", "discriminator_gradient_norm"}
     assert not changed(gan.generator, generator) and changed(gan.discriminator, discriminator)
     assert gan.generator.training and gan.steps == 1
-    guesses = gan.colorize(batch(count=4).seen, finished=False)
+    guesses = gan.colorize(batch(count=4).degraded, use_ema=False)
     (ab,) = judged
     fakes = ab[4:]
     torch.testing.assert_close(fakes[::2], guesses[::2])  # the other half is noise
@@ -205,7 +205,7 @@ def test_half_of_what_is_made_up_is_noise_whatever_the_pieces(count, size):
     gan.discriminator.register_forward_hook(lambda _, inputs, __: judged.append(inputs[1][len(inputs[1]) // 2 :]))
     for _ in range(2):
         gan.step(batch(count=count))
-    guesses = gan.colorize(batch(count=count).seen, finished=False)
+    guesses = gan.colorize(batch(count=count).degraded, use_ema=False)
     fakes = torch.cat(judged)
     as_guessed = [torch.allclose(fake, guesses[place % count], atol=1e-5) for place, fake in enumerate(fakes)]
     assert as_guessed.count(True) == count
@@ -232,7 +232,7 @@ def test_a_step_of_retraining(pieces):
 
 def test_the_next_stage_has_its_own_terms_and_rates():
     gan = make_gan(trains=GENERATOR)
-    gan.begin(dataclasses.replace(TINY, adversarial="hinge", generator_learning_rate=0.5))
+    gan.start_stage(dataclasses.replace(TINY, adversarial="hinge", generator_learning_rate=0.5))
     assert {"adversarial_entropy_loss", "discriminator_loss"} <= set(gan.step(batch()))
     assert gan.generator_optimizer.param_groups[0]["lr"] == 0.5
     gan.lr_scale(0.5, 0.1)
@@ -242,11 +242,11 @@ def test_the_next_stage_has_its_own_terms_and_rates():
 
 def test_the_encoder_takes_steps_of_its_own_size():
     gan = make_gan({"generator": BINS, "discriminator": PATCH}, trains=GENERATOR, encoder_lr_scale=0.0)
-    network = bare(gan.generator)
+    network = unwrap(gan.generator)
     before, names = snapshot(network), {name for name, _ in network.named_parameters()}
     gan.step(batch())
     assert names & changed(network, before) == {name for name in names if not name.startswith("encoder.")}
-    gan.begin(dataclasses.replace(TINY, encoder_lr_scale=0.25, generator_learning_rate=0.5))
+    gan.start_stage(dataclasses.replace(TINY, encoder_lr_scale=0.25, generator_learning_rate=0.5))
     gan.lr_scale(0.5, 1.0)
     assert [group["lr"] for group in gan.generator_optimizer.param_groups] == [0.25, 0.0625]
 
@@ -256,8 +256,8 @@ def test_the_encoder_takes_steps_of_its_own_size():
 
 def test_pieces_are_the_batch():
     whole = batch(count=7)
-    assert whole.pieces(0) == [whole]
-    pieces = whole.pieces(3)
+    assert whole.split(0) == [whole]
+    pieces = whole.split(3)
     assert [len(piece.ab) for piece in pieces] == [3, 3, 1]
     for number, part in enumerate(whole):
         assert torch.equal(torch.cat([piece[number] for piece in pieces]), part)
@@ -342,19 +342,19 @@ def test_a_distribution_is_trained_through_its_wrapper():
     gan = make_gan(
         {"generator": BINS, "ema_decay": 0.5}, trains=GENERATOR, distribution_weight=0.7, reconstruction_weight=0.2
     )
-    assert isinstance(gan.generator, WithDistribution) and gan.bare_generator is gan.generator.generator
-    reference = copy.deepcopy(gan.bare_generator)
+    assert isinstance(gan.generator, WithDistribution) and gan.unwrapped_generator is gan.generator.generator
+    reference = copy.deepcopy(gan.unwrapped_generator)
     piece = batch()
     terms = gan.step(piece)
-    _, logits = reference.forward_with_distribution(piece.seen)
+    _, logits = reference.forward_with_distribution(piece.degraded)
     weights = torch.ones(len(reference.centres))
     expected = losses.distribution_loss(logits, piece.ab, reference.centres, weights)
     torch.testing.assert_close(terms["distribution_loss"], expected.detach())
     told = 0.7 * terms["distribution_loss"] + 0.2 * terms["reconstruction_loss"]
     torch.testing.assert_close(terms["generator_loss"], told)
-    assert gan.colorize(piece.seen).shape == gan.colorize(piece.seen, finished=False).shape == piece.ab.shape
+    assert gan.colorize(piece.degraded).shape == gan.colorize(piece.degraded, use_ema=False).shape == piece.ab.shape
     reference.load_state_dict(gan.state_dict()["generator"])  # names are those of the bundle's network
-    reference.load_state_dict(gan.finished_generator.state_dict())
+    reference.load_state_dict(gan.inference_generator.state_dict())
 
 
 def test_rare_bins_weigh_what_they_are_given():
@@ -374,7 +374,7 @@ def test_what_has_no_distribution_is_not_wrapped():
     unet = build_generator("unet", {"width": 4})
     backbone = build_generator("backbone", {"encoder": SMALL, "width": 4})
     assert for_training(unet) is unet and for_training(backbone) is backbone
-    assert bare(unet) is unet
+    assert unwrap(unet) is unet
 
 
 # --- the average ------------------------------------------------------------------------------------------------------
@@ -387,19 +387,19 @@ def test_the_average_is_updated_once_a_step_of_the_generator(pieces):
         gan.step(batch())
     assert int(gan.ema.n_averaged) == 3
     gan.retraining_step(batch())
-    gan.begin(dataclasses.replace(TINY, trains=DISCRIMINATOR))
+    gan.start_stage(dataclasses.replace(TINY, trains=DISCRIMINATOR))
     gan.step(batch())
     assert int(gan.ema.n_averaged) == 3
-    gan.begin(dataclasses.replace(TINY, trains=GENERATOR))
+    gan.start_stage(dataclasses.replace(TINY, trains=GENERATOR))
     gan.step(batch())
     assert int(gan.ema.n_averaged) == 4
-    assert gan.finished_generator is gan.ema.module
-    assert not torch.equal(gan.colorize(batch().seen), gan.colorize(batch().seen, finished=False))
+    assert gan.inference_generator is gan.ema.module
+    assert not torch.equal(gan.colorize(batch().degraded), gan.colorize(batch().degraded, use_ema=False))
 
 
 def test_without_an_average_the_last_weights_are_the_finished_ones():
     gan = make_gan()
-    assert gan.ema is None and gan.finished_generator is gan.bare_generator is gan.generator
+    assert gan.ema is None and gan.inference_generator is gan.unwrapped_generator is gan.generator
 
 
 # --- judging ----------------------------------------------------------------------------------------------------------
@@ -409,7 +409,7 @@ def test_colorizing_and_counting_change_nothing():
     gan = make_gan({"discriminator": PATCH})
     piece = batch()
     before = snapshot(gan.generator), snapshot(gan.discriminator)
-    ab = gan.colorize(piece.seen)
+    ab = gan.colorize(piece.degraded)
     right = gan.count_correct(piece.lightness, piece.ab, ab)
     assert not changed(gan.generator, before[0]) and not changed(gan.discriminator, before[1])
     assert gan.generator.training and gan.discriminator.training
@@ -450,12 +450,12 @@ def test_bfloat16_trains(settings):
     gan = make_gan({"precision": "bfloat16", "ema_decay": 0.9, **settings}, adversarial="hinge", **weights)
     assert gan.low_precision
     seen = []
-    gan.bare_discriminator.register_forward_hook(lambda _, inputs, output: seen.append(output.dtype))
+    gan.unwrapped_discriminator.register_forward_hook(lambda _, inputs, output: seen.append(output.dtype))
     terms = gan.step(batch())
     assert all(value.dtype == torch.float32 and value.isfinite() for value in terms.values())
     assert all(parameter.dtype == torch.float32 for parameter in gan.generator.parameters())
     assert seen == [torch.bfloat16, torch.float32, torch.bfloat16]  # R1 is in full precision
-    assert gan.colorize(batch().seen).dtype == torch.float32
+    assert gan.colorize(batch().degraded).dtype == torch.float32
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
@@ -465,7 +465,7 @@ def test_a_step_on_a_gpu(precision):
     gan = GanModule(made.build_generator().cuda(), made.build_discriminator().cuda(), made, "cuda")
     piece = Batch(*(each.cuda() for each in batch()))
     assert all(value.isfinite() and value.is_cuda for value in gan.step(piece).values())
-    assert gan.colorize(piece.seen).isfinite().all()
+    assert gan.colorize(piece.degraded).isfinite().all()
 
 
 # --- several workers --------------------------------------------------------------------------------------------------
@@ -522,13 +522,13 @@ def share(first: int, rank: int) -> Tensor:
 
 def measure(photographs: Tensor) -> dict[str, float]:
     held_out = HeldOut(photographs, make_gan(), batch_size=2)
-    predicted = held_out.colorize(finished=True)
+    predicted = held_out.colorize(use_ema=True)
     return held_out.compare(predicted) | {"accuracy": held_out.accuracy(predicted)}
 
 
 def two_steps(rank: int, **settings) -> dict:
     gan = make_gan(wrap=DistributedDataParallel, **settings)
-    assert isinstance(gan.generator, DistributedDataParallel) and bare(gan.generator) is gan.bare_generator
+    assert isinstance(gan.generator, DistributedDataParallel) and unwrap(gan.generator) is gan.unwrapped_generator
     buckets: dict[str, list[bool]] = {"generator": [], "discriminator": []}
     for name, seen in buckets.items():
         getattr(gan, name).register_comm_hook(seen, counted)

@@ -415,7 +415,7 @@ def test_limit_and_mixed_inputs(ray_local, tmp_path):
         (["--input", "{0}/nothing", "--output", "{0}/out"], "nothing"),
         (["--input", "{0}/in", "--output", "ftp://out"], "unknown scheme"),
         (["--input", "{0}/in", "--output", "{0}/out", "--held-out", "1"], "held-out"),
-        (["--input", "{0}/in", "--output", "{0}/out", "--short-side", "3"], "short-side"),
+        (["--input", "{0}/in", "--output", "{0}/out", "--short-side", "3"], "short_side should be"),
         (["--input", "shapes://9?size=1", "--output", "{0}/out"], "size"),
     ],
     ids=["inside", "same", "missing", "scheme", "held-out", "short-side", "shapes"],

@@ -57,19 +57,19 @@ def noise(count: int, seed: int) -> Tensor:
 class Noise:
     """Photographs of all colours; each stage has a row of its own, and each place in it its own batch."""
 
-    def __init__(self, taken: int = 0, held_out: Tensor | None = None) -> None:
-        self.taken = taken
+    def __init__(self, used: int = 0, held_out: Tensor | None = None) -> None:
+        self.used = used
         """Batches of the stage that the run is in."""
         self.stages: list[int] = []
         self._held_out = noise(8, seed=99) if held_out is None else held_out
 
     def stage(self, number: int):
         if self.stages:  # another one than that in which the run began or went on
-            self.taken = 0
+            self.used = 0
         self.stages.append(number)
         while True:
-            self.taken += 1
-            yield noise(4, seed=1000 * number + self.taken)
+            self.used += 1
+            yield noise(4, seed=1000 * number + self.used)
 
     def held_out(self, image_size: int) -> Tensor:
         return self._held_out[..., :image_size, :image_size]
@@ -305,13 +305,13 @@ def first_batch(photographs: Tensor, **changes) -> tuple[Batch, Trainer]:
 
 def test_a_batch_is_what_an_independent_conversion_says():
     photographs = noise(4, seed=3)
-    seen, _ = first_batch(photographs)
+    batch, _ = first_batch(photographs)
     reference = skimage.color.rgb2lab(photographs.permute(0, 2, 3, 1).numpy())
     lightness = torch.from_numpy(reference[..., :1]).permute(0, 3, 1, 2)
-    torch.testing.assert_close(lab.unscale_lightness(seen.lightness).double(), lightness, rtol=0, atol=0.02)
+    torch.testing.assert_close(lab.unscale_lightness(batch.lightness).double(), lightness, rtol=0, atol=0.02)
     ab = torch.from_numpy(reference[..., 1:]).permute(0, 3, 1, 2)
-    torch.testing.assert_close(lab.unscale_ab(seen.ab).double(), ab, rtol=0, atol=0.05)
-    assert torch.equal(seen.seen, seen.lightness)
+    torch.testing.assert_close(lab.unscale_ab(batch.ab).double(), ab, rtol=0, atol=0.05)
+    assert torch.equal(batch.degraded, batch.lightness)
 
 
 def test_degradation_changes_what_the_generator_sees_and_nothing_else():
@@ -320,7 +320,9 @@ def test_degradation_changes_what_the_generator_sees_and_nothing_else():
     torch.manual_seed(0)
     degraded, old = first_batch(photographs, degradation=DEGRADATIONS["archive"])
     assert torch.equal(degraded.lightness, clean.lightness) and torch.equal(degraded.ab, clean.ab)
-    assert degraded.seen.shape == clean.seen.shape and not torch.allclose(degraded.seen, clean.seen, atol=0.05)
+    assert degraded.degraded.shape == clean.degraded.shape and not torch.allclose(
+        degraded.degraded, clean.degraded, atol=0.05
+    )
     for made in (plain, old):  # held-out photographs are measured on their own gray
         (lightness, _), *_ = made.held_out._pictures
         assert torch.equal(lightness, lab.split_scaled(made.held_out.photographs[: len(lightness)])[0])
@@ -331,8 +333,8 @@ def test_degradation_changes_what_the_generator_sees_and_nothing_else():
 def test_degradation_is_drawn_from_the_runs_random_numbers():
     photographs, degradation = noise(4, seed=3), DEGRADATIONS["archive"]
     torch.manual_seed(5)
-    seen = next(Batches(iter([photographs]), degradation, torch.device("cpu"))).seen
-    assert torch.equal(seen, degrade(photographs, degradation, torch.Generator().manual_seed(5)))
+    made = next(Batches(iter([photographs]), degradation, torch.device("cpu"))).degraded
+    assert torch.equal(made, degrade(photographs, degradation, torch.Generator().manual_seed(5)))
 
 
 GRAY = torch.tensor([[[[60]], [[60]], [[60]]]], dtype=torch.uint8).expand(1, 3, SIZE, SIZE)
@@ -340,17 +342,17 @@ GRAY = torch.tensor([[[[60]], [[60]], [[60]]]], dtype=torch.uint8).expand(1, 3, 
 
 def test_nearly_gray_photographs_are_replaced_and_counted():
     red, blue = (noise(1, seed) for seed in (1, 2))
-    seen, made = first_batch(torch.cat([GRAY, red, GRAY, blue, GRAY]))
+    batch, made = first_batch(torch.cat([GRAY, red, GRAY, blue, GRAY]))
     chosen = torch.cat([red, blue, red, blue, red])
     lightness, ab = lab.split_scaled(chosen)
-    assert torch.equal(seen.seen, lightness) and torch.equal(seen.lightness, lightness)
-    torch.testing.assert_close(seen.ab, ab)
+    assert torch.equal(batch.degraded, lightness) and torch.equal(batch.lightness, lightness)
+    torch.testing.assert_close(batch.ab, ab)
     assert made.history[0]["nearly_gray"] == 3
 
 
 def test_a_batch_of_gray_alone_is_counted_and_trained_on():
-    seen, made = first_batch(GRAY.expand(4, -1, -1, -1))
-    torch.testing.assert_close(seen.lightness, lab.split_scaled(GRAY)[0].expand(4, -1, -1, -1))
+    batch, made = first_batch(GRAY.expand(4, -1, -1, -1))
+    torch.testing.assert_close(batch.lightness, lab.split_scaled(GRAY)[0].expand(4, -1, -1, -1))
     assert made.history[0]["nearly_gray"] == 4
     assert type(made.history[0]["nearly_gray"]) is int
 
@@ -427,17 +429,17 @@ def interrupted():
     after = []
     while not whole.finished:
         whole.run_epoch()
-        after.append((copy.deepcopy(whole.state_dict()), torch.get_rng_state(), photographs.taken))
+        after.append((copy.deepcopy(whole.state_dict()), torch.get_rng_state(), photographs.used))
     return whole, after
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 3], ids=["first stage", "second stage", "middle of a stage"])
 def test_an_interrupted_run_ends_as_one_that_was_not(interrupted, epochs, tmp_path):
     whole, after = interrupted
-    state, random, taken = after[epochs - 1]
+    state, random, used = after[epochs - 1]
     torch.save(state, tmp_path / "state.pt")
     begins_stage = epochs < 3
-    second = make_trainer(*LONG, **RICH, photographs=Noise(0 if begins_stage else taken))
+    second = make_trainer(*LONG, **RICH, photographs=Noise(0 if begins_stage else used))
     second.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
     assert (second.epoch, second.history) == (epochs, whole.history[:epochs])
     torch.set_rng_state(random)
@@ -540,7 +542,7 @@ def test_the_finished_generator_is_measured_and_the_one_that_trains_is_judged():
 
     made.gan.count_correct = noted
     measured = made.run_epoch()
-    finished, raw = (torch.cat(made.held_out.colorize(finished=which)) for which in (True, False))
+    finished, raw = (torch.cat(made.held_out.colorize(use_ema=which)) for which in (True, False))
     assert torch.equal(torch.cat(judged), raw) and not torch.equal(raw, finished)
     chroma = lab.unscale_ab(finished).norm(dim=1).mean().item()
     assert measured["mean_chroma"] == pytest.approx(chroma, rel=1e-4)

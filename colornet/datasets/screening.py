@@ -1,12 +1,13 @@
-"""From a file that somebody calls a picture to a training photograph, or to the reason why not.
+"""From a file to a training photograph, or to the reason why it is rejected.
 
-Decoders see bytes from outside here. The format is one of a short list (none that runs programs), the pixel count is
-bounded by the header before anything is decoded, and whatever a decoder raises becomes a reason.
+The files are not trusted. Only a short list of formats is decoded, none of which runs programs; the header's number of
+pixels is checked before anything is decoded; and whatever a decoder raises becomes the reason of a rejection.
 """
 
 import io
 import warnings
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -14,15 +15,16 @@ from PIL import Image, ImageCms, UnidentifiedImageError
 
 from colornet.color import lab
 from colornet.color.chroma import NEARLY_GRAY_CHROMA
-from colornet.errors import ColornetError, SettingsError, one_line
+from colornet.errors import ColornetError, one_line
+from colornet.settings import Field, settings
 
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "AVIF", "JPEG2000", "BMP")
-"""Pillow's names of the formats that are read; of several pictures in one file the first is taken."""
+"""Pillow's names of the formats that are read; of a file with several pictures the first is read."""
 
 UNREADABLE = "unreadable"
-"""Category of files that are no picture, or a damaged one."""
+"""Category of files that are not a picture, or a damaged one."""
 MAX_PIXELS = 2 * 89_478_485
-"""Pillow itself refuses to open pictures of more pixels."""
+"""Pillow refuses to open pictures with more pixels."""
 
 JPEG_QUALITY = 95
 
@@ -38,37 +40,26 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation to what undoes it; 1 and all that is not here is upright."""
+"""EXIF orientation to the transposition that undoes it; all others are upright."""
 
 
 class RejectedError(ColornetError):
-    """A file does not become a training photograph. The message is `category: details`."""
+    """A file cannot be a training photograph. The message is `category: details`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@settings
 class Screening:
-    """What photographs are taken, and how large they are kept."""
+    """Which photographs are kept, and at what size."""
 
-    short_side: int = 512
+    short_side: Annotated[int, Field(ge=16)] = 512
     """Reduce photographs whose shorter side is longer than this, in pixels."""
-    min_side: int = 128
+    min_side: Annotated[int, Field(ge=1)] = 128
     """Reject photographs whose shorter side is shorter than this, in pixels."""
-    min_chroma: float = NEARLY_GRAY_CHROMA
+    min_chroma: Annotated[float, Field(ge=0, lt=128)] = NEARLY_GRAY_CHROMA
     """Reject photographs whose mean CIE-LAB chroma is below this: gray, or nearly. Most colour photographs
     have 8 to 40."""
-    max_pixels: int = 100_000_000
-    """Reject pictures of more pixels than this by their header, before they are decoded."""
-
-    def __post_init__(self) -> None:
-        """Check the values; raises `SettingsError` naming the field."""
-        if self.short_side < 16:
-            raise SettingsError(f"short-side must be at least 16, not {self.short_side}")
-        if self.min_side < 1:
-            raise SettingsError(f"min-side must be at least 1, not {self.min_side}")
-        if not 0 <= self.min_chroma < 128:
-            raise SettingsError(f"min-chroma must be from 0 to 128, not {self.min_chroma}")
-        if not 1 <= self.max_pixels <= MAX_PIXELS:
-            raise SettingsError(f"max-pixels must be from 1 to {MAX_PIXELS}, not {self.max_pixels}")
+    max_pixels: Annotated[int, Field(ge=1, le=MAX_PIXELS)] = 100_000_000
+    """Reject pictures with more pixels than this, according to their header, before they are decoded."""
 
 
 @dataclass(frozen=True)
@@ -86,19 +77,20 @@ class Photograph:
 def examine(data: bytes, screening: Screening) -> Photograph:
     """Make a training photograph of a file's bytes.
 
-    Orientation and colour profile are applied, what is transparent is laid on white, the short side is brought down to
-    `screening.short_side`, and the result is a JPEG of quality 95 without chroma subsampling. A JPEG to which nothing
-    of this would be done is kept byte for byte.
+    Orientation and colour profile are applied, transparent pixels are composed with white, the photograph is reduced to
+    a shorter side of `screening.short_side`, and encoded as JPEG of quality 95 without chroma subsampling. A JPEG that
+    needs none of this is kept byte for byte.
 
     Args:
         data: an encoded picture in one of `FORMATS`.
-        screening: what is taken.
+        screening: which photographs are kept, and at what size.
 
     Returns:
         The photograph.
 
     Raises:
-        RejectedError: whatever is wrong with the bytes; the category is unreadable, too large, too small or gray.
+        RejectedError: for anything that is wrong with the file; its category is unreadable, too large, too small or
+            gray.
     """
     if not data:
         raise RejectedError(f"{UNREADABLE}: the file is empty")
@@ -120,9 +112,9 @@ def examine(data: bytes, screening: Screening) -> Photograph:
 
 
 def mean_chroma(picture: Image.Image) -> float:
-    """Return the mean CIE-LAB chroma (D65), the length of (a*, b*), of an RGB picture, measured on a small copy.
+    """Return the mean CIE-LAB chroma (D65), the length of (a*, b*), of an RGB picture.
 
-    A copy of at most 128 pixels a side averages the noise away that JPEG puts into the chroma of gray pictures.
+    It is measured on a copy of at most 128 pixels a side, which averages out the chroma noise of JPEG in gray pictures.
     """
     small = picture.copy()
     small.thumbnail((_CHROMA_SIDE, _CHROMA_SIDE), Image.Resampling.BOX)
@@ -137,7 +129,7 @@ def _examine(data: bytes, picture: Image.Image, screening: Screening) -> Photogr
     if min(width, height) < screening.min_side:
         raise RejectedError(f"too small: {width}×{height} pixels, the shorter side is under {screening.min_side}")
     if picture.mode in _GRAY_MODES:
-        picture.load()  # a damaged file is called so, whatever its mode
+        picture.load()  # so that a damaged file is rejected as such
         raise RejectedError("gray: it has no colour channels")
     orientation = _orientation(picture)
     fits = min(width, height) <= screening.short_side

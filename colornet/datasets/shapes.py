@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from colornet.color.srgb import linear_from_srgb, srgb_from_linear
+from colornet.errors import SettingsError
 
 LIGHTNESS = 60.0
 """L* of every kind, within 0.03: as near as 8-bit sRGB comes at these hues."""
@@ -74,7 +75,7 @@ def generate(count: int, *, size: int, seed: int, start: int = 0) -> Iterator[Sh
         start: index of the first, for making a data set in parts.
 
     Raises:
-        ValueError: if a number is out of range; the message names it.
+        SettingsError: if a number is out of range; the message names it.
     """
     _check("count", count, 1)
     _check("size", size, MIN_SIZE)
@@ -97,10 +98,10 @@ def draw_shape(kind: str, size: int, rng: np.random.Generator) -> tuple[NDArray[
         The picture, (size, size, 3) uint8 sRGB, and the shape's inside, (size, size) bool.
 
     Raises:
-        ValueError: if there is no such kind, or the size is too small.
+        SettingsError: if there is no such kind, or the size is too small.
     """
     if kind not in KINDS:
-        raise ValueError(f"no kind of shape is called {kind!r}; there are: {', '.join(KINDS)}")
+        raise SettingsError(f"no kind of shape is called {kind!r}; there are: {', '.join(KINDS)}")
     _check("size", size, MIN_SIZE)
     coverage = _coverage(kind, size, rng)
     colour = linear_from_srgb(np.asarray(SRGB[kind], dtype=np.float64) / 255.0)
@@ -179,4 +180,4 @@ _DRAW: Mapping[str, Callable[[ImageDraw.ImageDraw, tuple[float, float], float, f
 
 def _check(name: str, value: int, least: int) -> None:
     if value < least:
-        raise ValueError(f"{name} must be at least {least}, not {value}")
+        raise SettingsError(f"{name} must be at least {least}, not {value}")

@@ -1,7 +1,7 @@
 """Where training pictures come from: folders, s3:// prefixes, single files, and the shapes data set.
 
-`shapes://2000?size=64&seed=7` names 2,000 shapes as if they lay somewhere. Each of them is a row of the listing like
-any file, so shapes take the same way as photographs and may be mixed with them.
+`shapes://2000?size=64&seed=7` names 2,000 generated shapes. Each is a row of the listing, like a file, so that shapes
+are processed as photographs are, and may be mixed with them.
 """
 
 import io
@@ -24,7 +24,7 @@ SCHEMA = pa.schema(
         pa.field("row", pa.int64()),  # position in the listing
         pa.field("uri", pa.string()),
         pa.field("size", pa.int64()),  # bytes; 0 for shapes
-        pa.field("version", pa.string()),  # changes when the content does
+        pa.field("version", pa.string()),  # changes with the content
         pa.field("name", pa.string()),  # place relative to the input
         pa.field("source", pa.string()),  # the input
     ]
@@ -36,14 +36,14 @@ _CHUNK = 10_000
 
 @dataclass(frozen=True)
 class ShapesSource:
-    """What a shapes:// uri says."""
+    """The parts of a shapes:// uri."""
 
     count: int
     """How many shapes."""
     size: int
     """Side of the pictures in pixels."""
     seed: int
-    """Names the data set."""
+    """Of the data set."""
 
 
 def normalize(uri: str) -> str:
@@ -60,7 +60,7 @@ def is_shapes(uri: str) -> bool:
 
 
 def parse_shapes(uri: str) -> ShapesSource:
-    """Understand `shapes://COUNT?size=PIXELS&seed=NUMBER`; size is 64 and seed 0 if not given.
+    """Parse `shapes://COUNT?size=PIXELS&seed=NUMBER`; size is 64 and seed 0 if not given.
 
     Raises:
         SettingsError: if it is written differently or a number is out of range; the message names the uri.

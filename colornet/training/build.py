@@ -15,7 +15,7 @@ from colornet.training.objective import Objective, rarity
 from colornet.training.perceptual import PerceptualLoss
 from colornet.training.recipe import Recipe
 from colornet.training.trainer import Trainer
-from colornet.training.wrapping import bare, for_training
+from colornet.training.wrapping import for_training, unwrap
 
 _RANK_SEEDS = 1_000_003
 """A prime: seeds of neighbouring runs and workers do not meet."""
@@ -102,7 +102,7 @@ def _build_objective(
     if any(stage.perceptual_weight for stage in recipe.stages):
         perceptual = PerceptualLoss(recipe.perceptual_weights).to(device)
     if data is not None and any(stage.distribution_weight for stage in recipe.stages):
-        centres = bare(generator).get_buffer("centres").cpu()
+        centres = unwrap(generator).get_buffer("centres").cpu()
         plan = Plan(data.train, recipe.seed)
         bin_weights = rarity(plan, centres, uniform_share=recipe.rebalancing, storage=storage).to(device)
     return Objective(generator, perceptual=perceptual, bin_weights=bin_weights)

@@ -1,11 +1,11 @@
-"""What old films, time and scanners do to a photograph before Colornet sees its gray.
+"""Synthetic degradation: makes the gray of a digital photograph look like that of an old, scanned one.
 
-A generator that has trained on the clean L* of digital photographs meets grain, fading, scratches and films that are
-blind to red for the first time in an archive. Here photographs are taken again, on such a film. Only the gray input
-changes: a*b* stay the true ones, and nothing is moved.
+Old photographs have grain, fading, scratches, and films that are not sensitive to red. A generator that has trained on
+the clean L* of digital photographs does not know these. Degradation changes the generator's input only: a*b* stay
+those of the photograph, and nothing is moved.
 
-Light is weighed by colour, shaded and blurred as light; everything later is done to sRGB codes, which are near enough
-to what the eye sees. Each photograph has random numbers of its own: what becomes of it does not depend on the batch.
+Spectral sensitivity, vignetting and blur are applied to linear light, everything later to sRGB codes. Each photograph
+has random numbers of its own, so that the result does not depend on the batch.
 """
 
 from collections.abc import Mapping
@@ -27,15 +27,15 @@ EMULSIONS: Mapping[str, tuple[float, float, float]] = {
     "orthochromatic": (0.0, 0.55, 0.45),
     "blue-sensitive": (0.0, 0.10, 0.90),
 }
-"""Share of linear R, G and B in the exposure. Stand-ins: three channels cannot tell a film's spectral sensitivity."""
+"""Share of linear R, G and B in the exposure. Approximations of a film's spectral sensitivity."""
 
 MAX_SIGMA = 2.0
-"""The widest Gaussian, pixels: the kernel reaches three times as far."""
+"""The largest standard deviation of a Gaussian, pixels: a third of the kernel's radius."""
 
-_FILTER_DENSITY = 0.9  # of the strongest colour filter: it lets a tenth of a channel's light through
-_OFF_CENTRE = 0.2  # of the darkening's middle, in half sides
+_FILTER_DENSITY = 0.9  # of the strongest colour filter: it passes a tenth of a channel's light
+_OFF_CENTRE = 0.2  # largest offset of a vignette's centre, in half sides
 _KERNEL = 13
-_NO_BLUR = 0.05  # a sigma whose kernel is 1 in the middle and 0 elsewhere
+_NO_BLUR = 0.05  # standard deviation of a Gaussian whose kernel is 1 at its centre and 0 elsewhere
 _BEST_JPEG = 95.0
 _SPECK_OPACITY = 0.8
 _LINES = 3
@@ -120,19 +120,19 @@ DEGRADATIONS: Mapping[str, Degradation] = {
         jpeg=0.1,
     ),
 }
-"""Presets: clean gray, what a mixed archive of the twentieth century holds, and one that was kept well."""
+"""Presets: no degradation, that of a mixed archive of the twentieth century, and that of a well-kept one."""
 
 
 @torch.no_grad()
 def degrade(photographs: Tensor, degradation: Degradation, generator: torch.Generator) -> Tensor:
-    """Take photographs again on old film, and return the gray that a scan of it would give the networks.
+    """Degrade photographs, and return the generator's input.
 
     Args:
         photographs: (B, 3, H, W), sRGB (gamma-encoded), uint8 in [0, 255] or floating point in [0, 1]; H and W at least
-            16. They are left as they are.
-        degradation: what happens, and how often.
-        generator: on the CPU; a seed for each photograph is drawn from it in order, unless nothing ever happens.
-            The result depends on the photograph, its seed and the kind of device.
+            16. They are not changed.
+        degradation: which kinds of damage, and how often.
+        generator: on the CPU. A seed for each photograph is drawn from it, unless the degradation changes nothing. The
+            result depends on the photograph, its seed and the type of the device.
 
     Returns:
         Scaled L* (B, 1, H, W), float32, in [-1, 1]; that of `lab.split_scaled` if the degradation changes nothing.
@@ -183,11 +183,11 @@ def _around_zero(most: float, share: float, happens: Tensor, amount: Tensor) -> 
     return torch.where(happens < share, most * (2.0 * amount - 1.0), 0.0)
 
 
-# --- on the film, in linear light -------------------------------------------------------------------------------------
+# --- in linear light: the film and the lens ---------------------------------------------------------------------------
 
 
 def _expose(degradation: Degradation, rgb: Tensor, draws: Tensor) -> Tensor:
-    """Weigh (B, 3, H, W) sRGB to linear gray (B, 1, H, W); the weights add up to 1, so that gray keeps its tone."""
+    """Convert (B, 3, H, W) sRGB to linear gray (B, 1, H, W) ; the weights add up to 1, which keeps gray."""
     happens, kind, filtered, transmission = draws.split([1, 1, 1, 3], dim=1)
     emulsions = rgb.new_tensor(list(EMULSIONS.values()))
     weights = emulsions[(kind * len(emulsions)).long().flatten()][..., None, None]
@@ -200,7 +200,7 @@ def _expose(degradation: Degradation, rgb: Tensor, draws: Tensor) -> Tensor:
 
 
 def _vignette(degradation: Degradation, light: Tensor, draws: Tensor) -> Tensor:
-    """Darken with the square of the distance from somewhere near the middle."""
+    """Darken with the square of the distance from a point near the centre."""
     happens, amount, *centre = draws.split(1, dim=1)
     height, width = light.shape[-2:]
     x, y = (_OFF_CENTRE * (2.0 * each - 1.0) for each in centre)
@@ -215,11 +215,11 @@ def _defocus(degradation: Degradation, light: Tensor, draws: Tensor) -> Tensor:
     return _smooth(light, _up_to(degradation.blur_size, degradation.blur, happens, amount))
 
 
-# --- on the print and in the scanner, in sRGB codes -------------------------------------------------------------------
+# --- in sRGB codes: the print and the scan ----------------------------------------------------------------------------
 
 
 def _tone(degradation: Degradation, gray: Tensor, draws: Tensor) -> Tensor:
-    """Bend the tones; black stays black, white stays white, and none overtakes another."""
+    """Apply a monotonic tone curve that keeps black and white."""
     happens, power, curve = draws.split(1, dim=1)
     gray = gray.clamp(0.0, 1.0) ** torch.exp2(_around_zero(degradation.tone_power, degradation.tone, happens, power))
     smoothstep = gray.square() * (3.0 - 2.0 * gray)
@@ -241,7 +241,7 @@ def _fade(degradation: Degradation, gray: Tensor, draws: Tensor) -> Tensor:
 
 
 def _dust(degradation: Degradation, gray: Tensor, draws: Tensor, noise: Tensor) -> Tensor:
-    """Lay specks over the picture: the peaks of a smooth random field, light, and its hollows, dark."""
+    """Add specks where a smooth random field is far from 0: light ones at its peaks, dark ones at its minima."""
     happens, amount, size = draws.split(1, dim=1)
     field = _correlated(noise, 0.6 + 0.8 * size)
     least = 4.0 - 1.2 * amount  # standard deviations: specks cover from 0.006 % to 0.5 % of the picture
@@ -260,9 +260,8 @@ def _scratch(degradation: Degradation, gray: Tensor, draws: Tensor) -> Tensor:
         middle = width * (place + 0.1 * (lean - 0.5) * y)
         across = (1.0 + thickness - (x - middle).abs()).clamp(0.0, 1.0)
         along = (y >= top / 2) & (y <= 1.0 - bottom / 2)
-        opacity = torch.where(
-            happens < degradation.scratches, (1.3 * opacity - 0.4).clamp(min=0.0), 0.0
-        )  # some are not there
+        visible = (1.3 * opacity - 0.4).clamp(min=0.0)  # 0 for some lines: there are fewer than three then
+        opacity = torch.where(happens < degradation.scratches, visible, 0.0)
         gray = torch.lerp(gray, (shade > 0.5).float().expand_as(gray), opacity * across * along)
     return gray
 
@@ -274,12 +273,12 @@ def _compress(degradation: Degradation, gray: Tensor, draws: Tensor) -> Tensor:
         return gray
     quality = degradation.jpeg_quality + (_BEST_JPEG - degradation.jpeg_quality) * amount
     gray = gray.clone()
-    gray[hit] = _through_jpeg(gray[hit], quality[hit])  # by far the dearest of all, so for those alone
+    gray[hit] = _through_jpeg(gray[hit], quality[hit])  # the slowest kind of damage, so only for these
     return gray
 
 
 def _through_jpeg(gray: Tensor, quality: Tensor) -> Tensor:
-    """Store gray (B, 1, H, W) in [0, 1] as JPEG of quality (B,), and read it again."""
+    """Encode gray (B, 1, H, W) in [0, 1] as JPEG of quality (B,), and decode it."""
     return jpeg_codec_differentiable(gray.expand(-1, 3, -1, -1), quality)[:, :1].clamp(0.0, 1.0)
 
 
@@ -287,13 +286,13 @@ def _through_jpeg(gray: Tensor, quality: Tensor) -> Tensor:
 
 
 def _smooth(x: Tensor, sigma: Tensor) -> Tensor:
-    """Blur (B, 1, H, W) with a Gaussian of standard deviation (B, 1, 1, 1), pixels; 0 leaves a picture as it is."""
-    # kornia's filters and JPEG take one strength for each picture, where torchvision's take one for all.
+    """Blur (B, 1, H, W) with a Gaussian of standard deviation (B, 1, 1, 1), pixels; 0 does not change a picture."""
+    # kornia's filters and JPEG have a strength for each picture; torchvision's have one for all.
     return gaussian_blur2d(x, _KERNEL, sigma.clamp(min=_NO_BLUR).flatten(1).expand(-1, 2))
 
 
 def _correlated(noise: Tensor, sigma: Tensor) -> Tensor:
-    """Correlate white noise of variance 1 by a Gaussian; the variance stays 1."""
+    """Correlate white noise of variance 1 with a Gaussian of standard deviation (B, 1, 1, 1); the variance stays 1."""
     kernel = get_gaussian_kernel1d(_KERNEL, sigma.clamp(min=_NO_BLUR).flatten(1))
-    # The norm of a kernel that is the product of two equal ones is the square of theirs.
+    # The kernel is the outer product of two equal vectors: its norm is the square of theirs.
     return _smooth(noise, sigma) / kernel.square().sum(1)[:, None, None, None]

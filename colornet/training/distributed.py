@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 def count_workers() -> int:
-    """How many processes train together."""
+    """Return how many processes train together."""
     return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 1
 
 
@@ -26,7 +26,7 @@ def mean_over_workers(values: Tensor) -> Tensor:
 
 
 def share_buffers(network: nn.Module) -> None:
-    """Give all workers the first one's buffers, such as BatchNorm's statistics, which each has of its own batches."""
+    """Broadcast the first worker's buffers, such as BatchNorm's running statistics, which differ between workers."""
     if count_workers() > 1:
         for buffer in network.buffers():
             torch.distributed.broadcast(buffer, 0)

@@ -1,4 +1,4 @@
-"""What the networks make of held-out photographs: accuracy of the one, error and chroma of the other."""
+"""Metrics on held-out photographs: the discriminator's accuracy, and the generator's error and chroma."""
 
 import functools
 
@@ -12,31 +12,37 @@ from colornet.training.gan import GanModule
 
 
 class HeldOut:
-    """This worker's share of the held-out photographs, prepared for the networks; what is measured is of all workers'.
+    """This worker's share of the held-out photographs. Metrics are of the photographs of all workers together.
 
-    All workers must measure the same at the same time.
+    All workers must compute the same metrics at the same time.
     """
 
     def __init__(self, photographs: Tensor, gan: GanModule, batch_size: int) -> None:
-        """Take (N, 3, S, S) sRGB uint8, seen `batch_size` at a time; N may be 0, and differ from other workers'."""
+        """Prepare the photographs.
+
+        Args:
+            photographs: (N, 3, S, S), sRGB uint8, on the CPU. N may be 0, and differ from that of other workers.
+            gan: the networks.
+            batch_size: how many photographs go through a network at once.
+        """
         self.photographs = photographs
         self._gan = gan
         self._batch_size = batch_size
 
     @functools.cached_property
     def _pictures(self) -> list[tuple[Tensor, Tensor]]:
-        """Scaled L* and scaled a*b* of each batch; a photograph's gray here is its own, not degraded."""
+        """Scaled L*, not degraded, and scaled a*b* of each batch, on the device."""
         batches = self.photographs.split(self._batch_size) if len(self.photographs) else ()
         return [lab.split_scaled(batch.to(self._gan.device)) for batch in batches]
 
-    def colorize(self, *, finished: bool) -> list[Tensor]:
-        """Predict the scaled a*b* of each batch, as the generator that goes into the bundle or as it trains."""
-        return [self._gan.colorize(lightness, finished=finished) for lightness, _ in self._pictures]
+    def colorize(self, *, use_ema: bool) -> list[Tensor]:
+        """Predict the scaled a*b* of each batch; `use_ema` as in `GanModule.colorize`."""
+        return [self._gan.colorize(lightness, use_ema=use_ema) for lightness, _ in self._pictures]
 
-    def accuracy(self, made_up: list[Tensor]) -> float:
-        """Share of the discriminator's right verdicts, on as many real as made-up pictures."""
+    def accuracy(self, predicted: list[Tensor]) -> float:
+        """Return the discriminator's accuracy, in [0, 1], on as many real as predicted pictures; NaN of none."""
         counts = self._counts(2)
-        for (lightness, ab), fake in zip(self._pictures, made_up, strict=True):
+        for (lightness, ab), fake in zip(self._pictures, predicted, strict=True):
             right = self._gan.count_correct(lightness, ab, fake)
             counts += torch.stack([right, torch.full_like(right, 2 * len(fake))])
         return ratio(*sum_over_workers(counts).tolist())

@@ -1,4 +1,4 @@
-"""The terms of the game, and the record of their values."""
+"""The losses of both networks, and the record of their values."""
 
 from collections.abc import Callable, Mapping
 from typing import Literal
@@ -22,32 +22,33 @@ VIVID_CHROMA = 50.0
 
 
 def discriminator_loss(real: Tensor, fake: Tensor, kind: GanLoss = "bce") -> Tensor:
-    """How far the discriminator is from the right verdicts, each side weighing half.
+    """The discriminator's loss: the mean of its losses on real and on predicted colour.
 
     Args:
         real: (B,) logits for real colour, or a map of them, (B, 1, h, w); above 0 means "real".
-        fake: the same for made-up colour.
+        fake: the same for predicted colour.
         kind: "bce", binary cross-entropy (ln 2 for a discriminator that always answers 0); "lsgan", half of the
-            squared distance from 1 for real and −1 for made-up; or "hinge", what the verdict lacks to 1 on its side.
+            squared distance from 1 for real and −1 for fake; or "hinge", max(0, 1 − logit) for real and
+            max(0, 1 + logit) for fake.
 
     Returns:
         A scalar, float32: the mean over pictures and maps.
 
-    Source: Goodfellow et al. 2014, equation 1; Mao et al. 2017, equation 2, with b = c = 1 and a = −1, so that 0 is in
-    the middle for all kinds; Miyato et al. 2018, equation 16. All are losses to be minimised.
+    Source: Goodfellow et al. 2014, equation 1; Mao et al. 2017, equation 2, with b = c = 1 and a = −1, so that 0 is the
+    decision boundary of all kinds; Miyato et al. 2018, equation 16. All are losses to be minimised.
     """
     real, fake = real.float(), fake.float()
     if kind == "lsgan":
-        truth, lie = (real - 1).square() / 2, (fake + 1).square() / 2
+        on_real, on_fake = (real - 1).square() / 2, (fake + 1).square() / 2
     elif kind == "hinge":
-        truth, lie = functional.relu(1 - real), functional.relu(1 + fake)
+        on_real, on_fake = functional.relu(1 - real), functional.relu(1 + fake)
     else:
-        truth, lie = functional.softplus(-real), functional.softplus(fake)
-    return (truth.mean() + lie.mean()) / 2
+        on_real, on_fake = functional.softplus(-real), functional.softplus(fake)
+    return (on_real.mean() + on_fake.mean()) / 2
 
 
 def adversarial_loss(fake: Tensor, kind: GanLoss = "bce") -> Tensor:
-    """How far made-up colour is from the verdict "real", which the generator wants to hear.
+    """The generator's adversarial loss: how far predicted colour is from being classified as real.
 
     Args:
         fake: (B,) logits, or a map of them, (B, 1, h, w).
@@ -68,10 +69,10 @@ def adversarial_loss(fake: Tensor, kind: GanLoss = "bce") -> Tensor:
 
 
 def gradient_penalty(verdicts: Tensor, ab: Tensor) -> Tensor:
-    """R1: half of the squared length of the verdict's gradient at real colour, which keeps a discriminator smooth.
+    """R1: half of the squared norm of the discriminator's gradient at real colour.
 
     Args:
-        verdicts: (B,) logits for `ab`, or a map of them, whose mean is the verdict of a picture; not from autocast.
+        verdicts: (B,) logits for `ab`, or a map of them, whose mean is a picture's logit; not from autocast.
         ab: (B, 2, H, W), the real scaled a*b* that they were computed from, with `requires_grad`.
 
     Returns:
@@ -90,7 +91,7 @@ def reconstruction_loss(kind: Reconstruction, predicted: Tensor, truth: Tensor, 
         kind: "l1" or "smooth_l1" (a square up to `SMOOTH_L1_BETA`, then a line).
         predicted: (B, 2, H, W), scaled a*b* in [-1, 1].
         truth: the same.
-        vividness: how much more a saturated pixel weighs: 1 + vividness · (true chroma / `VIVID_CHROMA`).
+        vividness: a pixel weighs 1 + vividness · (true chroma / `VIVID_CHROMA`).
 
     Returns:
         A scalar, float32.
@@ -110,9 +111,9 @@ def distribution_loss(logits: Tensor, ab: Tensor, centres: Tensor, weights: Tens
 
     Args:
         logits: (B, Q, h, w), of the bins of `colornet.networks.ab_bins`, of a smaller picture.
-        ab: (B, 2, H, W), true scaled a*b* in [-1, 1]; its mean over what a logit stands for is the true colour.
+        ab: (B, 2, H, W), true scaled a*b* in [-1, 1]; it is averaged over the pixels of each logit.
         centres: (Q, 2), of the bins, in units of a*b*.
-        weights: (Q,), from `rebalancing_weights`; a pixel has that of its nearest bin.
+        weights: (Q,), from `rebalancing_weights`; a pixel has the weight of its nearest bin.
 
     Returns:
         A scalar, float32: the mean over all pixels of the smaller picture, in nats.
@@ -127,9 +128,9 @@ def distribution_loss(logits: Tensor, ab: Tensor, centres: Tensor, weights: Tens
 
 
 def correct_verdicts(real: Tensor, fake: Tensor) -> Tensor:
-    """Count the right verdicts on real and on made-up colour, a scalar, float32.
+    """Count the pictures that are classified right: a scalar, float32.
 
-    Each is (B,) logits, or a map of them, (B, 1, h, w), whose mean is the verdict of a picture.
+    Each argument is (B,) logits, or a map of them, (B, 1, h, w), whose mean is a picture's logit.
     """
     return ((_of_pictures(real) > 0).sum() + (_of_pictures(fake) <= 0).sum()).float()
 
@@ -145,19 +146,19 @@ class NonFiniteLossError(TrainingError):
 class LossRecord:
     """Mean of each term over the steps of an epoch and over all workers; ends the run when one is not finite.
 
-    Steps are looked at in batches, because reading a number off a GPU waits for it. The check sees the mean over the
-    workers, so that all of them raise at the same step and none is left waiting for the others.
+    Losses are read every few steps, because reading a number from a GPU waits for it. What is checked is the mean over
+    the workers: so all workers raise at the same step, and none waits for the others.
     """
 
     def __init__(self, mean_over_workers: Callable[[Tensor], Tensor]) -> None:
-        """Start empty; `mean_over_workers` averages a tensor over all workers and is called by all of them alike."""
+        """Start empty; `mean_over_workers` averages a tensor over all workers, which call it at the same time."""
         self._mean = mean_over_workers
         self._waiting: list[tuple[int, dict[str, Tensor]]] = []
         self._sums: dict[str, float] = {}
         self._counts: dict[str, int] = {}
 
     def add(self, step: int, losses: Mapping[str, Tensor]) -> None:
-        """Note the scalars of a step; all steps between two calls of `settle` have the same terms."""
+        """Add the scalars of a step; all steps between two calls of `settle` must have the same terms."""
         self._waiting.append((step, dict(losses)))
 
     def settle(self) -> None:

@@ -1,4 +1,4 @@
-"""What the generator is trained for beside the discriminator's verdict: how far its colour is from the true one."""
+"""The losses of the generator that compare its colour with the true one."""
 
 from typing import Any, NamedTuple
 
@@ -13,21 +13,21 @@ from colornet.storage import Storage
 from colornet.training.losses import distribution_loss, reconstruction_loss
 from colornet.training.perceptual import PerceptualLoss
 from colornet.training.recipe import Stage
-from colornet.training.wrapping import bare
+from colornet.training.wrapping import unwrap
 
 COUNTED_GROUPS = 2
 """Groups of photographs whose colours are counted for the weights of the bins."""
 COUNTED_SIZE = 64
-"""Side at which they are counted, pixels."""
+"""Side of the crops that are counted, pixels."""
 
 
-class Prediction(NamedTuple):
-    """What a generator makes of a batch."""
+class GeneratorOutput(NamedTuple):
+    """What a generator returns for a batch."""
 
     ab: Tensor
     """(B, 2, H, W), scaled a*b* in [-1, 1], float32."""
     logits: Tensor | None = None
-    """(B, Q, h, w), of the bins, where the generator has them and trains."""
+    """(B, Q, h, w), of the bins, from a generator with head bins that was prepared by `for_training`."""
 
 
 class Objective:
@@ -48,18 +48,18 @@ class Objective:
             bin_weights: (Q,), from `ab_bins.rebalancing_weights`; all alike, unless given.
         """
         self.perceptual = perceptual
-        self.centres: Any = getattr(bare(generator), "centres", None)
+        self.centres: Any = getattr(unwrap(generator), "centres", None)
         self.bin_weights = bin_weights
         if bin_weights is None and self.centres is not None:
             self.bin_weights = self.centres.new_ones(len(self.centres))
 
-    def __call__(self, stage: Stage, lightness: Tensor, predicted: Prediction, truth: Tensor) -> dict[str, Tensor]:
-        """Return those terms that the stage weighs, unweighted scalars, by name.
+    def __call__(self, stage: Stage, lightness: Tensor, predicted: GeneratorOutput, truth: Tensor) -> dict[str, Tensor]:
+        """Return the terms that have a weight in the stage, as unweighted scalars by name.
 
         Args:
             stage: its weights.
             lightness: (B, 1, H, W), scaled L* of the photographs themselves.
-            predicted: of these.
+            predicted: the generator's output for these photographs.
             truth: (B, 2, H, W), their scaled a*b*.
         """
         terms = {}

@@ -139,7 +139,7 @@ class Trainer:
         self.place = place
         if place.stage_number != self._stage_number:
             self._stage_number = place.stage_number
-            self.gan.begin(place.stage)
+            self.gan.start_stage(place.stage)
             photographs = self._photographs.stage(place.stage_number)
             self._batches = Batches(photographs, self.recipe.degradation, self.gan.device)
             held_out = self._photographs.held_out(place.stage.image_size)

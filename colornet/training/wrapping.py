@@ -1,4 +1,4 @@
-"""What networks are wrapped in while they train, and how to get at them."""
+"""Wrappers of networks while they train."""
 
 from typing import Any, cast
 
@@ -10,7 +10,7 @@ from colornet.networks.backbone import BackboneGenerator
 
 
 class WithDistribution(nn.Module):
-    """A generator whose forward gives the distribution over a*b* too: `DistributedDataParallel` sees `forward` only."""
+    """A generator whose forward pass returns the distribution, too, since `DistributedDataParallel` calls `forward`."""
 
     def __init__(self, generator: BackboneGenerator) -> None:
         """Wrap a generator with `head="bins"`."""
@@ -18,12 +18,12 @@ class WithDistribution(nn.Module):
         self.generator = generator
 
     def forward(self, lightness: Tensor) -> tuple[Tensor, Tensor]:
-        """Do what `BackboneGenerator.forward_with_distribution` does."""
+        """Return what `BackboneGenerator.forward_with_distribution` returns."""
         return self.generator.forward_with_distribution(lightness)
 
 
 class _InFloat32:
-    """Mixed into a convolution, takes it out of autocast on CPUs."""
+    """A mixin for a convolution that stays in float32 under autocast on CPUs."""
 
     def forward(self, x: Tensor) -> Tensor:
         convolve: Any = super()
@@ -34,12 +34,13 @@ class _InFloat32:
 
 
 def for_training(generator: nn.Module) -> nn.Module:
-    """Wrap a generator that can tell a distribution, so that it does; any other is returned as it is.
+    """Prepare a generator for training, in place: wrap one that predicts a distribution in `WithDistribution`.
 
-    Depthwise convolutions stay in float32 on CPUs: backwards, oneDNN's bfloat16 ones are several times slower.
+    Depthwise convolutions stay in float32 on CPUs, because the backward pass of oneDNN's bfloat16 ones is several times
+    slower.
     """
     for module in generator.modules():
-        # Another class, not a wrapper around it: the weights keep their names, and copies are like the original.
+        # The class is changed, because a wrapper would change the names of the weights.
         if isinstance(module, nn.Conv2d) and module.groups == module.in_channels > 1:
             module.__class__ = type(type(module).__name__, (_InFloat32, type(module)), {})
     if isinstance(generator, BackboneGenerator) and generator.head == "bins":
@@ -47,8 +48,8 @@ def for_training(generator: nn.Module) -> nn.Module:
     return generator
 
 
-def bare(network: nn.Module) -> nn.Module:
-    """Take off what a network is wrapped in."""
+def unwrap(network: nn.Module) -> nn.Module:
+    """Return a network without its wrappers."""
     if isinstance(network, DistributedDataParallel):
         network = cast(nn.Module, network.module)
     return network.generator if isinstance(network, WithDistribution) else network

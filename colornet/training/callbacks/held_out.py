@@ -25,8 +25,8 @@ class HeldOutMetrics(Callback):
 
     def on_epoch_end(self, trainer: "Trainer", measured: Measured) -> None:
         """Measure."""
-        trainer.gan.agree()  # all workers measure what is saved
-        of_bundle = trainer.held_out.colorize(finished=True)
+        trainer.gan.synchronize_buffers()  # all workers measure what is saved
+        of_bundle = trainer.held_out.colorize(use_ema=True)
         measured |= trainer.held_out.compare(of_bundle)
         if trainer.place.stage.trains == BOTH:
-            self.predicted = trainer.held_out.colorize(finished=False) if trainer.gan.ema else of_bundle
+            self.predicted = trainer.held_out.colorize(use_ema=False) if trainer.gan.ema else of_bundle
