@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from colornet.datasets import photographs
-from colornet.datasets.photographs import Collection, Plan
+from colornet.datasets import collection, photographs
+from colornet.datasets.collection import Collection
+from colornet.datasets.plan import Plan
 from colornet.errors import ColornetError, SettingsError
 from colornet.evaluation import photographs as evaluated
 from colornet.evaluation.measure import EvaluationTask, Measure, find_models
@@ -100,7 +101,7 @@ def benchmark(settings: BenchmarkSettings) -> int:
     console = Console(width=None if sys.stdout.isatty() else 140)
     storage = Storage()
     data, output = uris.normalize(settings.data), uris.normalize(settings.output)
-    found = photographs.find(data)
+    found = collection.find(data)
     places = {name: uris.join(output, name.replace(" ", "-").replace(",", "")) for name in VARIANTS}
     for name in settings.only or VARIANTS:
         if not storage.exists(uris.join(places[name], bundles.DESCRIPTION)):

@@ -24,8 +24,9 @@ import tyro
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from colornet.datasets import photographs, shards, sources
-from colornet.datasets.photographs import Collection, Plan
+from colornet.datasets import collection, parts, photographs, shards, sources
+from colornet.datasets.collection import Collection
+from colornet.datasets.plan import Plan
 from colornet.datasets.screening import Screening
 from colornet.datasets.shapes import KINDS
 from colornet.inference import bundle as bundles
@@ -80,11 +81,11 @@ def _row(recipe: Recipe, tallies: Mapping[str, measure.Tally], cost: Mapping[str
 
 def write_shapes(folder: Path) -> Collection:
     """Write the demo's training shapes into a folder, the shards that jobs.prepare makes of them."""
-    work = shards.Work(parts=str(folder / "parts"), screening=Screening(), license="")
-    manifest = shards.Screen(work)(sources.listing([measure.TRAINING_SHAPES]))
+    work = parts.Work(parts=str(folder / "parts"), screening=Screening(), license="")
+    manifest = parts.Screen(work)(sources.listing([measure.TRAINING_SHAPES]))
     for name, rows in shards.plan(manifest, HELD_OUT).shards.items():
         shards.write_shard(str(folder / "shards" / name), rows)
-    return photographs.find(str(folder / "shards"))
+    return collection.find(str(folder / "shards"))
 
 
 def train_and_measure(

@@ -47,8 +47,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from benchmarks.processes import Sample, watch
 from colornet.color import lab
-from colornet.datasets import photographs
-from colornet.datasets.photographs import Plan
+from colornet.datasets import collection, photographs
+from colornet.datasets.plan import Plan
 from colornet.datasets.shards import ROW_GROUP
 from colornet.inference.precision import resolve
 from colornet.training import presets
@@ -378,7 +378,7 @@ def write_photographs(folder: Path, count: int, held_out: int) -> None:
 
 def decode_photographs(shards: Path, file: Path, image_size: int) -> None:
     """Write some groups of training photographs to a file, decoded and cropped as jobs.train sees them."""
-    plan = Plan(photographs.find(str(shards)).train, seed=0)
+    plan = Plan(collection.find(str(shards)).train, seed=0)
     np.save(file, np.concatenate([photographs.read_group(plan, number, image_size) for number in range(IN_MEMORY)]))
 
 

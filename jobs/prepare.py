@@ -31,8 +31,9 @@ import ray.data
 
 from colornet import __version__
 from colornet.datasets import shards, sources
+from colornet.datasets.parts import MANIFEST, NOT_FETCHED, Screen, Work, lost
 from colornet.datasets.screening import UNREADABLE, Screening
-from colornet.datasets.shards import HELD_OUT, MANIFEST, NOT_FETCHED, TRAIN, Plan, Work
+from colornet.datasets.shards import HELD_OUT, TRAIN, ShardPlan
 from colornet.errors import ColornetError, ExitCode, NotFoundError, SettingsError, StorageError
 from colornet.storage import ObjectInfo, S3Options, Storage, uris
 
@@ -198,7 +199,7 @@ def _screen(files: pa.Table, work: Work) -> pa.Table:
             log.warning("%d files were lost with their worker in attempt %d", files.num_rows, attempt)
         progress.advance(files.num_rows, files.num_rows)
     reason = f"deadly: its worker process died, {ATTEMPTS} times out of {ATTEMPTS}"
-    return pa.concat_tables([*manifest, shards.lost(files, reason)])
+    return pa.concat_tables([*manifest, lost(files, reason)])
 
 
 def _screened(files: pa.Table, work: Work, progress: JobProgress, rows: int) -> Iterator[pa.Table]:
@@ -212,7 +213,7 @@ def _screened(files: pa.Table, work: Work, progress: JobProgress, rows: int) -> 
 
 
 def _screen_batch(batch: pa.Table, work: Work) -> pa.Table:
-    return _with_error(shards.Screen(work), batch, MANIFEST)
+    return _with_error(Screen(work), batch, MANIFEST)
 
 
 def _block_rows(count: int) -> int:
@@ -223,7 +224,7 @@ def _block_rows(count: int) -> int:
 # --- step 2: shards ---------------------------------------------------------------------------------------------------
 
 
-def _write_shards(output: str, plan: Plan, storage: Storage) -> None:
+def _write_shards(output: str, plan: ShardPlan, storage: Storage) -> None:
     """Write all shards, and remove those of an earlier run that these do not replace."""
     # Without it, nobody takes the output for complete while old shards and new ones lie side by side.
     storage.delete(uris.join(output, DESCRIPTION))
@@ -293,7 +294,7 @@ def _with_error(step: Callable[[pa.Table], pa.Table], batch: pa.Table, schema: p
 # --- the end ----------------------------------------------------------------------------------------------------------
 
 
-def _describe(settings: PrepareSettings, inputs: list[str], found: int, plan: Plan, digest: str) -> dict[str, Any]:
+def _describe(settings: PrepareSettings, inputs: list[str], found: int, plan: ShardPlan, digest: str) -> dict[str, Any]:
     reasons = plan.reasons()
     described = {**dataclasses.asdict(settings), "input": inputs, "output": uris.normalize(settings.output)}
     del described["s3"]  # how it was done, not what

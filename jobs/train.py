@@ -32,7 +32,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
 from colornet.cli.command import is_quiet
-from colornet.datasets import photographs
+from colornet.datasets import collection
 from colornet.errors import ExitCode, SettingsError, TrainingError
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
@@ -133,7 +133,7 @@ def _prepare(settings: TrainSettings) -> Run:
     data, output = uris.normalize(settings.data), uris.normalize(settings.output)
     run = Run(
         recipe=settings.recipe,
-        data=photographs.find(data, validation, storage),
+        data=collection.find(data, validation, storage),
         data_uri=data,
         output=output,
         name=settings.name or settings.recipe.name,

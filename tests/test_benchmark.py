@@ -26,7 +26,8 @@ from colornet.archive import inventory
 from colornet.archive.worker import ColorizeTask
 from colornet.color import lab
 from colornet.color.chroma import is_nearly_gray
-from colornet.datasets import photographs
+from colornet.datasets import collection
+from colornet.datasets.plan import GROUP
 from colornet.errors import SettingsError
 from colornet.rendering.render import RenderSettings
 from colornet.training import presets
@@ -159,11 +160,11 @@ def tiny_recipe(**changes):
 
 def test_made_up_photographs_have_colour_to_learn_from_and_are_read_as_any_shards(tmp_path):
     training.write_photographs(tmp_path / "shards", 9, 2)
-    found = photographs.find(str(tmp_path / "shards"))
+    found = collection.find(str(tmp_path / "shards"))
     assert (sum(shard.rows for shard in found.train), sum(shard.rows for shard in found.held_out)) == (9, 2)
     training.decode_photographs(tmp_path / "shards", tmp_path / "memory.npy", 32)
     rows = np.load(tmp_path / "memory.npy")
-    assert rows.shape == (training.IN_MEMORY * photographs.GROUP, 32, 32, 3) and rows.dtype == np.uint8
+    assert rows.shape == (training.IN_MEMORY * GROUP, 32, 32, 3) and rows.dtype == np.uint8
     pixels = torch.from_numpy(rows[:50]).permute(0, 3, 1, 2)
     assert not is_nearly_gray(lab.unscale_ab(lab.split_scaled(pixels)[1])).any()
     sizes = [len(image) for image in pq.read_table(tmp_path / "shards" / "val-0.parquet")["image"].to_pylist()]

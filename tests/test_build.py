@@ -9,8 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from colornet.datasets import photographs
-from colornet.datasets.photographs import Plan
+from colornet.datasets import collection
+from colornet.datasets.plan import Plan
 from colornet.training.build import build_gan, build_trainer
 from colornet.training.objective import rarity
 from colornet.training.presets import preset
@@ -51,7 +51,7 @@ def test_rare_colours_are_weighed_up_by_the_data(tmp_path):
     for name in ("train-0", "val-0"):
         images = [pictures.encoded(pictures.colour(70, 80, seed), "PNG") for seed in range(3)]
         pq.write_table(pa.table({"image": images}), tmp_path / f"{name}.parquet")
-    data = photographs.find(str(tmp_path))
+    data = collection.find(str(tmp_path))
     gan = build_gan(BINS, data)
     weights = rarity(Plan(data.train, BINS.seed), gan.unwrapped_generator.centres, uniform_share=BINS.rebalancing)
     assert torch.equal(gan.objective.bin_weights, weights) and weights.std() > 0

@@ -15,8 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from colornet.datasets import photographs
-from colornet.datasets.photographs import Plan, Shard
+from colornet.datasets import collection, photographs
+from colornet.datasets.collection import Shard
+from colornet.datasets.plan import GROUP, Plan
 from colornet.errors import SettingsError, StorageError
 
 SIZE = 32
@@ -48,7 +49,7 @@ def shards(tmp_path):
 
 
 def test_find_sorts_train_from_held_out_and_tallies(shards):
-    found = photographs.find(str(shards))
+    found = collection.find(str(shards))
     assert [shard.row_groups for shard in found.train] == [(8, 8, 4), (8, 4)]
     assert [shard.uri for shard in found.held_out] == [str(shards / "val.parquet")]
     assert found.summary() == {
@@ -63,7 +64,7 @@ def test_only_shards_are_taken_where_they_are_named(shards):
     (shards / "_colornet").mkdir()
     for name in ("rejected.parquet", "_colornet/train-part.parquet", "_colornet/val-part.parquet"):
         pq.write_table(pa.table({"uri": ["a"]}), shards / name)
-    found = photographs.find(str(shards))
+    found = collection.find(str(shards))
     assert [shard.uri.rpartition("/")[2] for shard in found.train] == ["train-0.parquet", "train-1.parquet"]
     assert len(found.held_out) == 1
 
@@ -72,7 +73,7 @@ def test_validation_may_lie_elsewhere(shards, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     write_shard(other / "some.parquet", [numbered(1)])
-    assert [shard.uri for shard in photographs.find(str(shards), str(other)).held_out] == [str(other / "some.parquet")]
+    assert [shard.uri for shard in collection.find(str(shards), str(other)).held_out] == [str(other / "some.parquet")]
 
 
 @pytest.mark.parametrize(
@@ -88,18 +89,18 @@ def test_places_that_cannot_be_trained_on(tmp_path, files, message):
     for name, column in files.items():
         pq.write_table(pa.table({column: [numbered(0)]}), tmp_path / name)
     with pytest.raises(SettingsError, match=message):
-        photographs.find(str(tmp_path))
+        collection.find(str(tmp_path))
 
 
 def test_places_that_do_not_exist(tmp_path):
     with pytest.raises(SettingsError, match="nowhere"):
-        photographs.find(str(tmp_path / "nowhere"))
+        collection.find(str(tmp_path / "nowhere"))
 
 
 def test_files_that_are_not_parquet(tmp_path):
     (tmp_path / "a.parquet").write_bytes(b"PAR1 or not")
     with pytest.raises(StorageError, match=r"a.parquet: not a Parquet file"):
-        photographs.find(str(tmp_path))
+        collection.find(str(tmp_path))
 
 
 row_groups = st.lists(st.integers(0, 700), min_size=1, max_size=8).filter(any)
@@ -135,7 +136,7 @@ def test_a_plan_depends_on_its_arguments_alone(groups, seed, number):
 @given(row_groups, st.integers(0, 500))
 def test_all_groups_have_one_size(groups, number):
     pieces = Plan((Shard("a", tuple(groups)),), 0).group(number)
-    assert sum(piece.stop - piece.start for piece in pieces) == photographs.GROUP
+    assert sum(piece.stop - piece.start for piece in pieces) == GROUP
     assert all(0 <= piece.start < piece.stop <= groups[piece.row_group] for piece in pieces)
 
 
@@ -147,9 +148,9 @@ def test_passes_have_orders_of_their_own():
 
 
 def test_a_group_is_the_same_at_every_reading_and_shuffled(shards):
-    plan = Plan(photographs.find(str(shards)).train, seed=3)
+    plan = Plan(collection.find(str(shards)).train, seed=3)
     rows = photographs.read_group(plan, 0, SIZE)
-    assert rows.dtype == np.uint8 and rows.shape == (photographs.GROUP, SIZE, SIZE, 3)
+    assert rows.dtype == np.uint8 and rows.shape == (GROUP, SIZE, SIZE, 3)
     np.testing.assert_array_equal(rows, photographs.read_group(plan, 0, SIZE))
     numbers = rows[:, 0, 0, 0].tolist()
     assert collections.Counter(numbers[: 32 * (len(rows) // 32)]).keys() == set(range(32))
@@ -157,7 +158,7 @@ def test_a_group_is_the_same_at_every_reading_and_shuffled(shards):
 
 
 def test_the_reader_yields_group_by_group(shards):
-    plan = Plan(photographs.find(str(shards)).train, seed=3)
+    plan = Plan(collection.find(str(shards)).train, seed=3)
     batches = list(photographs.Reader(plan, SIZE)({"item": np.array([4, 0])}))
     for batch, number in zip(batches, (4, 0), strict=True):
         np.testing.assert_array_equal(batch["image"], photographs.read_group(plan, number, SIZE))
@@ -174,7 +175,7 @@ def test_crops_take_the_short_side_and_differ_between_passes(tmp_path):
     wide[:, :, 0] = np.arange(100) * 2  # each column tells where it is
     write_shard(tmp_path / "a.parquet", [encode(wide)] * 4)
     write_shard(tmp_path / "val.parquet", [encode(wide)])
-    found = photographs.find(str(tmp_path))
+    found = collection.find(str(tmp_path))
     rows = photographs.read_group(Plan(found.train, seed=0), 0, 40)
     span = rows[:, :, :, 0].astype(int)
     assert (np.abs(span[:, 0, -1] - span[:, 0, 0]) == 78).all()  # 40 columns, not stretched
@@ -189,7 +190,7 @@ def test_crops_may_be_smaller_than_the_short_side(tmp_path):
     slope[:, :, 0] = np.arange(100) * 2  # each column tells where it is, and two of them how much is shown
     write_shard(tmp_path / "a.parquet", [encode(slope)])
     write_shard(tmp_path / "val.parquet", [encode(slope)])
-    plan = Plan(photographs.find(str(tmp_path)).train, seed=0)
+    plan = Plan(collection.find(str(tmp_path)).train, seed=0)
     rows = next(photographs.Reader(plan, 50, min_crop_scale=0.5)({"item": np.array([0])}))["image"].astype(int)
     shown = np.abs(rows[:, 25, 45, 0] - rows[:, 25, 5, 0]) / 80  # columns in a pixel
     assert rows.shape[1:] == (50, 50, 3)
@@ -203,7 +204,7 @@ def test_other_sizes_and_modes_become_rgb(tmp_path, format):
     small = encode(np.full((9, 7, 3), 120, np.uint8), format)
     write_shard(tmp_path / "val.parquet", [gray.getvalue(), small])
     write_shard(tmp_path / "a.parquet", [small])
-    rows = photographs.read_held_out(photographs.find(str(tmp_path)).held_out, SIZE, limit=9)
+    rows = photographs.read_held_out(collection.find(str(tmp_path)).held_out, SIZE, limit=9)
     assert rows.shape == (2, SIZE, SIZE, 3) and np.abs(rows.astype(int) - 120).max() <= 1
 
 
@@ -213,10 +214,10 @@ def test_bad_rows_are_left_out_and_logged(tmp_path, caplog):
     mixed = [row for pair in zip(good, bad, strict=True) for row in pair]
     write_shard(tmp_path / "a.parquet", mixed, row_group_size=10)
     write_shard(tmp_path / "val.parquet", [*bad, *good])
-    found = photographs.find(str(tmp_path))
+    found = collection.find(str(tmp_path))
     with caplog.at_level(logging.WARNING):
         rows = photographs.read_group(Plan(found.train, seed=0), 0, SIZE)
-    assert len(rows) == photographs.GROUP and set(rows[:, 0, 0, 0].tolist()) == set(range(5))
+    assert len(rows) == GROUP and set(rows[:, 0, 0, 0].tolist()) == set(range(5))
     assert f"{tmp_path}/a.parquet: 5 photographs are left out, the first: empty" in caplog.messages
     assert photographs.read_held_out(found.held_out, SIZE, limit=3)[:, 0, 0, 0].tolist() == [0, 1, 2]
 
@@ -225,20 +226,20 @@ def test_a_group_without_any_good_photograph(tmp_path):
     write_shard(tmp_path / "a.parquet", [b"bad"] * 3)
     write_shard(tmp_path / "val.parquet", [numbered(0)])
     with pytest.raises(StorageError, match=r"a.parquet: none of 256 photographs"):
-        photographs.read_group(Plan(photographs.find(str(tmp_path)).train, seed=0), 0, SIZE)
+        photographs.read_group(Plan(collection.find(str(tmp_path)).train, seed=0), 0, SIZE)
 
 
 def test_held_out_photographs_that_are_all_bad(tmp_path):
     write_shard(tmp_path / "a.parquet", [numbered(0)])
     write_shard(tmp_path / "val.parquet", [b"bad"])
     with pytest.raises(StorageError, match=r"val.parquet: none of the held-out photographs"):
-        photographs.read_held_out(photographs.find(str(tmp_path)).held_out, SIZE, limit=3)
+        photographs.read_held_out(collection.find(str(tmp_path)).held_out, SIZE, limit=3)
 
 
 def test_large_row_groups_are_read_in_slices(tmp_path):
     write_shard(tmp_path / "a.parquet", [numbered(n) for n in range(600)], row_group_size=600)
     write_shard(tmp_path / "val.parquet", [numbered(0)])
-    plan = Plan(photographs.find(str(tmp_path)).train, seed=0)
+    plan = Plan(collection.find(str(tmp_path)).train, seed=0)
     pieces = [piece for number in range(3) for piece in plan.group(number)]
     bounds = {(0, 150), (150, 300), (300, 450), (450, 600)}
     assert (pieces[0].start, pieces[0].stop) in bounds  # the others may be parts of those

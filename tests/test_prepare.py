@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageCms, JpegImagePlugin
 
-from colornet.datasets import photographs, shards, sources
+from colornet.datasets import collection, parts, shards, sources
 from colornet.datasets.screening import RejectedError, Screening, examine
 from colornet.datasets.shapes import KINDS
 from colornet.errors import ColornetError, SettingsError
@@ -169,9 +169,9 @@ def test_too_many_pixels_are_refused_by_the_header():
 
 
 def screened(folder: Path, files: pa.Table, cuts: int) -> pa.Table:
-    work = shards.Work(parts=str(folder), screening=SCREENING, license="")
+    work = parts.Work(parts=str(folder), screening=SCREENING, license="")
     return pa.concat_tables(
-        [shards.Screen(work)(files.slice(start, cuts)) for start in range(0, files.num_rows, cuts)][::-1]
+        [parts.Screen(work)(files.slice(start, cuts)) for start in range(0, files.num_rows, cuts)][::-1]
     )
 
 
@@ -193,7 +193,7 @@ def test_row_groups_and_order(tmp_path):
     file = pq.ParquetFile(tmp_path / "shard.parquet")
     assert [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)] == [64, 64, 22]
     table = file.read()
-    assert table.schema.equals(shards.SCHEMA)
+    assert table.schema.equals(parts.SCHEMA)
     assert table["name"].to_pylist() == [f"{index:06d}.png" for index in range(150)]
     assert all(table["kind"].to_pylist().count(kind) == 25 for kind in KINDS)
 
@@ -202,7 +202,7 @@ def test_the_split_follows_from_the_content(tmp_path):
     few = shards.plan(screened(tmp_path / "few", sources.listing(["shapes://60?size=16"]), 60), 0.2)
     many = shards.plan(screened(tmp_path / "many", sources.listing(["shapes://120?size=16"]), 60), 0.2)
 
-    def held_out(plan: shards.Plan) -> set[bytes]:
+    def held_out(plan: shards.ShardPlan) -> set[bytes]:
         return set(plan.shards["val-00000.parquet"]["digest"].to_pylist())
 
     assert held_out(few) < held_out(many)
@@ -238,7 +238,7 @@ def test_what_was_not_fetched_is_tried_again(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Storage, "read", lambda *_: (_ for _ in ()).throw(ColornetError("the store is away")))
         plan = shards.plan(screened(tmp_path / "parts", files, 1), 0.0)
-    assert plan.reasons() == {shards.NOT_FETCHED: 1}
+    assert plan.reasons() == {parts.NOT_FETCHED: 1}
     assert plan.rejected["reason"].to_pylist() == ["not fetched: the store is away"]
     assert shards.plan(screened(tmp_path / "parts", files, 1), 0.0).count(shards.TRAIN) == 1
 
@@ -334,7 +334,7 @@ def test_a_mixed_folder_and_reruns(ray_local, tmp_path, capsys):
     assert prepare(settings(source, output)) == 0
     assert contents(output) == first  # made again, byte for byte
 
-    training = photographs.find(output)
+    training = collection.find(output)
     assert sum(shard.rows for shard in training.train) + sum(shard.rows for shard in training.held_out) == 5
 
 
@@ -366,7 +366,7 @@ def test_from_s3_to_s3_with_the_owners_wishes(s3, s3_server):
     assert "s3" not in json.loads(contents(output)["prepare.json"])["settings"]
 
 
-def deadly(batch: pa.Table, work: shards.Work) -> pa.Table:
+def deadly(batch: pa.Table, work: parts.Work) -> pa.Table:
     if any("poison" in name for name in batch["name"].to_pylist()):
         os.kill(os.getpid(), signal.SIGKILL)
     return screen_batch(batch, work)

@@ -20,8 +20,9 @@ from colornet.archive.audit import audit
 from colornet.archive.plan import Tally
 from colornet.archive.summary import least_certain, summarize
 from colornet.archive.worker import ColorizeTask, ColorizeWorker, load_predictor
-from colornet.datasets import photographs, shards, sources
-from colornet.datasets.photographs import Plan, Reader
+from colornet.datasets import collection, parts, photographs, shards, sources
+from colornet.datasets.photographs import Reader
+from colornet.datasets.plan import Plan
 from colornet.datasets.screening import Screening
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
@@ -128,14 +129,14 @@ def test_tasks_of_prepare_and_readers_of_training(s3, proxy):
     for seed in range(4):
         ASKED.write(f"{s3}/in/{seed}.jpg", pictures.encoded(pictures.colour(80, 90, seed), "JPEG"))
     files = sources.listing([f"{s3}/in"], storage=ASKED)
-    work = shards.Work(parts=f"{s3}/out/parts", screening=Screening(min_side=16), license="", storage=ASKED)
+    work = parts.Work(parts=f"{s3}/out/parts", screening=Screening(min_side=16), license="", storage=ASKED)
     screened = travelled(partial(_screen_batch, work=work))(files)
     plan = shards.plan(screened.drop_columns("error"), 0.3)
     for name, rows in plan.shards.items():
         place = pa.array([uris.join(f"{s3}/out", name)] * rows.num_rows)
         told = travelled(partial(_write_batch, storage=ASKED))(rows.append_column("shard", place))
         assert told["error"].to_pylist() == [None]
-    found = photographs.find(f"{s3}/out", storage=ASKED)
+    found = collection.find(f"{s3}/out", storage=ASKED)
     read = travelled(Reader(Plan(found.train, seed=0), 16, storage=ASKED))
     assert next(read({"item": np.array([0])}))["image"].shape[1:] == (16, 16, 3)
     assert photographs.read_held_out(found.held_out, 16, 1, ASKED).shape == (1, 16, 16, 3)
@@ -150,7 +151,7 @@ def test_run_of_training(s3, proxy, tmp_path):
     run = travelled(
         Run(
             recipe=Recipe(),
-            data=photographs.find(f"{s3}/data", storage=ASKED),
+            data=collection.find(f"{s3}/data", storage=ASKED),
             data_uri=f"{s3}/data",
             output=f"{s3}/out",
             name="a-run",

@@ -20,7 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from colornet.datasets.photographs import GROUP
+from colornet.datasets.plan import GROUP
 from colornet.errors import SettingsError, TrainingError
 from colornet.inference import bundle as bundles
 from colornet.training import presets

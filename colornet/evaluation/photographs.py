@@ -15,7 +15,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
-from colornet.datasets.photographs import crop, open_shard
+from colornet.datasets.parquet import open_parquet
+from colornet.datasets.photographs import crop
 from colornet.datasets.screening import Screening, examine
 from colornet.datasets.shards import HELD_OUT, TRAIN
 from colornet.errors import ColornetError, NotFoundError, SettingsError, StorageError, one_line
@@ -127,7 +128,7 @@ def _name(file: ObjectInfo) -> str:
 
 def _row_groups(shards: Iterable[str], storage: Storage) -> Iterator[RowGroup]:
     for uri in shards:
-        with open_shard(uri, storage) as file:
+        with open_parquet(uri, storage) as file:
             if "image" not in file.schema_arrow.names:
                 raise SettingsError(f"{uri}: no column `image`; its columns are {', '.join(file.schema_arrow.names)}")
             for number in range(file.num_row_groups):
@@ -151,7 +152,7 @@ def _file(uri: str, storage: Storage) -> bytes:
 
 
 def _rows(uri: str, group: int, places: list[int], storage: Storage) -> list[bytes | None]:
-    with open_shard(uri, storage) as file:
+    with open_parquet(uri, storage) as file:
         try:
             table = file.read_row_group(group, columns=["image"])
         except (OSError, pa.ArrowInvalid) as error:

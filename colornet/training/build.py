@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from colornet.datasets.photographs import Collection, Plan
+from colornet.datasets.collection import Collection
+from colornet.datasets.plan import Plan
 from colornet.storage import Storage
 from colornet.training.batches import Photographs
 from colornet.training.callbacks import Callback

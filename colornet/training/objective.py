@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from colornet.color import lab
 from colornet.datasets import photographs
-from colornet.datasets.photographs import Plan
+from colornet.datasets.plan import Plan
 from colornet.networks.ab_bins import count_bins, rebalancing_weights
 from colornet.storage import Storage
 from colornet.training.losses import distribution_loss, reconstruction_loss

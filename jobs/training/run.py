@@ -11,7 +11,8 @@ import ray.train
 import torch
 from ray.train.v2._internal.exceptions import CheckpointManagerInitializationError
 
-from colornet.datasets.photographs import GROUP, Collection
+from colornet.datasets.collection import Collection
+from colornet.datasets.plan import GROUP
 from colornet.errors import NotFoundError, SettingsError, TrainingError, one_line
 from colornet.storage import Storage, storage_errors, uris
 from colornet.training.recipe import Recipe

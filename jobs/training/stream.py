@@ -14,7 +14,8 @@ from ray.data._internal.execution.execution_callback import ExecutionCallback
 from torch import Tensor
 
 from colornet.datasets import photographs
-from colornet.datasets.photographs import GROUP, Plan, Reader
+from colornet.datasets.photographs import Reader
+from colornet.datasets.plan import GROUP, Plan
 from colornet.training.recipe import Recipe
 
 from ..session import quieten_ray_data
