@@ -241,14 +241,12 @@ def _run(main: Callable[[Place], None], place: Place) -> Run:
 
 
 def _job(place: Place) -> None:
-    from jobs.train import TrainSettings, train
+    from jobs.train import TrainSettings, Workers, train
 
     settings = TrainSettings(
         data=str(place.shards),
         output=str(place.output),
-        num_workers=place.workers,
-        use_gpu=place.gpu,
-        cpus_per_worker=place.cpus,
+        workers=Workers(num_workers=place.workers, use_gpu=place.gpu, cpus_per_worker=place.cpus),
         recipe=place.recipe,
     )
     sys.exit(train(settings))

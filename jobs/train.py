@@ -10,6 +10,7 @@ Generator and discriminator are trained together, data-parallel: one process a w
 CPUs. With --min-workers the run takes what workers there are, and goes on when some leave or join. OUTPUT/report/ has
 `report.html` (open it in a browser), panels of held-out photographs, `metrics.json`, and `tensorboard/`.
 The same command started again goes on from the last checkpoint (OUTPUT/_training/NAME); a finished run stays as it is.
+--help-verbose explains all flags. Those of a recipe depend on its stages: --recipe NAME --help lists them.
 """
 
 import contextlib
@@ -51,6 +52,42 @@ from .training.worker import work
 
 
 @settings
+class Workers:
+    """The processes that train."""
+
+    num_workers: Count = 1
+    """Processes that train in parallel."""
+    min_workers: Count | None = None
+    """Start with so many already, and go on with as few, when there is no room for all. All, unless given."""
+    resize_every: Positive = 60.0
+    """With --min-workers: seconds between two checks whether there is room for more. Each resize goes back to the last
+    checkpoint."""
+    use_gpu: bool = False
+    """Give each worker a GPU."""
+    cpus_per_worker: Positive | None = None
+    """CPUs of each worker. Unless given: 1 beside a GPU, or on a cluster that has or may get more nodes; else an equal
+    share of the machine's."""
+    max_failures: CountOrZero = 3
+    """How often the workers are restarted from the last checkpoint after one of them has died."""
+
+    def __post_init__(self) -> None:
+        """Check both numbers of workers."""
+        if self.min_workers is not None and self.min_workers > self.num_workers:
+            raise SettingsError(f"min_workers must be at most {self.num_workers} (num_workers), not {self.min_workers}")
+
+
+@settings
+class Checkpoints:
+    """The checkpoints that are kept."""
+
+    keep_checkpoints: Count = 2
+    """How many checkpoints are kept."""
+    best_by: Literal["psnr", "held_out_error"] | None = None
+    """Keep the best checkpoints by this measure of held-out photographs, and make the bundle of the very best. The last
+    ones, unless given."""
+
+
+@settings
 class TrainSettings:
     """The settings of jobs.train."""
 
@@ -64,27 +101,12 @@ class TrainSettings:
     name: str | None = None
     """Name of the run, of letters, digits, - and _; a run of this name in the same output is continued. The recipe's
     name, unless given."""
-    num_workers: Count = 1
-    """Processes that train in parallel."""
-    min_workers: Count | None = None
-    """Start with so many workers already, and go on with as few, when there is no room for all. All, unless given."""
-    resize_every: Positive = 60.0
-    """With --min-workers: seconds between two checks whether there is room for more workers. Each resize goes back to
-    the last checkpoint."""
-    use_gpu: bool = False
-    """Give each worker a GPU."""
-    cpus_per_worker: Positive | None = None
-    """CPUs of each worker. Unless given: 1 beside a GPU, or on a cluster that has or may get more nodes; else an equal
-    share of the machine's."""
-    max_failures: CountOrZero = 3
-    """How often the workers are restarted from the last checkpoint after one of them has died."""
-    keep_checkpoints: Count = 2
-    """How many checkpoints are kept."""
-    best_by: Literal["psnr", "held_out_error"] | None = None
-    """Keep the best checkpoints by this measure of held-out photographs, and make the bundle of the very best. The last
-    ones, unless given."""
     half: bool = False
     """Store the bundle's weights as float16, in half the bytes."""
+    workers: Annotated[Workers, tyro.conf.OmitArgPrefixes] = field(default_factory=Workers)
+    """The processes that train."""
+    checkpoints: Annotated[Checkpoints, tyro.conf.OmitArgPrefixes] = field(default_factory=Checkpoints)
+    """The checkpoints that are kept."""
     recipe: Annotated[Recipe, tyro.conf.arg(name="")] = field(default_factory=Recipe)
     """How it is trained."""
     s3: S3Options = field(default_factory=S3Options)
@@ -94,9 +116,7 @@ class TrainSettings:
         """Check the run's name, and what depends on other settings."""
         if self.name is not None and not self.name.replace("-", "").replace("_", "").isalnum():
             raise SettingsError(f"name must be of letters, digits, - and _, not {self.name!r}")
-        if self.min_workers is not None and self.min_workers > self.num_workers:
-            raise SettingsError(f"min_workers must be at most {self.num_workers} (num_workers), not {self.min_workers}")
-        if self.recipe.sync_batchnorm and not self.use_gpu:
+        if self.recipe.sync_batchnorm and not self.workers.use_gpu:
             raise SettingsError("sync_batchnorm is for GPUs: give --use-gpu, or --generator.norm group")
 
 
@@ -111,12 +131,14 @@ def train(settings: TrainSettings) -> ExitCode:
         start_ray(worker_logs=False)  # Ray Train's own lines are many; ours come from the first worker through a queue
         print(
             f"training {run.recipe.name!r} on {run.data.summary()['photographs']} photographs, "
-            f"{run.recipe.epochs} epochs with {run.recipe.steps} steps, {settings.num_workers} workers",
+            f"{run.recipe.epochs} epochs with {run.recipe.steps} steps, {settings.workers.num_workers} workers",
             flush=True,
         )
         with _printed_lines() as lines:
             _fit(run, settings, lines)
-    state = load(run.read_checkpoint(run.best_checkpoint(settings.best_by), CHECKPOINT), torch.device("cpu"))
+    state = load(
+        run.read_checkpoint(run.best_checkpoint(settings.checkpoints.best_by), CHECKPOINT), torch.device("cpu")
+    )
     _save_bundle(run, state["trainer"], torch.float16 if settings.half else torch.float32)
     print(f"the model bundle is in {run.output}, what came of the training in {run.report_uri('report.html')}")
     return ExitCode.DONE
@@ -137,7 +159,7 @@ def _prepare(settings: TrainSettings) -> Run:
         data_uri=data,
         output=output,
         name=settings.name or settings.recipe.name,
-        most_workers=settings.num_workers,
+        most_workers=settings.workers.num_workers,
         storage=storage,
     )
     storage.check_writable(output)
@@ -150,27 +172,27 @@ def _prepare(settings: TrainSettings) -> Run:
 
 def _fit(run: Run, settings: TrainSettings, lines: Queue) -> None:
     """Train on the workers."""
-    cpus = settings.cpus_per_worker or _cpu_share(settings)
+    cpus = settings.workers.cpus_per_worker or _cpu_share(settings)
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")  # 2 s unless told: at every start, epoch and end
-    if settings.min_workers is not None:
+    if settings.workers.min_workers is not None:
         # For up to 20 s Ray counts on a lost node; it would wait for that one's workers for 60 s before it counts anew.
         os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", "5")
     filesystem, path = run.place()
     trainer = TorchTrainer(
         cast(Any, work),  # Ray's own type forbids the return value that its Result hands on
         train_loop_config={"run": run, "threads": max(1, round(cpus)), "lines": lines},
-        torch_config=TorchConfig(backend="nccl" if settings.use_gpu else "gloo"),
+        torch_config=TorchConfig(backend="nccl" if settings.workers.use_gpu else "gloo"),
         scaling_config=_scaling(settings, cpus),
         run_config=ray.train.RunConfig(
             name=run.name,
             storage_path=path,
             storage_filesystem=filesystem,
             checkpoint_config=ray.train.CheckpointConfig(
-                num_to_keep=settings.keep_checkpoints,
-                checkpoint_score_attribute=settings.best_by,
-                checkpoint_score_order="max" if settings.best_by == "psnr" else "min",
+                num_to_keep=settings.checkpoints.keep_checkpoints,
+                checkpoint_score_attribute=settings.checkpoints.best_by,
+                checkpoint_score_order="max" if settings.checkpoints.best_by == "psnr" else "min",
             ),
-            failure_config=ray.train.FailureConfig(max_failures=settings.max_failures),
+            failure_config=ray.train.FailureConfig(max_failures=settings.workers.max_failures),
         ),
         datasets=streams(run, cpus),
         dataset_config=ray.train.DataConfig(execution_options=reading(run)),
@@ -198,13 +220,13 @@ def _in_thread(function: Callable[[], Any]) -> Any:
 
 
 def _scaling(settings: TrainSettings, cpus: float) -> ray.train.ScalingConfig:
-    most, least = settings.num_workers, settings.min_workers
+    most, least = settings.workers.num_workers, settings.workers.min_workers
     config: Any = ray.train.ScalingConfig  # its stubs are of an older class
     return config(
         num_workers=most if least is None else (least, most),
-        elastic_resize_monitor_interval_s=settings.resize_every,
-        use_gpu=settings.use_gpu,
-        resources_per_worker={"CPU": cpus} | ({"GPU": 1} if settings.use_gpu else {}),
+        elastic_resize_monitor_interval_s=settings.workers.resize_every,
+        use_gpu=settings.workers.use_gpu,
+        resources_per_worker={"CPU": cpus} | ({"GPU": 1} if settings.workers.use_gpu else {}),
     )
 
 
@@ -231,9 +253,9 @@ def _printed_lines() -> Iterator[Queue]:
 def _cpu_share(settings: TrainSettings) -> float:
     """CPUs of a worker, so that on one machine the readers of photographs find some as well."""
     nodes = sum(node["Alive"] for node in ray.nodes())
-    if settings.use_gpu or nodes > 1 or (on_cluster() and settings.min_workers is not None):
+    if settings.workers.use_gpu or nodes > 1 or (on_cluster() and settings.workers.min_workers is not None):
         return 1.0
-    return max(0.1, (ray.cluster_resources().get("CPU", 1.0) - READER_CPUS) / settings.num_workers)
+    return max(0.1, (ray.cluster_resources().get("CPU", 1.0) - READER_CPUS) / settings.workers.num_workers)
 
 
 def _save_bundle(run: Run, state: dict[str, Any], dtype: torch.dtype) -> str:
@@ -270,7 +292,13 @@ def defaults(arguments: list[str]) -> TrainSettings:
 
 
 main = Job(
-    settings=TrainSettings, run=train, description=__doc__, program="python -m jobs.train", defaults=defaults, flags=()
+    settings=TrainSettings,
+    run=train,
+    description=__doc__,
+    program="python -m jobs.train",
+    defaults=defaults,
+    flags=(),
+    compact_help=True,
 )
 
 if __name__ == "__main__":

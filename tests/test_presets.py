@@ -75,8 +75,7 @@ def test_the_benchmark_trains_as_the_job_does(ray_local, data, tmp_path):
         job.TrainSettings(
             data=data.train[0].uri.rpartition("/")[0],
             output=str(tmp_path / "job"),
-            num_workers=WORKERS,
-            cpus_per_worker=1.0,
+            workers=job.Workers(num_workers=WORKERS, cpus_per_worker=1.0),
             recipe=short(),
         )
     )

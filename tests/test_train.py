@@ -28,7 +28,7 @@ from colornet.training.degradation import DEGRADATIONS
 from colornet.training.health import Policy, Thresholds
 from colornet.training.recipe import Recipe
 from jobs import train as job
-from jobs.train import TrainSettings
+from jobs.train import Checkpoints, TrainSettings, Workers
 from jobs.training.run import Position
 from jobs.training.stream import in_batches
 from tests import processes
@@ -59,7 +59,9 @@ def settings(shards: Path, output: Path, workers: int = 1, gan=None, **changes) 
     """The smoke recipe with changes of it, and of its adversarial stage."""
     pre_training, stage = SMOKE.stages
     made = dataclasses.replace(SMOKE, **{"stages": (pre_training, dataclasses.replace(stage, **gan or {}))} | changes)
-    return TrainSettings(data=str(shards), output=str(output), num_workers=workers, cpus_per_worker=1, recipe=made)
+    return TrainSettings(
+        data=str(shards), output=str(output), workers=Workers(num_workers=workers, cpus_per_worker=1), recipe=made
+    )
 
 
 def history(output: Path) -> list[dict[str, float]]:
@@ -120,6 +122,23 @@ def test_flags_that_are_wrong_are_named(monkeypatch, capsys, shards, tmp_path, a
     code, error = cli(monkeypatch, capsys, "--data", shards, "--output", tmp_path, *arguments)
     words = " ".join(word for word in error.split() if word.strip("│╭╮╰╯─-"))  # without the box around them
     assert code == 2 and message in words
+
+
+def test_help_lists_the_flags_by_group_and_explains_them_on_request(monkeypatch, capsys):
+    told = {}
+    for flag in ("--help", "--help-verbose"):
+        monkeypatch.setattr(sys, "argv", ["jobs.train", "--recipe", "laptop", flag])
+        with pytest.raises(SystemExit):
+            job.main()
+        told[flag] = capsys.readouterr().out
+    lines = [line.strip("│ ") for line in told["--help"].splitlines()]
+    assert "--num-workers INT (default: 1)" in lines and "--stages.0.epochs INT (default: 16)" in lines
+    assert len(lines) < 200
+    for group in ("workers", "checkpoints", "generator", "discriminator", "stages.0", "degradation", "health", "s3"):
+        assert f" {group} options " in told["--help"]
+    assert "Processes that train in parallel" not in told["--help"]
+    assert "Processes that train in parallel" in told["--help-verbose"]
+    assert "If the output is nearly gray." in told["--help-verbose"]
 
 
 def test_shards_without_held_out_photographs(monkeypatch, capsys, shards, tmp_path):
@@ -262,7 +281,7 @@ def test_the_bundle_is_the_best_on_request(finished, shards, monkeypatch):
     assert SMOKE.epochs == 3 and len(kept) == 2
     asked = settings(shards, finished, workers=2)
     for measure, best in (("psnr", max), ("held_out_error", min)):
-        assert job.train(dataclasses.replace(asked, best_by=measure)) == 0
+        assert job.train(dataclasses.replace(asked, checkpoints=Checkpoints(best_by=measure))) == 0
         assert bundles.load(str(finished)).metrics == best(kept, key=lambda each: each[measure])
     assert job.train(asked) == 0
     assert bundles.load(str(finished)).metrics == kept[-1]

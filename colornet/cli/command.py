@@ -69,6 +69,8 @@ class Command(Generic[Settings]):
     """Makes the settings' defaults from the command line's arguments, where they depend on one another."""
     flags: tuple[Any, ...] = (tyro.conf.OmitArgPrefixes,)
     """How tyro names the flags; unless given, a field of a nested dataclass has no prefix."""
+    compact_help: bool = False
+    """Whether --help only lists the flags, for a program with very many; --help-verbose explains them, too."""
 
     def __call__(self, arguments: Sequence[str] | None = None, program: str | None = None) -> NoReturn:
         """Run the program and end the process with its exit code.
@@ -108,6 +110,7 @@ class Command(Generic[Settings]):
                 description=description,
                 default=tyro.MISSING_NONPROP if default is None else Line(settings=default),
                 config=self.flags,
+                compact_help=self.compact_help,
             )
         except SystemExit as answer:  # to --help, or to what is wrong with the line
             if program != self.program or self.run.__module__ == "__main__":  # the process is this command's
