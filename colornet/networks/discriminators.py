@@ -1,14 +1,14 @@
-"""Discriminators: is this a*b* that of a real photograph, or made up?"""
+"""The reference discriminator: tells a*b* of real photographs from predicted ones."""
 
 from torch import Tensor, nn
 
 from colornet.errors import SettingsError
 
-STRIDE = 16  # the last feature map is this much smaller than the picture
+STRIDE = 16  # from the picture to the last feature map
 
 
 class ReferenceDiscriminator(nn.Module):
-    """The reference discriminator of the design: it sees a*b* alone and answers with one logit a picture.
+    """The reference discriminator of the design: one logit for a picture, from its a*b* alone.
 
     With `width=32` and `image_size=256` it is the reference to the last parameter: 455,457 counted as Keras counts
     them.
@@ -41,10 +41,10 @@ class ReferenceDiscriminator(nn.Module):
         self.verdict = nn.Linear((image_size // STRIDE) ** 2 * 8 * width, 1)
 
     def forward(self, lightness: Tensor, ab: Tensor) -> Tensor:
-        """Judge pictures.
+        """Return a logit for each picture.
 
         Args:
-            lightness: (B, 1, image_size, image_size), scaled L*, which it does not look at.
+            lightness: (B, 1, image_size, image_size), scaled L*, which is ignored.
             ab: (B, 2, image_size, image_size), scaled a*b* in [-1, 1].
 
         Returns:

@@ -1,4 +1,4 @@
-"""A conditional discriminator: is this a*b* what a real photograph with this L* would have, here and there?"""
+"""A conditional discriminator: tells real from predicted a*b*, given L*, for overlapping patches of a picture."""
 
 import torch
 from torch import Tensor, nn
@@ -7,14 +7,14 @@ from torch.nn.utils.parametrizations import spectral_norm
 from colornet.errors import SettingsError
 
 MIN_SIZE = 24
-"""Height and width, in pixels, below which there is no logit left."""
+"""Smallest height and width, pixels, for which there is a logit."""
 
 
 class PatchDiscriminator(nn.Module):
-    """PatchGAN with spectral normalisation: it sees L* and a*b*, and each of its logits judges 70×70 pixels.
+    """PatchGAN with spectral normalisation: its input is L*a*b*, and each logit has a receptive field of 70×70 pixels.
 
-    There is no other normalisation. Batch normalisation would make a picture's verdict depend on its company, and
-    instance normalisation would take away the mean of each feature, and with it how colourful the picture is.
+    There is no other normalisation. With batch normalisation a logit would depend on the other pictures of the batch;
+    instance normalisation would remove the mean of each feature, and so the picture's saturation.
 
     Source: Isola et al. 2017 (pix2pix), appendix 6.1.2, for the layers; Miyato et al. 2018 for the normalisation.
     """
@@ -38,7 +38,7 @@ class PatchDiscriminator(nn.Module):
         )
 
     def forward(self, lightness: Tensor, ab: Tensor) -> Tensor:
-        """Judge pictures.
+        """Return logits for overlapping patches.
 
         Args:
             lightness: (B, 1, H, W), scaled L* in [-1, 1]; height and width at least `MIN_SIZE`.

@@ -10,7 +10,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from colornet.errors import SettingsError
 
-STRIDE = 8  # the deepest feature map is this much smaller than the picture
+STRIDE = 8  # from the picture to the smallest feature map
 
 Norm = Literal["batch", "group"]
 """Normalisation layers: `BatchNorm2d`, or `GroupNorm` for training with batches of a few pictures."""

@@ -1,4 +1,4 @@
-"""Weights from a file that somebody else made: tensors by name, never pickled code."""
+"""Weights from files that are not trusted: tensors by name, never pickled code."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -28,7 +28,7 @@ _LITE_FIRST_BLOCK = {"_depthwise_conv": "conv_dw", "_bn1": "bn1", "_project_conv
 def read_weights(path: str | Path) -> dict[str, Tensor]:
     """Read a state dict from a local file: `.safetensors`, or anything else as `torch.save` wrote it.
 
-    A checkpoint that holds the state dict under "state_dict" is looked into.
+    A checkpoint may hold the state dict under "state_dict".
 
     Raises:
         SettingsError: if the file is missing, damaged, or holds anything but tensors by name; the message names it.
