@@ -14,7 +14,7 @@ The first epoch of each run, which has its start in it, is not counted.
 
 The default recipe is the adversarial stage of `standard`, small enough for two cores: crops of 128 pixels, 16 a
 step, an encoder that has learnt nothing, no retraining. Flags override it field by field, as those of jobs.train do.
-Photographs are made up.
+The photographs are synthetic.
 
 The step on one core is measured by itself, in CPU seconds: as jobs.train takes it (bfloat16, channels last, where the
 processor has bfloat16), and in float32 with contiguous tensors, one step of each in turns.
@@ -365,7 +365,7 @@ def _seconds(step: Callable[[], object]) -> float:
 
 
 def write_photographs(folder: Path, count: int, held_out: int) -> None:
-    """Write shards of made-up photographs, as jobs.prepare does: so many to train on, and so many held out."""
+    """Write shards of synthetic photographs, as jobs.prepare does: `count` for training, and `held_out`."""
     folder.mkdir()
     parts = np.array_split(np.arange(count), SHARDS)
     named = {f"train-{number}": part for number, part in enumerate(parts)}

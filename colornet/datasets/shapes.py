@@ -1,6 +1,6 @@
 """The built-in synthetic data set: simple shapes on white, each kind of shape in its own colour.
 
-All colours have the same L*, so nothing but the shape itself tells its colour: a generator that colours them right has
+All colours have the same L*, so that only the shape determines its colour: a generator that colours them right has
 learned to recognise shapes. Sample i depends on the seed and on i alone, so any partition of the work gives the same
 pictures.
 """

@@ -39,7 +39,7 @@ def gamut_bins() -> Tensor:
 def _gamut_bins() -> Tensor:
     # Colours on the surface of the RGB cube are enough: the line of constant a*b* through another leaves it somewhere.
     # With 256 levels one cell, of which sRGB has but a sliver, is missed; with 512, 1024 or 2048 there are 262.
-    with torch.device("cpu"):  # whatever device the network around them is built on
+    with torch.device("cpu"):  # also while the network is built on another device
         held = torch.zeros(27, 27, dtype=torch.bool)  # a* and b* from -130 to 130
         levels = torch.linspace(0, 1, 512, dtype=torch.float64)
         grid = torch.stack(torch.meshgrid(levels, levels, indexing="ij"))

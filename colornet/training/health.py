@@ -1,7 +1,7 @@
-"""Are the two networks balanced? A verdict on each epoch from a few numbers, and what to do about it.
+"""Are the two networks balanced? A verdict on each epoch from its metrics, and what to do about it.
 
-Every number is a median over the last epochs, so that one noisy epoch is no alarm. The failures are looked for in the
-order of `State`, causes before their symptoms, and an epoch has the first that fits.
+Metrics are medians over the last epochs, so that one noisy epoch is no alarm. The failures are checked in the order of
+`State`, causes before their symptoms, and the verdict is the first one that is found.
 """
 
 import math
@@ -16,22 +16,22 @@ from colornet.training.ranges import Count, CountOrZero, NotNegative, Share
 
 
 class State(StrEnum):
-    """How adversarial training stands."""
+    """The state of training."""
 
     NOT_FINITE = "not_finite"
     """A loss or a gradient is infinite or not a number."""
     DEAD_GRADIENTS = "dead_gradients"
-    """A network has next to no gradient: it learns nothing."""
+    """A network has next to no gradient, and learns nothing."""
     GENERATOR_COLLAPSED = "generator_collapsed"
-    """The discriminator believes whatever the generator makes up, so the adversarial term teaches nothing."""
+    """The discriminator takes all predicted colour for real, so that the adversarial loss has no gradient."""
     DISCRIMINATOR_AHEAD = "discriminator_ahead"
-    """The discriminator is all but always right, and the generator finds no way to fool it."""
+    """The discriminator is nearly always right, and the adversarial loss explodes."""
     DISCRIMINATOR_BEHIND = "discriminator_behind"
     """The discriminator is guessing, even after it has been retrained."""
     GRAY_COLLAPSE = "gray_collapse"
-    """The generator paints next to no colour."""
+    """The generator predicts next to no colour."""
     ORANGE_COLLAPSE = "orange_collapse"
-    """The generator paints everything in one hue."""
+    """The generator predicts a single hue."""
     HEALTHY = "healthy"
     """None of these, or too early to say."""
 
@@ -56,27 +56,27 @@ ActionName = Literal["go_on", "warn", "retrain_discriminator", "lower_learning_r
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """What is judged of an epoch, under the names of the trainer's history.
+    """The metrics of an epoch that are judged, under the names of the trainer's history.
 
-    None means not recorded. Of what is measured on held-out photographs, NaN means the same: there were none.
+    None means not recorded. NaN, in metrics of held-out photographs, means that there were none.
     """
 
     adversarial_loss: float | None = None
-    """Mean cross-entropy of the verdict "real" for made-up colour, nats; ln 2 = 0.69 for a discriminator that
+    """Mean cross-entropy of predicted colour being classified as real, nats; ln 2 = 0.69 for a discriminator that
     guesses. Where the generator trains with another kind of loss, the history has this as adversarial_entropy_loss."""
     reconstruction_loss: float | None = None
     """Mean distance from the true colour, unweighted."""
     discriminator_accuracy: float | None = None
     """On held-out photographs, before any retraining, in [0, 1]; 0.5 is guessing."""
     accuracy_after_retraining: float | None = None
-    """The same after it; this is what counts, where it is recorded."""
+    """The same after retraining; it is judged where it is recorded."""
     mean_chroma: float | None = None
-    """Of the held-out photographs as colorized: mean of the length of (a*, b*) over all pixels, unscaled."""
+    """Of the colorized held-out photographs: mean length of (a*, b*) over all pixels, unscaled."""
     true_mean_chroma: float | None = None
     """Of the same photographs themselves."""
     hue_concentration: float | None = None
-    """Of the held-out photographs as colorized: length of the mean (a*, b*) over all pixels, divided by
-    `mean_chroma`. In [0, 1]: 0 when hues balance each other, 1 when there is one."""
+    """Of the colorized held-out photographs: length of the mean (a*, b*) over all pixels, divided by `mean_chroma`.
+    In [0, 1]: 0 if the hues cancel out, 1 if there is only one."""
     true_hue_concentration: float | None = None
     """Of the same photographs themselves."""
     generator_gradient_norm: float | None = None
@@ -86,7 +86,7 @@ class Epoch:
 
     @classmethod
     def of(cls, measured: Mapping[str, Any]) -> "Epoch":
-        """Pick what is judged from an epoch of the trainer's history."""
+        """Take the metrics from an epoch of the trainer's history."""
         picked = {each.name: measured.get(each.name) for each in fields(cls)}
         entropy = measured.get("adversarial_entropy_loss")
         return cls(**picked if entropy is None else picked | {"adversarial_loss": entropy})
@@ -94,7 +94,7 @@ class Epoch:
 
 @settings
 class Thresholds:
-    """From where on a number is an alarm. All are compared with medians over `window` epochs."""
+    """Thresholds of the failures, for medians over `window` epochs."""
 
     window: Count = 5
     """Epochs that are judged together. There is no alarm before so many, because every run begins gray."""
@@ -122,11 +122,11 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How adversarial training stands after an epoch."""
+    """The state of training after an epoch."""
 
     state: State
     sentence: str
-    """Says so to people."""
+    """The state in words, with the metrics that show it."""
 
 
 @settings

@@ -138,7 +138,7 @@ PRESETS: Mapping[str, Recipe] = {
     # What made the bundle that comes with Colornet.
     "shipped": dataclasses.replace(_STANDARD, name="shipped", stages=_SHIPPED),
     # As the original work: the adversarial term alone, on a*b*, the generator ten times faster than the discriminator.
-    # That work shuffles L* and a*b* apart. A discriminator that sees a*b* alone sees a set of them, in whatever order.
+    # There, L* and a*b* are shuffled separately, which makes no difference to a discriminator of a*b* alone.
     "reference": Recipe(
         name="reference",
         stages=(

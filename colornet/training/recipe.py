@@ -75,7 +75,7 @@ class GeneratorRecipe:
 
 @settings
 class DiscriminatorRecipe:
-    """The network that tells real colour from made-up colour."""
+    """The network that tells real from predicted colour."""
 
     network: DiscriminatorName = "reference"
     """reference judges the a*b* of a whole picture; patch judges L*a*b* of overlapping patches."""
@@ -177,7 +177,7 @@ class Recipe:
     generator: GeneratorRecipe = field(default_factory=GeneratorRecipe)
     """The network that colorizes."""
     discriminator: DiscriminatorRecipe = field(default_factory=DiscriminatorRecipe)
-    """The network that tells real colour from made-up colour."""
+    """The network that tells real from predicted colour."""
     stages: tuple[Stage, ...] = field(default_factory=lambda: (Stage(),))
     """What is trained, one stage after the other."""
     degradation: Degradation = field(default_factory=Degradation)
@@ -204,7 +204,7 @@ class Recipe:
     health: Policy = field(default_factory=Policy)
     """What to do when the networks are out of balance."""
     thresholds: Thresholds = field(default_factory=Thresholds)
-    """From where on `health` sees a failure."""
+    """Thresholds of those failures."""
     precision: Precision = "auto"
     """bfloat16 is autocast; auto takes it where the processor has it."""
     compile: bool = False

@@ -13,14 +13,14 @@ Measured = dict[str, Any]
 
 @dataclass(frozen=True)
 class StepProgress:
-    """How many of a row of steps have been taken."""
+    """Progress in a sequence of steps."""
 
     what: str
-    """What the steps are of."""
+    """Name of the sequence."""
     step: int
-    """How many have been taken."""
+    """Steps so far."""
     steps: int
-    """How many there are."""
+    """All steps of the sequence."""
     losses: Mapping[str, float]
     """Mean of each term over the steps so far."""
     seconds: float

@@ -38,8 +38,8 @@ class DiscriminatorRetraining(Callback):
     def retrain(self, trainer: "Trainer", measured: Measured, until: float) -> None:
         """Train the discriminator until its accuracy is `until`, or the recipe's `retrain_steps` are used up.
 
-        The generator does not change meanwhile, so the predictions stay the same. The steps taken are added to those in
-        `measured`, and the accuracy in there becomes the new one.
+        The generator does not change meanwhile, so the predictions stay the same. `measured` gets the new accuracy and
+        number of steps.
         """
         left = trainer.recipe.retrain_steps
         while measured["accuracy_after_retraining"] < until and left:
