@@ -16,9 +16,7 @@ Photographs that cannot be read are named in evaluation.json.
 Exit codes: 0 measured; 1 the job failed; 2 the command line, a path or a setting is wrong.
 """
 
-import logging
 import sys
-import warnings
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -34,7 +32,7 @@ from rich.table import Table
 from colornet.errors import ColornetError, ExitCode, SettingsError
 from colornet.evaluation import photographs
 from colornet.evaluation.fid import FeatureSets
-from colornet.evaluation.measure import BATCH, ROWS, EvaluationTask, Measure, find_models
+from colornet.evaluation.measure import BATCH, EvaluationTask, Measure, find_models
 from colornet.evaluation.perceptual_networks import PerceptualNetworks, load_perceptual_networks
 from colornet.evaluation.reference import reference_of
 from colornet.evaluation.report import Evaluation
@@ -44,9 +42,8 @@ from colornet.storage import S3Options, Storage, uris
 
 from .command import Job
 from .progress import JobProgress
+from .ray_data import map_blocks
 from .session import on_cluster, start_ray
-
-log = logging.getLogger(__name__)
 
 BLOCK_ROWS = 32
 """Photographs a worker takes at once, at most."""
@@ -56,9 +53,6 @@ LOG_WIDTH = 200
 """Characters that the table may take where it is not printed in a terminal."""
 ATTEMPTS = 3
 """How often photographs may take their worker process down before the job fails."""
-
-# (Ray 2.60 says that this way of bounding retries ends with 2.64, and has no other yet: the warning is for us.)
-warnings.filterwarnings("ignore", message=".*ray_remote_args.*deprecated")
 
 
 @settings
@@ -128,26 +122,20 @@ def _measure(
     workers = _room(gpu_share)
     rows = max(BATCH, min(BLOCK_ROWS, items.num_rows // (BLOCKS_PER_WORKER * workers)))
     blocks = [items.slice(start, rows) for start in range(0, items.num_rows, rows)]
-    ray.data.DataContext.get_current().max_errored_blocks = -1
-    results = ray.data.from_arrow(blocks).map_batches(
-        _Worker,
-        batch_size=None,
-        batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=min(len(blocks), workers)),
-        fn_constructor_args=(task, ray.put(perceptual_networks)),  # once for all: FID's network has 95 MB
-        num_cpus=1,
+    results = map_blocks(
+        blocks,
+        _worker,
+        task,
+        ray.put(perceptual_networks),  # once for all: FID's network has 95 MB
+        pool=ray.data.ActorPoolStrategy(size=min(len(blocks), workers)),
         num_gpus=gpu_share,
-        max_restarts=-1,
-        max_task_retries=ATTEMPTS - 1,
+        retries=ATTEMPTS - 1,
+        error=ColornetError,
     )
     with JobProgress(items.num_rows, "photographs") as progress:
-        for batch in results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-            assert isinstance(batch, pa.Table)  # as batch_format asks
-            errors = batch["error"].drop_null()
-            if len(errors):
-                raise ColornetError(errors[0].as_py())
-            progress.advance(pc.count_distinct(batch["row"]).as_py(), len(batch["reason"].drop_null()))
-            yield batch.drop_columns("error")
+        for measured in results:
+            progress.advance(pc.count_distinct(measured["row"]).as_py(), len(measured["reason"].drop_null()))
+            yield measured
     if progress.done < items.num_rows:
         raise ColornetError(f"{items.num_rows - progress.done} photographs were lost with their worker processes")
 
@@ -159,24 +147,8 @@ def _room(gpu_share: float) -> int:
     return max(1, min(cores, int(resources.get("GPU", 0) / gpu_share)) if gpu_share else cores)
 
 
-class _Worker:
-    """Measures. What ends the job travels as a row, because Ray would drop the block with its exception."""
-
-    def __init__(self, task: EvaluationTask, perceptual_networks: "ray.ObjectRef[PerceptualNetworks]") -> None:
-        self.task = task
-        self.perceptual_networks = perceptual_networks
-        self.measure: Measure | None = None
-
-    def __call__(self, batch: pa.Table) -> pa.Table:
-        schema = ROWS.append(pa.field("error", pa.string()))
-        try:
-            self.measure = self.measure or Measure(self.task, ray.get(self.perceptual_networks))
-            rows = self.measure(batch)
-        except Exception as error:
-            log.exception("a task failed")
-            text = str(error) if isinstance(error, ColornetError) else f"unexpected {type(error).__name__}: {error}"
-            return pa.Table.from_pylist([{"error": " ".join(text.split())}], schema)
-        return rows.append_column("error", pa.nulls(rows.num_rows, pa.string()))
+def _worker(task: EvaluationTask, perceptual_networks: "ray.ObjectRef[PerceptualNetworks]") -> Measure:
+    return Measure(task, ray.get(perceptual_networks))
 
 
 def _print(evaluation: Evaluation) -> None:

@@ -16,18 +16,13 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import logging
-import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
-import ray.data
 
 from colornet import __version__
 from colornet.datasets import shards, sources
@@ -39,9 +34,8 @@ from colornet.storage import ObjectInfo, S3Options, Storage, uris
 
 from .command import Job
 from .progress import JobProgress
+from .ray_data import ask_until_answered, map_blocks
 from .session import start_ray
-
-log = logging.getLogger(__name__)
 
 ATTEMPTS = 3
 """How often a file may take its worker process down before it is given up."""
@@ -186,34 +180,29 @@ def _digest(files: pa.Table, settings: PrepareSettings) -> str:
 def _screen(files: pa.Table, work: Work) -> pa.Table:
     """Screen all files, alone where worker processes died, and give up what kills them; returns the whole manifest."""
     manifest: list[pa.Table] = []
+    first_rows = _block_rows(files.num_rows)
     with JobProgress(files.num_rows, "files") as progress:
-        for attempt in range(1, ATTEMPTS + 1):
-            rows = _block_rows(files.num_rows) if attempt == 1 else 1
-            seen = list(_screened(files, work, progress, rows))
-            manifest += seen
-            if seen:
-                done = pa.concat_tables(seen)["row"]
-                files = files.filter(pc.invert(pc.is_in(files["row"], value_set=done.combine_chunks())))
-            if not files.num_rows:
-                return pa.concat_tables(manifest)
-            log.warning("%d files were lost with their worker in attempt %d", files.num_rows, attempt)
-        progress.advance(files.num_rows, files.num_rows)
-    reason = f"deadly: its worker process died, {ATTEMPTS} times out of {ATTEMPTS}"
-    return pa.concat_tables([*manifest, lost(files, reason)])
+
+        def screen(files: pa.Table, attempt: int) -> Iterator[pa.Table]:
+            """Yield manifests as their parts become durable."""
+            rows = first_rows if attempt == 1 else 1
+            blocks = [files.slice(start, rows) for start in range(0, files.num_rows, rows)]
+            for screened in map_blocks(blocks, _screen_block, work, error=StorageError):
+                failed = (pc.starts_with(screened["reason"], reason) for reason in (UNREADABLE, NOT_FETCHED))
+                progress.advance(screened.num_rows, pc.sum(pc.or_(*failed)).as_py() or 0)
+                manifest.append(screened)
+                yield screened
+
+        gone = ask_until_answered(files, "row", screen, ATTEMPTS, "files")
+        if gone.num_rows:
+            progress.advance(gone.num_rows, gone.num_rows)
+            reason = f"deadly: its worker process died, {ATTEMPTS} times out of {ATTEMPTS}"
+            manifest.append(lost(gone, reason))
+    return pa.concat_tables(manifest)
 
 
-def _screened(files: pa.Table, work: Work, progress: JobProgress, rows: int) -> Iterator[pa.Table]:
-    """Yield manifests as their parts become durable; files whose worker process died are missing from them."""
-    blocks = [files.slice(start, rows) for start in range(0, files.num_rows, rows)]
-    # By default Ray would feed a file that kills its worker to one worker after the other, for ever.
-    for batch in _map(blocks, partial(_screen_batch, work=work), retries=0):
-        failed = pc.starts_with(batch["reason"], UNREADABLE), pc.starts_with(batch["reason"], NOT_FETCHED)
-        progress.advance(batch.num_rows, pc.sum(pc.or_(*failed)).as_py() or 0)
-        yield batch
-
-
-def _screen_batch(batch: pa.Table, work: Work) -> pa.Table:
-    return _with_error(Screen(work), batch, MANIFEST)
+def _screen_block(block: pa.Table, work: Work) -> pa.Table:
+    return Screen(work)(block).cast(MANIFEST)
 
 
 def _block_rows(count: int) -> int:
@@ -235,60 +224,17 @@ def _write_shards(output: str, plan: ShardPlan, storage: Storage) -> None:
     ]
     written = 0
     with JobProgress(len(blocks), "shards") as progress:
-        for batch in _map(blocks, partial(_write_batch, storage=storage), retries=ATTEMPTS):
+        for batch in map_blocks(blocks, _write_shard, storage, retries=ATTEMPTS, error=StorageError):
             written += batch.num_rows
             progress.advance(batch.num_rows)
     if written != len(blocks):
         raise StorageError(f"{len(blocks) - written} of {len(blocks)} shards were lost with their worker")
 
 
-def _write_batch(batch: pa.Table, storage: Storage) -> pa.Table:
-    def write(rows: pa.Table) -> pa.Table:
-        uri = rows["shard"][0].as_py()
-        shards.write_shard(uri, rows.select(MANIFEST.names), storage)
-        return pa.table({"shard": [uri]})
-
-    return _with_error(write, batch, pa.schema([pa.field("shard", pa.string())]))
-
-
-# --- tasks ------------------------------------------------------------------------------------------------------------
-
-
-# (Ray 2.60 says that this way of bounding retries ends with 2.64, and has no other yet: the warning is for us.)
-warnings.filterwarnings("ignore", message=".*ray_remote_args.*deprecated")
-
-
-def _map(blocks: list[pa.Table], task: Callable[[pa.Table], pa.Table], retries: int) -> Iterator[pa.Table]:
-    """Yield what a task returns for each block, in no order; raises StorageError if a task says that the job must end.
-
-    A task whose worker process died is tried again `retries` times, and then its block is missing.
-    """
-    ray.data.DataContext.get_current().max_errored_blocks = -1
-    results = ray.data.from_arrow(blocks).map_batches(
-        task,
-        batch_size=None,
-        batch_format="pyarrow",
-        num_cpus=1,
-        max_retries=retries,
-    )
-    batches: Iterable[Any] = results.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0)
-    for batch in batches:
-        errors = batch["error"].drop_null()
-        if len(errors):
-            raise StorageError(errors[0].as_py())
-        yield batch.drop_columns("error")
-
-
-def _with_error(step: Callable[[pa.Table], pa.Table], batch: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Run a step; what ends the whole job travels as a row, because Ray would drop the block with its exception."""
-    schema = schema.append(pa.field("error", pa.string()))
-    try:
-        table = step(batch)
-    except Exception as error:
-        log.exception("a task failed")
-        text = str(error) if isinstance(error, ColornetError) else f"unexpected {type(error).__name__}: {error}"
-        return pa.Table.from_pylist([{"error": " ".join(text.split())}], schema)
-    return table.append_column("error", pa.nulls(table.num_rows, pa.string())).cast(schema)
+def _write_shard(rows: pa.Table, storage: Storage) -> pa.Table:
+    uri = rows["shard"][0].as_py()
+    shards.write_shard(uri, rows.select(MANIFEST.names), storage)
+    return pa.table({"shard": [uri]})
 
 
 # --- the end ----------------------------------------------------------------------------------------------------------

@@ -8,9 +8,7 @@ from typing import Any, Literal
 import ray
 import ray.data
 
-IDLE_WORKER_MS = 600_000
-"""On few cores Ray ends a worker process that has been idle for a second, and the next task waits seconds for another
-to import PyTorch. A machine that runs one job has no better use for the memory."""
+from . import ray_private
 
 
 def start_ray(*, worker_logs: bool = True, log_format: Literal["text", "json"] = "text") -> None:
@@ -34,12 +32,8 @@ def start_ray(*, worker_logs: bool = True, log_format: Literal["text", "json"] =
             # An embedded Ray listens on this machine only; a token file in the user's home would outlive it and
             # confuse a later `ray start`.
             os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-            ray.init(
-                address="local",
-                include_dashboard=False,
-                **logs,
-                _system_config={"idle_worker_killing_time_threshold_ms": IDLE_WORKER_MS},
-            )
+            ray_private.keep_idle_workers()
+            ray.init(address="local", include_dashboard=False, **logs)
         signal.signal(signal.SIGTERM, on_termination)  # Ray's own would end the process with the wrong exit code
     quieten_ray_data()
 

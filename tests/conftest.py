@@ -9,7 +9,7 @@ import hypothesis
 import pytest
 import ray
 
-from jobs.session import IDLE_WORKER_MS
+from jobs import ray_private
 from tests.s3 import S3Server, running_swift
 
 # How long an example takes says more of the machine's other work than of the code.
@@ -42,14 +42,9 @@ def s3(s3_server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def ray_local() -> Iterator[None]:
-    """An embedded Ray of four small cores, for one module: starting one takes seconds."""
+    """An embedded Ray of four small cores, for one module: starting one takes seconds. Only Ray believes in its GPU."""
     os.environ["RAY_AUTH_MODE"] = "disabled"
-    ray.init(
-        address="local",
-        num_cpus=4,
-        include_dashboard=False,
-        object_store_memory=300_000_000,
-        _system_config={"idle_worker_killing_time_threshold_ms": IDLE_WORKER_MS},
-    )
+    ray_private.keep_idle_workers()
+    ray.init(address="local", num_cpus=4, num_gpus=1, include_dashboard=False, object_store_memory=300_000_000)
     yield
     ray.shutdown()

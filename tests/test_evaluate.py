@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import ray
 import skimage.color
 import torch
 from PIL import Image
@@ -137,9 +136,9 @@ def test_that_nothing_could_be_read_is_an_error_that_names_a_photograph(data):
 def test_what_ends_the_job_is_told_by_its_worker(ray_local, tmp_path, data):
     model = Model("gone", str(tmp_path), "")
     reference = Reference("training photographs", 1, 0.0, 0.0, np.ones(BINS, np.float32))
-    worker = job._Worker(EvaluationTask(models=(model,), reference=reference, size=8), ray.put(PerceptualNetworks()))
-    told = worker(photographs.find(data).items())
-    assert told.num_rows == 1 and "not a model bundle" in told["error"][0].as_py()
+    task = EvaluationTask(models=(model,), reference=reference, size=8)
+    with pytest.raises(ColornetError, match="not a model bundle"):
+        list(job._measure(photographs.find(data).items(), task, PerceptualNetworks(), gpu_share=0))
 
 
 def test_options_of_s3_reach_the_job_and_its_workers(s3, s3_server, monkeypatch, tmp_path):
@@ -177,7 +176,7 @@ class Deadly:
 
 @pytest.mark.faults
 def test_photographs_that_are_lost_with_their_worker_are_missed(ray_local, data, models, tmp_path, monkeypatch):
-    monkeypatch.setattr(job, "_Worker", Deadly)
+    monkeypatch.setattr(job, "_worker", Deadly)
     monkeypatch.setattr(job, "ATTEMPTS", 1)
     with pytest.raises(ColornetError, match="5 photographs were lost"):
         evaluate(EvaluateSettings(model=models[0], data=data, output=str(tmp_path)))

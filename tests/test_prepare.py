@@ -366,17 +366,17 @@ def test_from_s3_to_s3_with_the_owners_wishes(s3, s3_server):
     assert "s3" not in json.loads(contents(output)["prepare.json"])["settings"]
 
 
-def deadly(batch: pa.Table, work: parts.Work) -> pa.Table:
-    if any("poison" in name for name in batch["name"].to_pylist()):
+def deadly(block: pa.Table, work: parts.Work) -> pa.Table:
+    if any("poison" in name for name in block["name"].to_pylist()):
         os.kill(os.getpid(), signal.SIGKILL)
-    return screen_batch(batch, work)
+    return screen_block(block, work)
 
 
-screen_batch = job._screen_batch
+screen_block = job._screen_block
 
 
 def test_a_file_that_kills_its_worker_is_given_up(ray_local, tmp_path, monkeypatch):
-    monkeypatch.setattr(job, "_screen_batch", deadly)
+    monkeypatch.setattr(job, "_screen_block", deadly)
     monkeypatch.setattr(job, "_block_rows", lambda count: 3)
     files = {f"{index}.jpg": jpeg(seed=index) for index in range(5)} | {"2 poison.jpg": jpeg(seed=9)}
     source, output = write_files(str(tmp_path / "in"), files), str(tmp_path / "out")

@@ -1,7 +1,7 @@
 """The course of the work: wave by wave, and again where worker processes died, until every scan has a row."""
 
-import logging
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pyarrow as pa
@@ -14,13 +14,12 @@ from colornet.errors import StoppedError
 from colornet.storage.lock import OutputLock
 
 from ..progress import JobProgress
+from ..ray_data import ask_until_answered
 from . import workers
 from .circuit_breaker import CircuitBreaker
 from .metrics import JobMetrics
-from .predictors import Predictors, predictors_of
+from .predictors import predictors_of
 from .settings import ColorizeSettings
-
-log = logging.getLogger(__name__)
 
 WAVE = 250_000
 """Scans that Ray has in its hands: their rows are in the driver's memory and in Ray's object store, no others are."""
@@ -37,17 +36,18 @@ def work_off(plan: ColorizePlan, task: ColorizeTask, settings: ColorizeSettings,
     """
     with predictors_of(task, settings) as predictors, JobProgress(plan.pending, "scans") as progress:
         watch = _Watch(progress, JobMetrics(task.output), CircuitBreaker(), lock)
+
+        def colorize(scans: pa.Table, attempt: int) -> Iterator[pa.Table]:
+            """Yield rows as they come, without those of scans lost with their worker, or with a ledger out of reach."""
+            stream = workers.stream(scans, replace(task, attempt=attempt), settings, predictors, alone=attempt > 1)
+            return map(watch.recorded, stream)
+
         for wave in plan.batches(WAVE):
-            todo = wave
-            for attempt in range(1, settings.max_attempts + 1):
-                todo = _try(todo, replace(task, attempt=attempt), settings, predictors, watch)
-                if not todo.num_rows:
-                    break
-                log.warning("%d scans were lost with their worker in attempt %d", todo.num_rows, attempt)
-            if todo.num_rows:
+            lost = ask_until_answered(wave, "source_uri", colorize, settings.max_attempts, "scans")
+            if lost.num_rows:
                 reason = f"its worker process died, {settings.max_attempts} times out of {settings.max_attempts}"
-                given_up = give_up(replace(task, attempt=settings.max_attempts), todo, reason)
-                if watch.recorded(given_up).num_rows < todo.num_rows:
+                given_up = give_up(replace(task, attempt=settings.max_attempts), lost, reason)
+                if watch.recorded(given_up).num_rows < lost.num_rows:
                     raise StoppedError(f"stopped: the ledger cannot be written: {given_up['reason'][0]}")
             ledger.compact(task.output, task.storage)
         watch.circuit_breaker.finish()
@@ -76,13 +76,3 @@ class _Watch:
             self.lock.check()
             self._checked = time.monotonic()
         return rows
-
-
-def _try(
-    todo: pa.Table, task: ColorizeTask, settings: ColorizeSettings, predictors: Predictors | None, watch: _Watch
-) -> pa.Table:
-    """Colorize scans, and return those that have no row: lost with their worker, or with a ledger out of reach."""
-    seen = [ledger.SCHEMA.empty_table().select(["source_uri"])]
-    for rows in workers.stream(todo, task, settings, predictors, alone=task.attempt > 1):
-        seen.append(watch.recorded(rows).select(["source_uri"]))
-    return todo.join(pa.concat_tables(seen), "source_uri", join_type="left anti").sort_by("source_uri")

@@ -9,13 +9,14 @@ from typing import Any
 import pyarrow.fs
 import ray.train
 import torch
-from ray.train.v2._internal.exceptions import CheckpointManagerInitializationError
 
 from colornet.datasets.collection import Collection
 from colornet.datasets.plan import GROUP
-from colornet.errors import NotFoundError, SettingsError, TrainingError, one_line
+from colornet.errors import ColornetError, NotFoundError, SettingsError, TrainingError, one_line
 from colornet.storage import Storage, storage_errors, uris
 from colornet.training.recipe import Recipe
+
+from ..ray_private import UNREADABLE_CHECKPOINTS, checkpoint_place
 
 CHECKPOINT = "training.pt"
 """The file of a checkpoint that holds the trainer's state; `random-RANK.pt` beside it hold those of the workers."""
@@ -99,8 +100,8 @@ class Run:
         """
         for file in Path(checkpoint.path).iterdir():
             self.storage.write(uris.join(self.uri, name, file.name), file.read_bytes())
-        place = ray.train.get_context().get_storage()
-        return ray.train.Checkpoint(place.build_checkpoint_path_from_name(name), place.storage_filesystem)
+        filesystem, path = self.place()
+        return checkpoint_place(filesystem, f"{path}/{self.name}", name)
 
     def read_checkpoint(self, checkpoint: ray.train.Checkpoint, file: str) -> bytes:
         """Read a file of a checkpoint; `StorageError`, `NotFoundError` if there is no such file."""
@@ -133,7 +134,9 @@ class Run:
         try:
             with storage_errors(self.uri):
                 return ray.train.Result.from_path(path, storage_filesystem=filesystem)
-        except CheckpointManagerInitializationError as error:
+        except (ColornetError, RuntimeError):
+            raise
+        except UNREADABLE_CHECKPOINTS as error:
             reason = one_line(error)
             raise TrainingError(f"{self.uri}: its checkpoints cannot be read: {reason}") from error
 

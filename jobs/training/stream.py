@@ -1,16 +1,14 @@
 """The photographs of a run: each stage is one stream of Ray Data, dealt out to the workers group by group."""
 
 import functools
-import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import ray.data
 import ray.train
 import torch
 from ray.data import ExecutionOptions, ExecutionResources
-from ray.data._internal.execution.execution_callback import ExecutionCallback
 from torch import Tensor
 
 from colornet.datasets import photographs
@@ -18,11 +16,9 @@ from colornet.datasets.photographs import Reader
 from colornet.datasets.plan import GROUP, Plan
 from colornet.training.recipe import Recipe
 
+from ..ray_private import bounded, turn_unhurriedly
 from ..session import quieten_ray_data
 from .run import Position, Run
-
-if TYPE_CHECKING:
-    from ray.data._internal.execution.streaming_executor import StreamingExecutor
 
 READER_CPUS = 0.5
 """CPU that Ray Data counts for one task that reads photographs."""
@@ -34,8 +30,6 @@ GROUPS_AHEAD = 8
 """Groups of photographs that may be read ahead of the workers, for each of them."""
 BATCHES_AHEAD = 2
 """Groups that each worker fetches ahead."""
-PAUSE = 0.05
-"""Seconds between two looks of Ray Data at its tasks."""
 
 
 def streams(run: Run, worker_cpus: float) -> dict[str, ray.data.Dataset | Callable[[], ray.data.Dataset]]:
@@ -106,11 +100,12 @@ def _stream(run: Run, worker_cpus: float, number: int) -> ray.data.Dataset:
     quieten_ray_data()
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = _group_bytes(recipe, number)
-    context.custom_execution_callback_classes = [Unhurried]
+    turn_unhurriedly(context)
     groups = ray.data.from_items(list(range(first, last)), override_num_blocks=min(last - first, READER_TASKS))
     stage = recipe.stages[number]
     read = Reader(plan, stage.image_size, stage.min_crop_scale, run.storage)
-    return groups.map_batches(read, batch_size=None, max_retries=READER_RETRIES, **_readers(run, worker_cpus))
+    options = _readers(run, worker_cpus) | bounded(max_retries=READER_RETRIES)
+    return groups.map_batches(read, batch_size=None, **options)
 
 
 def _readers(run: Run, worker_cpus: float) -> dict[str, Any]:
@@ -123,18 +118,6 @@ def _readers(run: Run, worker_cpus: float) -> dict[str, Any]:
     if left < READER_CPUS - 0.01:  # Ray counts in steps of 0.0001
         return {"num_cpus": 0, "concurrency": run.most_workers}
     return {"num_cpus": READER_CPUS}
-
-
-class Unhurried(ExecutionCallback):
-    """Pauses in every turn of Ray Data's loop.
-
-    The loop waits for tasks that have something to give. While the workers train, all of them have, and none of it is
-    taken yet: without a pause the loop turns without end and takes half a core from the workers.
-    """
-
-    def on_execution_step(self, executor: "StreamingExecutor") -> None:
-        """Pause."""
-        time.sleep(PAUSE)
 
 
 def _name(number: int) -> str:

@@ -1,0 +1,43 @@
+"""The jobs do all their work without what is private of Ray, or will end; and under another package's name."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.without_ray_apis.sitecustomize import APIS
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(folder: Path, without: tuple[str, ...] = (), package: str = "jobs") -> dict[str, bytes]:
+    """Run the smoke of all jobs, in processes to which these APIs are not there; returns what came of it."""
+    folder.mkdir()
+    paths = [str(ROOT / "tests" / "without_ray_apis"), str(folder.parent)]
+    environment = {"COLORNET_TEST_WITHOUT": ",".join(without), "PYTHONPATH": os.pathsep.join(paths)}
+    command = [sys.executable, "-m", "tests.smoke", package, str(folder)]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, timeout=200
+    )
+    assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
+    assert "3 done, 0 failed" in done.stdout
+    made = [*(folder / "shards").glob("*.parquet"), folder / "model" / "generator.safetensors"]
+    made += [folder / "results" / "evaluation.parquet", *(folder / "colour").glob("*.*")]
+    assert len(made) == 8
+    return {str(path.relative_to(folder)): path.read_bytes() for path in made}
+
+
+def test_without_all_of_them_the_jobs_do_their_work(tmp_path):
+    run(tmp_path / "jobs", without=APIS)
+
+
+@pytest.mark.faults
+@pytest.mark.timeout(900)
+def test_what_comes_of_it_is_the_same_without_each_of_them_and_under_another_name(tmp_path):
+    expected = run(tmp_path / "all")
+    for api in APIS:
+        assert run(tmp_path / api, without=(api,)) == expected, api
+    (tmp_path / "colornet_jobs").symlink_to(ROOT / "jobs")
+    assert run(tmp_path / "renamed", package="colornet_jobs") == expected
