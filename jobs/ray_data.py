@@ -76,7 +76,8 @@ def map_blocks(
             block.append_column(_NUMBER, pa.array([number] * block.num_rows)) for number, block in enumerate(blocks)
         ]
     watch = _Watch(error is not None, retries, register)
-    results = ray.data.from_arrow(list(blocks)).map_batches(
+    # `from_arrow` would start a task for each block, which needs a free core.
+    results = ray.data.from_blocks(list(blocks)).map_batches(
         **_function(work, args, pool, watch),
         # Each block is one batch. For GPUs Ray insists on a number.
         batch_size=max((block.num_rows for block in blocks), default=1) if num_gpus else None,
