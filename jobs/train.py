@@ -20,7 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import field
+from dataclasses import field, replace
 from typing import Annotated, Any, Literal, cast
 
 import ray.data
@@ -32,7 +32,7 @@ from pydantic import SkipValidation
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
-from colornet.cli.command import is_quiet
+from colornet.cli.command import Line, is_quiet
 from colornet.datasets import collection
 from colornet.errors import ExitCode, SettingsError, TrainingError
 from colornet.inference import bundle as bundles
@@ -291,7 +291,20 @@ def defaults(arguments: list[str]) -> TrainSettings:
     return TrainSettings(data=tyro.MISSING, output=tyro.MISSING, recipe=recipe)
 
 
-main = Job(
+class TrainJob(Job[TrainSettings]):
+    """A job whose recipe may be called by its place; in the end it has the name that it gives itself."""
+
+    def parse(self, arguments: list[str], program: str) -> Line[TrainSettings]:
+        """Return what a command line says; as `Command`."""
+        line = super().parse(arguments, program)
+        source = recipe_flag(arguments, otherwise="")
+        if not source:
+            return line
+        recipe = replace(line.settings.recipe, name=load_recipe(source).name)
+        return replace(line, settings=replace(line.settings, recipe=recipe))
+
+
+main = TrainJob(
     settings=TrainSettings,
     run=train,
     description=__doc__,

@@ -116,10 +116,10 @@ def test_a_job_takes_all_its_settings_from_a_file(tmp_path):
 
 
 def test_a_training_takes_a_recipe_by_name_and_changes_it(tmp_path):
-    text = 'data = "shards"\noutput = "bundle"\nnum-workers = 2\nrecipe = "laptop"\n'
+    text = 'data = "shards"\noutput = "bundle"\nrecipe = "laptop"\n[workers]\nnum-workers = 2\n'
     plain = train.parse(["--data", "shards", "--output", "bundle", "--recipe", "laptop"], "colornet train")
     line = train.parse(["--config", write(tmp_path, text), "--generator.width", "8"], "colornet train")
-    assert (line.settings.num_workers, line.settings.recipe.name) == (2, "laptop")
+    assert (line.settings.workers.num_workers, line.settings.recipe.name) == (2, "laptop")
     assert line.settings.recipe.stages == plain.settings.recipe.stages
     assert line.settings.recipe.generator.width == 8 != plain.settings.recipe.generator.width
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from colornet.errors import SettingsError
 from colornet.training import health
+from colornet.training.callbacks import standard_callbacks
 from colornet.training.gan import GanModule
 from colornet.training.health import Action, ActionName, Epoch, Policy, State, Thresholds, Verdict, decide, judge
 from colornet.training.presets import preset
@@ -261,6 +262,8 @@ def test_the_trainer_records_what_is_judged_under_these_names():
     smoke = preset("smoke")
     stage = dataclasses.replace(smoke.stages[-1], epochs=1, steps_per_epoch=1)
     made = dataclasses.replace(smoke, stages=(stage,), retrain_steps=0)
-    measured = Trainer(GanModule(made.build_generator(), made.build_discriminator(), made), Noise()).run_epoch()
+    measured = Trainer(
+        GanModule(made.build_generator(), made.build_discriminator(), made), Noise(), standard_callbacks()
+    ).run_epoch()
     assert {field.name for field in dataclasses.fields(Epoch)} <= measured.keys()
     assert None not in dataclasses.asdict(Epoch.of(measured)).values()

@@ -16,7 +16,7 @@ from colornet.color import lab
 from colornet.errors import TrainingError
 from colornet.training import trainer
 from colornet.training.batches import Batches
-from colornet.training.callbacks import Callback, ReportProgress, StepProgress
+from colornet.training.callbacks import ReportProgress, standard_callbacks
 from colornet.training.callbacks.retraining import STEPS_AT_ONCE
 from colornet.training.degradation import DEGRADATIONS, degrade
 from colornet.training.gan import Batch, GanModule
@@ -25,7 +25,7 @@ from colornet.training.held_out import HeldOut
 from colornet.training.losses import NonFiniteLossError
 from colornet.training.presets import preset
 from colornet.training.recipe import DISCRIMINATOR, GENERATOR, Recipe, Stage
-from colornet.training.trainer import SETTLE_EVERY, Trainer
+from colornet.training.trainer import SETTLE_EVERY, Callback, StepProgress, Trainer
 
 SIZE = 32
 ADVERSARIAL = dataclasses.replace(preset("smoke").stages[-1], epochs=1)
@@ -93,7 +93,7 @@ def make_gan(made: Recipe) -> GanModule:
 
 
 def make_trainer(*stages: Stage, photographs=None, callbacks=(), **changes) -> Trainer:
-    return Trainer(make_gan(recipe(*stages, **changes)), photographs or Noise(), callbacks)
+    return Trainer(make_gan(recipe(*stages, **changes)), photographs or Noise(), [*standard_callbacks(), *callbacks])
 
 
 def run(made: Trainer) -> Trainer:

@@ -9,13 +9,13 @@ from colornet.datasets.collection import Collection
 from colornet.datasets.plan import Plan
 from colornet.storage import Storage
 from colornet.training.batches import Photographs
-from colornet.training.callbacks import Callback
+from colornet.training.callbacks import standard_callbacks
 from colornet.training.distributed import count_workers
 from colornet.training.gan import GanModule
 from colornet.training.objective import Objective, rarity
 from colornet.training.perceptual import PerceptualLoss
 from colornet.training.recipe import Recipe
-from colornet.training.trainer import Trainer
+from colornet.training.trainer import Callback, Trainer
 from colornet.training.wrapping import for_training, unwrap
 
 _RANK_SEEDS = 1_000_003
@@ -43,10 +43,10 @@ def build_trainer(
         rank: same.
         device: same.
         wrap: same.
-        callbacks: see `Trainer`.
+        callbacks: called after `standard_callbacks`, in this order.
     """
     gan = build_gan(recipe, data, storage=storage, rank=rank, device=device, wrap=wrap)
-    return Trainer(gan, photographs, callbacks)
+    return Trainer(gan, photographs, [*standard_callbacks(), *callbacks])
 
 
 def build_gan(

@@ -29,22 +29,6 @@ DISCRIMINATOR: Final = "discriminator"
 _ShareAboveZero = Annotated[float, Field(gt=0, le=1)]
 
 
-def _name_of_source(words: list[str]) -> str:
-    from colornet.training.recipe_files import load_recipe  # which needs this module
-
-    return load_recipe(words[0]).name
-
-
-# On the command line a recipe is called by its name or its place; what it is called in the end, it says itself.
-_NAME_OF_SOURCE = tyro.constructors.PrimitiveConstructorSpec(
-    nargs=1,
-    metavar="NAME|FILE|BUNDLE",
-    instance_from_str=_name_of_source,
-    is_instance=lambda value: isinstance(value, str),
-    str_from_instance=lambda name: [name],
-)
-
-
 @settings
 class GeneratorRecipe:
     """The network that colorizes."""
@@ -171,7 +155,7 @@ class Recipe:
     whose accuracy is too low is retrained, and `health` judges whether the networks are balanced.
     """
 
-    name: Annotated[str, _NAME_OF_SOURCE, tyro.conf.arg(name="recipe")] = "standard"
+    name: Annotated[str, tyro.conf.arg(name="recipe", metavar="NAME|FILE|BUNDLE")] = "standard"
     """The recipe to start from: a preset (standard, laptop, shipped, reference, shapes, smoke), a .json or .toml file,
     or the recipe in a model bundle. All flags below override its fields."""
     generator: GeneratorRecipe = field(default_factory=GeneratorRecipe)

@@ -1,7 +1,8 @@
 """A training run, from the first stage's first epoch to the last one's last; every worker runs the same."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -11,7 +12,6 @@ from colornet.color import lab
 from colornet.errors import TrainingError
 from colornet.training import schedule
 from colornet.training.batches import Batches, Photographs
-from colornet.training.callbacks import Callback, Measured, StepProgress, standard_callbacks
 from colornet.training.distributed import count_workers, mean_over_workers
 from colornet.training.gan import Batch, GanModule, Losses
 from colornet.training.health import Action
@@ -24,6 +24,40 @@ SETTLE_EVERY = 10
 """Steps between two readings of the losses."""
 
 Step = Callable[[Batch], Losses]
+Measured = dict[str, Any]
+"""What is known of an epoch: numbers, and a few words, by name."""
+
+
+@dataclass(frozen=True)
+class StepProgress:
+    """Progress in a sequence of steps."""
+
+    what: str
+    """Name of the sequence."""
+    step: int
+    """Steps so far."""
+    steps: int
+    """All steps of the sequence."""
+    losses: Mapping[str, float]
+    """Mean of each term over the steps so far."""
+    seconds: float
+    """Since the first one began."""
+
+
+class Callback:
+    """Called by the trainer at these moments; all workers have the same callbacks, and call them at the same time.
+
+    The methods do nothing here. A callback overrides those of the moments that it is about.
+    """
+
+    def on_epoch_start(self, trainer: "Trainer") -> None:
+        """Before the first step of an epoch; `trainer.place` says which."""
+
+    def on_steps(self, trainer: "Trainer", progress: StepProgress) -> None:
+        """After every few steps, also of retraining, once their losses have been read."""
+
+    def on_epoch_end(self, trainer: "Trainer", measured: Measured) -> None:
+        """After the last step of an epoch. What the callback measures it adds to `measured`."""
 
 
 class Trainer:
@@ -40,7 +74,7 @@ class Trainer:
         Args:
             gan: the two networks; its recipe decides everything here.
             photographs: this worker's.
-            callbacks: called after `standard_callbacks`, in this order.
+            callbacks: called in this order.
         """
         self.gan = gan
         self.recipe: Recipe = gan.recipe
@@ -51,7 +85,7 @@ class Trainer:
         self.discriminator_lr_scale = 1.0
         """What the discriminator's learning rate is multiplied by, beside what the schedule says."""
         self._photographs = photographs
-        self._callbacks = [*standard_callbacks(), *callbacks]
+        self._callbacks = callbacks
         self._stage_number = -1
 
     @property

@@ -18,12 +18,12 @@ from torch import Tensor
 
 from colornet.errors import NotFoundError
 from colornet.training.build import build_trainer
-from colornet.training.callbacks import Measured, Progress, ReportProgress
+from colornet.training.callbacks import Progress, ReportProgress
 from colornet.training.gan import GanModule
 from colornet.training.health import Action
 from colornet.training.losses import NonFiniteLossError
 from colornet.training.recipe import Recipe
-from colornet.training.trainer import Trainer
+from colornet.training.trainer import Measured, Trainer
 
 from .reporting import Panel, Reporter
 from .run import CHECKPOINT, Position, Run, load

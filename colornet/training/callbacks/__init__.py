@@ -1,20 +1,17 @@
 """What happens between the steps of a run: one module for each thing that is done."""
 
-from colornet.training.callbacks.base import Callback, Measured, StepProgress
 from colornet.training.callbacks.health_policy import HealthPolicy
 from colornet.training.callbacks.held_out import HeldOutMetrics
 from colornet.training.callbacks.progress import Progress, ReportProgress
 from colornet.training.callbacks.retraining import DiscriminatorRetraining
+from colornet.training.trainer import Callback
 
 __all__ = [
-    "Callback",
     "DiscriminatorRetraining",
     "HealthPolicy",
     "HeldOutMetrics",
-    "Measured",
     "Progress",
     "ReportProgress",
-    "StepProgress",
     "standard_callbacks",
 ]
 

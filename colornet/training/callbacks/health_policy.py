@@ -1,15 +1,10 @@
 """The verdict on the networks' balance after each epoch, and what the recipe says to do about it."""
 
-from typing import TYPE_CHECKING
-
 from colornet.training import health
-from colornet.training.callbacks.base import Callback, Measured
 from colornet.training.callbacks.retraining import DiscriminatorRetraining
 from colornet.training.health import Action
 from colornet.training.recipe import BOTH, DISCRIMINATOR
-
-if TYPE_CHECKING:
-    from colornet.training.trainer import Trainer
+from colornet.training.trainer import Callback, Measured, Trainer
 
 
 class HealthPolicy(Callback):
@@ -22,7 +17,7 @@ class HealthPolicy(Callback):
         """Let `retraining` retrain the discriminator; it must come first."""
         self._retraining = retraining
 
-    def on_epoch_end(self, trainer: "Trainer", measured: Measured) -> None:
+    def on_epoch_end(self, trainer: Trainer, measured: Measured) -> None:
         """Judge this epoch of the stage by those before it, and act."""
         trains, policy = trainer.place.stage.trains, trainer.recipe.health
         if trains == DISCRIMINATOR:

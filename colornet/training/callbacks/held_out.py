@@ -1,14 +1,9 @@
 """What the generator makes of held-out photographs after each epoch."""
 
-from typing import TYPE_CHECKING
-
 from torch import Tensor
 
-from colornet.training.callbacks.base import Callback, Measured
 from colornet.training.recipe import BOTH
-
-if TYPE_CHECKING:
-    from colornet.training.trainer import Trainer
+from colornet.training.trainer import Callback, Measured, Trainer
 
 
 class HeldOutMetrics(Callback):
@@ -19,11 +14,11 @@ class HeldOutMetrics(Callback):
         self.predicted: list[Tensor] = []
         """Scaled a*b* of each batch of held-out photographs, of the generator as it trains; where both networks do."""
 
-    def on_epoch_start(self, trainer: "Trainer") -> None:
+    def on_epoch_start(self, trainer: Trainer) -> None:
         """Free the memory that predictions take."""
         self.predicted = []
 
-    def on_epoch_end(self, trainer: "Trainer", measured: Measured) -> None:
+    def on_epoch_end(self, trainer: Trainer, measured: Measured) -> None:
         """Measure."""
         trainer.gan.synchronize_buffers()  # all workers measure what is saved
         of_bundle = trainer.held_out.colorize(use_ema=True)

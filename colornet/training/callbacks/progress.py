@@ -2,12 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from colornet.training.callbacks.base import Callback, StepProgress
-
-if TYPE_CHECKING:
-    from colornet.training.trainer import Trainer
+from colornet.training.trainer import Callback, StepProgress, Trainer
 
 
 @dataclass(frozen=True)
@@ -33,7 +29,7 @@ class ReportProgress(Callback):
         """Call `report` with the progress."""
         self._report = report
 
-    def on_steps(self, trainer: "Trainer", progress: StepProgress) -> None:
+    def on_steps(self, trainer: Trainer, progress: StepProgress) -> None:
         """Report."""
         done = progress.step * trainer.place.stage.photographs_per_step(trainer.workers)
         self._report(
@@ -47,7 +43,7 @@ class ReportProgress(Callback):
             )
         )
 
-    def _steps_left(self, trainer: "Trainer", progress: StepProgress) -> float:
+    def _steps_left(self, trainer: Trainer, progress: StepProgress) -> float:
         """Count the steps to the end of the run; those of later stages by their pixels, which take the time."""
         stage, place = trainer.place.stage, trainer.place
         left = (stage.epochs - place.epoch_of_stage - 1) * stage.steps_per_epoch + progress.steps - progress.step

@@ -1,13 +1,8 @@
 """A discriminator that has fallen behind is trained alone until it is good enough again."""
 
-from typing import TYPE_CHECKING
-
-from colornet.training.callbacks.base import Callback, Measured
 from colornet.training.callbacks.held_out import HeldOutMetrics
 from colornet.training.recipe import BOTH
-
-if TYPE_CHECKING:
-    from colornet.training.trainer import Trainer
+from colornet.training.trainer import Callback, Measured, Trainer
 
 STEPS_AT_ONCE = 10
 """Steps of retraining between two measurements of the accuracy."""
@@ -23,7 +18,7 @@ class DiscriminatorRetraining(Callback):
         """Measure on the predictions of `metrics`, which must come first."""
         self._metrics = metrics
 
-    def on_epoch_end(self, trainer: "Trainer", measured: Measured) -> None:
+    def on_epoch_end(self, trainer: Trainer, measured: Measured) -> None:
         """Measure, and retrain if the accuracy is below the recipe's `retrain_below`."""
         if trainer.place.stage.trains != BOTH:
             return
@@ -35,7 +30,7 @@ class DiscriminatorRetraining(Callback):
         }
         self.retrain(trainer, measured, until=trainer.recipe.retrain_below)
 
-    def retrain(self, trainer: "Trainer", measured: Measured, until: float) -> None:
+    def retrain(self, trainer: Trainer, measured: Measured, until: float) -> None:
         """Train the discriminator until its accuracy is `until`, or the recipe's `retrain_steps` are used up.
 
         The generator does not change meanwhile, so the predictions stay the same. `measured` gets the new accuracy and
