@@ -40,6 +40,7 @@ _EXTRAS = {
 """Which extras bring a package that not every command needs."""
 
 
+@functools.cache
 def version() -> str:
     """Return the version of the checkout, or of what is installed; UNKNOWN where only the package's folder is."""
     if project := _checkout():

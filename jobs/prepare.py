@@ -24,7 +24,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from colornet import __version__
+from colornet import distribution
 from colornet.datasets import shards, sources
 from colornet.datasets.parts import MANIFEST, NOT_FETCHED, Screen, Work, lost
 from colornet.datasets.screening import UNREADABLE, Screening
@@ -163,7 +163,7 @@ def _digest(files: pa.Table, settings: PrepareSettings) -> str:
     """SHA-256 of all that decides what the shards look like."""
     decisive = {
         "format": FORMAT,
-        "version": __version__,
+        "version": distribution.version(),
         "screening": dataclasses.asdict(settings.screening),
         "held_out": settings.held_out,
         "license": settings.license,
@@ -246,7 +246,7 @@ def _describe(settings: PrepareSettings, inputs: list[str], found: int, plan: Sh
     del described["s3"]  # how it was done, not what
     return {
         "format": FORMAT,
-        "version": __version__,
+        "version": distribution.version(),
         "digest": digest,
         "complete": NOT_FETCHED not in reasons,
         "settings": described,

@@ -4,13 +4,13 @@ import functools
 import hashlib
 from pathlib import Path
 
-import colornet
+from colornet import distribution
 
 
 @functools.cache
 def code_version() -> str:
     """Return the package's version and a digest of its code, as "0.2.0+0123456789ab"."""
-    return f"{colornet.__version__}+{code_digest(Path(colornet.__file__).parent)[:12]}"
+    return f"{distribution.version()}+{code_digest(Path(distribution.__file__).parent)[:12]}"
 
 
 def code_digest(folder: Path) -> str:

@@ -24,7 +24,7 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from colornet import __version__
+from colornet import distribution
 from colornet.archive import ledger
 from colornet.archive.flow import Budget
 from colornet.archive.stopwatch import WAITING, Stopwatch
@@ -107,7 +107,7 @@ def store(task: ColorizeTask, row: Row, rendered: Rendered) -> str:
     if output_uri == row["source_uri"]:  # an inventory can name anything
         raise ScanError("its output would take its own place: sources are never touched")
     metadata = {
-        "colornet": __version__,
+        "colornet": distribution.version(),
         "bundle-digest": task.bundle_digest,
         "settings-digest": task.run.settings_digest,
         "source-sha256": row["source_sha256"],

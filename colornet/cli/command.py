@@ -15,7 +15,7 @@ from typing import Annotated, Any, Generic, NoReturn, TypeVar
 
 import tyro
 
-import colornet
+from colornet import distribution
 from colornet.cli.config import overlay
 from colornet.errors import ColornetError, ExitCode
 from colornet.settings import read_file
@@ -96,7 +96,7 @@ class Command(Generic[Settings]):
     def parse(self, arguments: list[str], program: str) -> Line[Settings]:
         """Return what a command line says. Ends the process for --help, --version and what is wrong with the line."""
         if "--version" in arguments:
-            print(f"colornet {colornet.__version__}")
+            print(f"colornet {distribution.version()}")
             sys.exit(0)
         default: Any = self._defaults(arguments)
         description = self.description.replace(self.program, program)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from colornet import __version__
+from colornet import distribution
 from colornet.errors import ColornetError
 from colornet.evaluation import comparison, confidence, summary
 from colornet.evaluation.bootstrap import LEVEL, RESAMPLES
@@ -160,7 +160,7 @@ class Evaluation:
         del reference["weights"]
         return {
             "format": FORMAT,
-            "version": __version__,
+            "version": distribution.version(),
             "data": self.data,
             "size": self.task.size,
             "models": [asdict(model) for model in self.task.models],

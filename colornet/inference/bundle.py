@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from colornet import __version__, networks
+from colornet import distribution, networks
 from colornet.errors import BundleError, NotFoundError, SettingsError, one_line
 from colornet.storage import Storage, uris
 
@@ -97,7 +97,11 @@ def save(bundle: Bundle, uri: str, storage: Storage = Storage(), *, dtype: torch
         "recipe": dict(bundle.recipe),
         "data": dict(bundle.data),
         "metrics": dict(bundle.metrics),
-        "versions": {"colornet": __version__, "torch": torch.__version__, "python": platform.python_version()},
+        "versions": {
+            "colornet": distribution.version(),
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
     }
     storage.write(uris.join(uri, WEIGHTS), weights, "application/octet-stream")
     text = json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False) + "\n"

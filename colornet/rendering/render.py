@@ -18,7 +18,7 @@ from typing import Annotated, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from colornet import __version__, metadata
+from colornet import distribution, metadata
 from colornet.codecs import DEEP, EXTENSIONS, MAX_PIXELS, Format, Scan, Source, encode, jpeg_luma, open_source
 from colornet.codecs.encode import is_lossless_webp
 from colornet.codecs.scan import Pixels
@@ -90,7 +90,7 @@ class RenderSettings:
             source_name=source_name,
             source_sha256=hashlib.sha256(data).hexdigest(),
             bundle_digest=bundle_digest,
-            software=f"Colornet {__version__}",
+            software=f"Colornet {distribution.version()}",
             digital_source_type=self.digital_source_type,
             settings=self.digest,
         )
