@@ -31,6 +31,7 @@ from colornet.datasets.plan import GROUP
 from colornet.errors import SettingsError
 from colornet.rendering.render import RenderSettings
 from colornet.training import presets
+from colornet.training.build import build_gan
 from colornet.training.degradation import DEGRADATIONS
 from colornet.training.gan import GanModule
 from colornet.training.recipe import BOTH, DISCRIMINATOR
@@ -204,12 +205,11 @@ def test_the_plain_loop_notes_its_epochs_as_the_job_does(tmp_path):
 def test_the_steps_that_are_compared_differ_in_precision_and_layout_only(monkeypatch):
     gans = []
 
-    class Noted(GanModule):
-        def __init__(self, *arguments) -> None:
-            super().__init__(*arguments)
-            gans.append(self)
+    def noted(*arguments, **options) -> GanModule:
+        gans.append(build_gan(*arguments, **options))
+        return gans[-1]
 
-    monkeypatch.setattr(training, "GanModule", Noted)
+    monkeypatch.setattr(training, "build_gan", noted)
     steps = [training.step_on_one_core(tiny_recipe(precision="bfloat16"), fast=fast) for fast in (True, False)]
     fast, naive = gans
     assert fast.low_precision and not naive.low_precision
@@ -222,7 +222,7 @@ def test_the_steps_that_are_compared_differ_in_precision_and_layout_only(monkeyp
     assert fast.steps == naive.steps == 1
 
 
-def test_what_is_measured_on_one_core_are_duels_of_presets():
+def test_what_is_measured_on_one_core_is_the_adversarial_stage_of_presets():
     for recipe in training.one_core_recipes().values():
         (stage,) = recipe.stages
         assert stage.trains == BOTH and recipe.generator.encoder_weights == "none"
