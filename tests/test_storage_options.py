@@ -32,7 +32,7 @@ from colornet.storage import S3Options, Storage, uris
 from colornet.storage.lock import OutputLock
 from colornet.training.recipe import Recipe
 from jobs.colorizing import summary
-from jobs.prepare import _screen_batch, _write_batch
+from jobs.prepare import _screen_block, _write_shard
 from jobs.training.run import Run
 from tests import pictures
 from tests.faulty_s3 import FaultyProxy, running_proxy
@@ -130,11 +130,11 @@ def test_tasks_of_prepare_and_readers_of_training(s3, proxy):
         ASKED.write(f"{s3}/in/{seed}.jpg", pictures.encoded(pictures.colour(80, 90, seed), "JPEG"))
     files = sources.listing([f"{s3}/in"], storage=ASKED)
     work = parts.Work(parts=f"{s3}/out/parts", screening=Screening(min_side=16), license="", storage=ASKED)
-    screened = travelled(partial(_screen_batch, work=work))(files)
+    screened = travelled(partial(_screen_block, work=work))(files)
     plan = shards.plan(screened.drop_columns("error"), 0.3)
     for name, rows in plan.shards.items():
         place = pa.array([uris.join(f"{s3}/out", name)] * rows.num_rows)
-        told = travelled(partial(_write_batch, storage=ASKED))(rows.append_column("shard", place))
+        told = travelled(partial(_write_shard, storage=ASKED))(rows.append_column("shard", place))
         assert told["error"].to_pylist() == [None]
     found = collection.find(f"{s3}/out", storage=ASKED)
     read = travelled(Reader(Plan(found.train, seed=0), 16, storage=ASKED))
