@@ -32,6 +32,8 @@ def ended(monkeypatch, capsys):
     """Run a job as its command does: its exit code, and what it says on standard error."""
     monkeypatch.setattr(sys, "argv", ["job"])
     before = signal.getsignal(signal.SIGTERM)
+    # A shell starts what it puts into the background with SIGINT ignored; jobs there are ended by SIGTERM.
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def run(job) -> tuple[object, str]:
         with pytest.raises(SystemExit) as answer:
@@ -40,6 +42,7 @@ def ended(monkeypatch, capsys):
 
     yield run
     signal.signal(signal.SIGTERM, before)
+    signal.signal(signal.SIGINT, interrupt)
 
 
 @pytest.mark.parametrize(
