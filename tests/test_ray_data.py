@@ -53,7 +53,11 @@ def wait_for_all_cores() -> None:
 
 
 @pytest.mark.parametrize(
-    "gone", [(), ("ray_remote_args",), ("ray_remote_args_fn",), ("ray_remote_args", "ray_remote_args_fn")]
+    "gone",
+    [
+        ("ray_remote_args", "ray_remote_args_fn"),
+        *(pytest.param(one, marks=pytest.mark.faults) for one in ((), ("ray_remote_args",), ("ray_remote_args_fn",))),
+    ],
 )
 def test_a_deadly_block_is_tried_as_often_as_asked_and_is_missing_then(ray_local, tmp_path, monkeypatch, gone):
     """Also with a Ray that takes neither bounds nor names."""
