@@ -16,6 +16,7 @@ Photographs that cannot be read are named in evaluation.json.
 Exit codes: 0 measured; 1 the job failed; 2 the command line, a path or a setting is wrong.
 """
 
+import contextlib
 import sys
 from collections.abc import Iterator
 from typing import Annotated
@@ -132,7 +133,7 @@ def _measure(
         retries=ATTEMPTS - 1,
         error=ColornetError,
     )
-    with JobProgress(items.num_rows, "photographs") as progress:
+    with contextlib.closing(results), JobProgress(items.num_rows, "photographs") as progress:
         for measured in results:
             progress.advance(pc.count_distinct(measured["row"]).as_py(), len(measured["reason"].drop_null()))
             yield measured

@@ -16,7 +16,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -183,15 +183,16 @@ def _screen(files: pa.Table, work: Work) -> pa.Table:
     first_rows = _block_rows(files.num_rows)
     with JobProgress(files.num_rows, "files") as progress:
 
-        def screen(files: pa.Table, attempt: int) -> Iterator[pa.Table]:
+        def screen(files: pa.Table, attempt: int) -> Generator[pa.Table]:
             """Yield manifests as their parts become durable."""
             rows = first_rows if attempt == 1 else 1
             blocks = [files.slice(start, rows) for start in range(0, files.num_rows, rows)]
-            for screened in map_blocks(blocks, _screen_block, work, error=StorageError):
-                failed = (pc.starts_with(screened["reason"], reason) for reason in (UNREADABLE, NOT_FETCHED))
-                progress.advance(screened.num_rows, pc.sum(pc.or_(*failed)).as_py() or 0)
-                manifest.append(screened)
-                yield screened
+            with contextlib.closing(map_blocks(blocks, _screen_block, work, error=StorageError)) as results:
+                for screened in results:
+                    failed = (pc.starts_with(screened["reason"], reason) for reason in (UNREADABLE, NOT_FETCHED))
+                    progress.advance(screened.num_rows, pc.sum(pc.or_(*failed)).as_py() or 0)
+                    manifest.append(screened)
+                    yield screened
 
         gone = ask_until_answered(files, "row", screen, ATTEMPTS, "files")
         if gone.num_rows:
@@ -223,8 +224,9 @@ def _write_shards(output: str, plan: ShardPlan, storage: Storage) -> None:
         for name, rows in plan.shards.items()
     ]
     written = 0
-    with JobProgress(len(blocks), "shards") as progress:
-        for batch in map_blocks(blocks, _write_shard, storage, retries=ATTEMPTS, error=StorageError):
+    results = map_blocks(blocks, _write_shard, storage, retries=ATTEMPTS, error=StorageError)
+    with contextlib.closing(results), JobProgress(len(blocks), "shards") as progress:
+        for batch in results:
             written += batch.num_rows
             progress.advance(batch.num_rows)
     if written != len(blocks):

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import logging
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,8 +42,11 @@ def map_blocks(
     num_gpus: float = 0,
     retries: int = 0,
     error: type[ColornetError] | None = None,
-) -> Iterator[pa.Table]:
+) -> Generator[pa.Table]:
     """Yield what is made of each block, as it comes, in no order; nothing of blocks of which no row is left.
+
+    Whoever may not take all must close it (`contextlib.closing`): left to the garbage collector, Ray's stream is ended
+    in whatever thread that happens to run in, also in the stream's own, which cannot wait for itself.
 
     Args:
         blocks: each is computed as one, by one process. With `num_gpus`, all but the last must have as many rows.
@@ -98,7 +101,7 @@ def map_blocks(
 
 
 def ask_until_answered(
-    rows: pa.Table, key: str, ask: Callable[[pa.Table, int], Iterable[pa.Table]], attempts: int, unit: str
+    rows: pa.Table, key: str, ask: Callable[[pa.Table, int], Generator[pa.Table]], attempts: int, unit: str
 ) -> pa.Table:
     """Ask for rows, and again for those that were lost with their worker; returns those that were lost every time.
 
@@ -111,7 +114,8 @@ def ask_until_answered(
         unit: what the rows are, in the plural, for the log.
     """
     for attempt in range(1, attempts + 1):
-        answered = [chunk for answers in ask(rows, attempt) for chunk in answers[key].chunks]
+        with contextlib.closing(ask(rows, attempt)) as answers:
+            answered = [chunk for table in answers for chunk in table[key].chunks]
         seen = pa.chunked_array(answered, rows.schema.field(key).type).combine_chunks()
         rows = rows.filter(pc.invert(pc.is_in(rows[key], value_set=seen)))
         if not rows.num_rows:

@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -106,12 +106,27 @@ def test_blocks_stay_whole_on_gpus_too(ray_local):
     assert sorted(table["row"].to_pylist() for table in done) == [block["row"].to_pylist() for block in blocks]
 
 
+def test_who_is_asked_is_closed_before_an_error_leaves():
+    """Whoever keeps the error keeps its frames, and what they hold would be closed by anyone, at any time."""
+    closed = []
+
+    def ask(rows: pa.Table, attempt: int) -> Generator[pa.Table]:
+        try:
+            yield pa.table({"not what was asked for": [attempt]})
+        finally:
+            closed.append(attempt)
+
+    with pytest.raises(KeyError) as kept:
+        ask_until_answered(pa.table({"uri": ["a"]}), "uri", ask, 2, "files")
+    assert closed == [1] and kept.tb
+
+
 @given(st.dictionaries(st.text(), st.integers(0, 5)), st.integers(1, 4))
 def test_rows_are_asked_for_until_they_are_answered_or_given_up(lost, attempts):
     """Each row is lost so often."""
     asked: dict[str, int] = dict.fromkeys(lost, 0)
 
-    def ask(rows: pa.Table, attempt: int) -> Iterator[pa.Table]:
+    def ask(rows: pa.Table, attempt: int) -> Generator[pa.Table]:
         for uri in rows["uri"].to_pylist():
             asked[uri] += 1
             assert asked[uri] == attempt

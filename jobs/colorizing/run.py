@@ -1,7 +1,8 @@
 """The course of the work: wave by wave, and again where worker processes died, until every scan has a row."""
 
+import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import replace
 
 import pyarrow as pa
@@ -37,10 +38,11 @@ def work_off(plan: ColorizePlan, task: ColorizeTask, settings: ColorizeSettings,
     with predictors_of(task, settings) as predictors, JobProgress(plan.pending, "scans") as progress:
         watch = _Watch(progress, JobMetrics(task.output), CircuitBreaker(), lock)
 
-        def colorize(scans: pa.Table, attempt: int) -> Iterator[pa.Table]:
+        def colorize(scans: pa.Table, attempt: int) -> Generator[pa.Table]:
             """Yield rows as they come, without those of scans lost with their worker, or with a ledger out of reach."""
-            stream = workers.stream(scans, replace(task, attempt=attempt), settings, predictors, alone=attempt > 1)
-            return map(watch.recorded, stream)
+            asked = replace(task, attempt=attempt)
+            with contextlib.closing(workers.stream(scans, asked, settings, predictors, alone=attempt > 1)) as stream:
+                yield from map(watch.recorded, stream)
 
         for wave in plan.batches(WAVE):
             lost = ask_until_answered(wave, "source_uri", colorize, settings.max_attempts, "scans")

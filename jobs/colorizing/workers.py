@@ -1,7 +1,7 @@
 """The workers: an elastic pool of Ray actors that `ColorizeWorker` runs in, fed with blocks of scans."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import pyarrow as pa
 import ray
@@ -26,7 +26,7 @@ CALLS = 2
 
 def stream(
     todo: pa.Table, task: ColorizeTask, settings: ColorizeSettings, predictors: Predictors | None, *, alone: bool
-) -> Iterator[pa.Table]:
+) -> Generator[pa.Table]:
     """Yield the rows that `ColorizeWorker` returns, block by block as they come.
 
     Rows of blocks whose worker process died are missing. With `alone`, each scan is a block of its own, and a worker
