@@ -111,6 +111,13 @@ def run(epochs: int, **changes: object) -> list[dict]:
             "hue_concentration": 0.5,
             "true_hue_concentration": 0.3,
             "psnr": 23.0,
+            "gain_a": 0.4,
+            "gain_b": 0.9,
+            "bias_a": 2.0,
+            "bias_b": -1.0,
+            "correlation_a": 0.1,
+            "correlation_b": 0.5,
+            "worse_than_gray": 0.25,
             "nearly_gray": 7,
             "seconds": 60.0,
             "photographs_per_second": 53.0,
@@ -257,7 +264,7 @@ def test_a_page_needs_nothing_from_elsewhere_and_runs_nothing(whole):
 
 def test_a_pages_figures_are_well_formed_and_refer_to_themselves(whole):
     figures = re.findall(rb"<svg.*?</svg>", whole, re.DOTALL)
-    assert len(figures) == 11
+    assert len(figures) == 15
     names = []
     for figure in figures:
         root = etree.fromstring(figure)
@@ -271,10 +278,10 @@ def test_a_pages_figures_are_well_formed_and_refer_to_themselves(whole):
 
 
 def test_only_topics_with_numbers_are_drawn():
-    assert [title for title, _ in curves.figures([])] == []
-    assert [title for title, _ in curves.figures(run(1, **dict.fromkeys(run(1)[0])))] == []
+    assert [each.title for each in curves.figures([])] == []
+    assert [each.title for each in curves.figures(run(1, **dict.fromkeys(run(1)[0])))] == []
     gray = [{"epoch": 1, "psnr": 20.0, "held_out_error": math.nan}, {"epoch": 2, "photographs_per_second": 3}]
-    titles = [title for title, _ in curves.figures(gray)]
+    titles = [each.title for each in curves.figures(gray)]
     assert len(titles) == 2 and titles[0].startswith("Signal") and titles[1].startswith("Throughput")
 
 
@@ -285,14 +292,14 @@ def test_a_run_without_a_discriminator_shows_the_held_out_error_beside_the_loss(
         (alone, "The training", "mean a*b* distance"),
         (fought, "Adversarial training", "discriminator accuracy"),
     ):
-        first, figure = next(curves.figures(history))
+        first, figure, _ = next(curves.figures(history))
         labels = {"".join(each.itertext()) for each in figure.iter("{http://www.w3.org/2000/svg}text")}
         assert first == title and {"generator loss", beside} <= labels
     assert report.plot(alone) != report.plot(fought)
 
 
 def test_the_first_epoch_stands_on_a_whole_number():
-    ((_, figure),) = curves.figures([{"epoch": 1, "psnr": 1000.0}])
+    ((_, figure, _),) = curves.figures([{"epoch": 1, "psnr": 1000.0}])
     ticks = ["".join(each.itertext()) for each in figure.iter("{http://www.w3.org/2000/svg}text")]
     assert [tick for tick in ticks if re.fullmatch(r"\d(\.\d+)?", tick)] == ["1"]  # those of the PSNR are some hundred
 
@@ -314,9 +321,16 @@ def test_a_page_has_every_epochs_verdict(whole):
 def test_a_page_says_how_the_run_stands(whole):
     text = Reader(whole).text
     assert "After epoch 12, stage “adversarial”." in text
-    for fact in ("12.08 in epoch 12", "10.0, true 17.0", "1,200", "38,400", "12 min 00 s"):
+    for fact in ("12.08 in epoch 12", "25% of photographs", "10.0, true 17.0", "1,200", "38,400", "12 min 00 s"):
         assert fact in text, fact
     assert "2023-11-14 22:25 UTC" in text  # 1.7e9 s is 22:13:20 on that day
+
+
+def test_a_page_says_what_good_calibration_looks_like(whole):
+    text = Reader(whole).text
+    told = {topic.lines[0].name: topic.good for topic in topics.TOPICS if topic.good}
+    assert list(told) == ["gain_a", "bias_a", "correlation_a", "worse_than_gray"]
+    assert all(sentence.startswith("Good: ") and sentence in text for sentence in told.values())
 
 
 def test_a_page_has_the_recipe_data_and_hardware(whole):

@@ -514,6 +514,24 @@ def test_psnr_is_that_of_an_independent_implementation():
     assert measured["psnr"] == pytest.approx(np.mean([*decibels, best]), abs=0.02)
 
 
+def test_calibration_of_held_out_colour_in_closed_form():
+    truth = torch.tensor([[10.0, 4.0], [-10.0, 8.0], [30.0, -6.0]])
+    fake = torch.stack([2 * truth[:, 0], truth[:, 1] + 3], dim=1)
+    measured = held_out(truth).compare([plane(part) for part in fake.split(2)])
+    factor, *_ = np.linalg.lstsq(fake[:, 1:].numpy(), truth[:, 1].numpy(), rcond=None)
+    expected = {"gain_a": 0.5, "gain_b": factor.item(), "bias_a": 10.0, "bias_b": 3.0}
+    expected |= {"correlation_a": 1.0, "correlation_b": 1.0}
+    assert {name: measured[name] for name in expected} == pytest.approx(expected, rel=1e-4)
+
+
+def test_photographs_count_as_worse_than_gray_from_1_db_on():
+    truth = torch.tensor([[10.0, 0.0]] * 4)
+    fake = torch.tensor([[10.0, 0.0], [20.0, 0.0], [0.0, 0.0], [40.0, 0.0]])  # 0, as far as gray, gray, three times
+    measured = held_out(truth).compare([plane(part) for part in fake.split(2)])
+    assert measured["worse_than_gray"] == 0.25
+    assert held_out(truth).compare([plane(part) for part in (0 * fake).split(2)])["worse_than_gray"] == 0
+
+
 def test_accuracy_weighs_each_picture_alike():
     made = held_out(torch.rand(3, 2))
     right = iter([4.0, 0.0])  # of 2 + 2 and 1 + 1 pictures
@@ -525,7 +543,7 @@ def test_a_worker_without_held_out_photographs():
     nothing = torch.zeros(0, 3, SIZE, SIZE, dtype=torch.uint8)
     made = make_trainer(photographs=Noise(held_out=nothing), retrain_below=1.0)
     measured = made.run_epoch()
-    for name in ("held_out_error", "mean_chroma", "discriminator_accuracy", "hue_concentration"):
+    for name in ("held_out_error", "mean_chroma", "discriminator_accuracy", "hue_concentration", "gain_a", "bias_b"):
         assert math.isnan(measured[name])
     assert measured["retraining_steps"] == 0 and measured["verdict"] == State.HEALTHY
     shown, ab = made.panel()

@@ -4,7 +4,7 @@ import io
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from colornet.training.report.drawing import draw_run, draw_topic, title_of
 from colornet.training.report.history import History, is_measured
@@ -14,6 +14,16 @@ from colornet.training.report.topics import TOPICS
 PLOT_SIZE = (1000, 560)
 """Width and height of the plot, pixels."""
 _FIRST = ("generator_loss", "adversarial_loss", "discriminator_accuracy")
+
+
+class Figure(NamedTuple):
+    """A figure of a page."""
+
+    title: str
+    svg: Any
+    """An `svg` element, as `svg` makes it."""
+    good: str = ""
+    """A sentence on what good curves look like; empty if there is none."""
 
 
 def plot(history: History) -> bytes:
@@ -34,19 +44,13 @@ def plot(history: History) -> bytes:
     return buffer.getvalue()
 
 
-def figures(history: History) -> Iterator[tuple[str, Any]]:
-    """Draw all topics that have numbers, the plot of the run first.
-
-    Args:
-        history: what was measured, epoch by epoch.
-
-    Returns:
-        For each its title and an `svg` element, as `svg` makes them.
-    """
+def figures(history: History) -> Iterator[Figure]:
+    """Draw all topics that have numbers, the plot of the run first; `history` is what was measured, epoch by epoch."""
     if is_measured(history, *_FIRST):
-        yield title_of(history), svg("run", (7.0, 4.2), partial(draw_run, history=history, title=None))
+        yield Figure(title_of(history), svg("run", (7.0, 4.2), partial(draw_run, history=history, title=None)))
     for topic in TOPICS:
         lines = [line for line in topic.lines if is_measured(history, line.name)]
         if lines:
             drawn = replace(topic, lines=lines)
-            yield topic.title, svg(topic.title, (5.4, 3.3), partial(draw_topic, topic=drawn, history=history))
+            drawing = svg(topic.title, (5.4, 3.3), partial(draw_topic, topic=drawn, history=history))
+            yield Figure(topic.title, drawing, topic.good)

@@ -38,12 +38,16 @@ def page(history: History, panels: Sequence[tuple[int, bytes]], about: Mapping[s
         style=_STYLE,
         title=about.get("name") or "Training",
         state=_state(history),
-        figures=[(title, Markup(etree.tostring(svg, encoding="unicode"))) for title, svg in curves.figures(history)],
+        figures=[each._replace(svg=_markup(each.svg)) for each in curves.figures(history)],
         verdicts=_verdicts(history),
         panels=_panels(panels),
         about=[(key.title(), about[key]) for key in ("recipe", "data", "hardware") if about.get(key)],
         pace=_throughput(history),
     )
+
+
+def _markup(svg: Any) -> Markup:
+    return Markup(etree.tostring(svg, encoding="unicode"))
 
 
 # --- how it stands ----------------------------------------------------------------------------------------------------
@@ -82,6 +86,7 @@ def _facts(history: History) -> list[tuple[str, str]]:
         ("best held-out error", _best(history)),
         ("PSNR", say("psnr", "{:.1f} dB")),
         ("mean chroma", f"{chroma}, true {truth}" if chroma and truth else chroma),
+        ("worse than gray by 1 dB", say("worse_than_gray", "{:.0%} of photographs")),
         ("steps", say("steps", "{:,.0f}")),
         ("photographs used", say("photographs", "{:,.0f}")),
         ("throughput", say("photographs_per_second", "{:,.1f} photographs/s")),

@@ -45,6 +45,8 @@ class Topic:
     """Of the axis; None for a logarithmic one, where all numbers allow it."""
     reference: float | None = None
     """Where a thin line helps the eye."""
+    good: str = ""
+    """A sentence on what good curves look like."""
 
 
 BLUE, RED, GREEN, PURPLE, ORANGE, BROWN, TEAL = (
@@ -93,6 +95,36 @@ TOPICS = (
         "PSNR, dB",
         (Line("psnr", "held-out photographs", BLUE),),
         limits=(None, None),
+    ),
+    Topic(
+        "Gain: the factor of the predicted colour that has the least squared error",
+        "factor",
+        (Line("gain_a", "a*", RED), Line("gain_b", "b*", BLUE)),
+        limits=(None, None),
+        reference=1.0,
+        good="Good: both rise to 1 and stay. Below 0.85 the colour is too strong for how often it is right.",
+    ),
+    Topic(
+        "Bias: mean predicted colour less the mean true colour",
+        "units of a*b*",
+        (Line("bias_a", "a*", RED), Line("bias_b", "b*", BLUE)),
+        limits=(None, None),
+        reference=0.0,
+        good="Good: both stay within 1.5 of 0. Both above is a brown wash over everything.",
+    ),
+    Topic(
+        "Correlation of predicted with true colour, pixel by pixel",
+        "correlation",
+        (Line("correlation_a", "a*", RED), Line("correlation_b", "b*", BLUE)),
+        limits=(None, None),
+        reference=0.0,
+        good="Good: both rise, and level off late. Near 0 the colour has nothing to do with the truth.",
+    ),
+    Topic(
+        "Photographs that are worse than gray by more than 1 dB",
+        "share of held-out photographs, %",
+        (Line("worse_than_gray", "held-out photographs", BLUE, factor=100),),
+        good="Good: it falls below 15 %. Where it rises while the loss falls, colour grows bolder than it is right.",
     ),
     Topic(
         "Discriminator on held-out photographs",
