@@ -83,7 +83,7 @@ def test_verdicts_of_maps_are_their_means():
 
 def test_reconstruction_losses_in_closed_form():
     truth = torch.zeros(1, 2, 1, 1)
-    beta = losses.SMOOTH_L1_BETA
+    beta = losses.SMOOTH_L1_BETA / 127.5  # in the networks' scaling
     predicted = torch.tensor([beta / 2, -3 * beta]).reshape(1, 2, 1, 1)
     assert losses.reconstruction_loss("l1", predicted, truth).item() == pytest.approx(1.75 * beta)
     # A square below beta, 0.5 d² / beta; a line above, d - beta / 2.

@@ -197,6 +197,7 @@ WRONG_IN_STAGE = {
     "warmup": [-0.1, 1.1],
     "decay": [-0.1, math.nan],
     "reconstruction": ["l2"],
+    "reconstruction_beta": [0, math.nan],
     "reconstruction_weight": [math.inf, -1],
     "vividness": [-1.0, math.nan],
     "distribution_weight": [-1.0, math.inf],
@@ -211,6 +212,9 @@ WRONG_IN_RECIPE = {
     "discriminator": [None],
     "stages": [[Stage()], (3,), Stage()],
     "degradation": ["archive"],
+    "sampling": [{"kind": {"scene": 3}}],
+    "hints": [None],
+    "nearly_gray_kept": [-0.1, 1.1],
     "betas": [(0.5, 1.0), (0.5,), (-0.1, 0.5), (0.5, math.nan), [0.5, 0.9]],
     "weight_decay": [-0.1, math.inf],
     "max_grad_norm": [-1.0, math.nan],
@@ -252,7 +256,9 @@ def test_every_field_has_a_check():
     assert set(WRONG_IN_RECIPE) == {field.name for field in dataclasses.fields(Recipe)}
 
 
-@pytest.mark.parametrize("field", ["network", "width", "norm", "encoder", "encoder_weights", "head"])
+@pytest.mark.parametrize(
+    "field", ["network", "width", "norm", "encoder", "encoder_weights", "head", "context", "hints"]
+)
 def test_wrong_types_in_the_generator_are_named(field):
     with pytest.raises(SettingsError, match=rf"^{field} should .*, not None"):
         Recipe(generator=GeneratorRecipe(**{field: None}))
@@ -270,6 +276,13 @@ def test_a_generator_without_any_loss_is_refused():
         SettingsError, match="stage 'adversarial': adversarial_weight must be above 0 where both networks train"
     ):
         Stage(adversarial_weight=0)
+
+
+@pytest.mark.parametrize("part", ["context", "hints"])
+def test_parts_that_only_a_backbone_has_are_refused_elsewhere(part):
+    with pytest.raises(SettingsError, match="hints and context are for the network backbone only"):
+        Recipe(generator=GeneratorRecipe(**{part: True}))
+    Recipe(generator=GeneratorRecipe(network="backbone", **{part: True}))
 
 
 def test_a_run_without_a_generator_is_refused():

@@ -22,9 +22,10 @@ from colornet.training.degradation import DEGRADATIONS, degrade
 from colornet.training.gan import Batch, GanModule
 from colornet.training.health import Policy, State, Thresholds
 from colornet.training.held_out import HeldOut
+from colornet.training.hints import HintSimulation
 from colornet.training.losses import NonFiniteLossError
 from colornet.training.presets import preset
-from colornet.training.recipe import DISCRIMINATOR, GENERATOR, Recipe, Stage
+from colornet.training.recipe import DISCRIMINATOR, GENERATOR, GeneratorRecipe, Recipe, Stage
 from colornet.training.trainer import SETTLE_EVERY, Callback, StepProgress, Trainer
 
 SIZE = 32
@@ -333,10 +334,11 @@ def test_degradation_changes_what_the_generator_sees_and_nothing_else():
 def test_degradation_is_drawn_from_the_runs_random_numbers():
     photographs, degradation = noise(4, seed=3), DEGRADATIONS["archive"]
     torch.manual_seed(5)
-    made = next(Batches(iter([photographs]), degradation, torch.device("cpu"))).degraded
+    made = next(Batches(iter([photographs]), Recipe(degradation=degradation), torch.device("cpu"))).degraded
     assert torch.equal(made, degrade(photographs, degradation, torch.Generator().manual_seed(5)))
 
 
+ALL_HINTED = HintSimulation(none=0.0, all=0.0)
 GRAY = torch.tensor([[[[60]], [[60]], [[60]]]], dtype=torch.uint8).expand(1, 3, SIZE, SIZE)
 
 
@@ -348,6 +350,29 @@ def test_nearly_gray_photographs_are_replaced_and_counted():
     assert torch.equal(batch.degraded, lightness) and torch.equal(batch.lightness, lightness)
     torch.testing.assert_close(batch.ab, ab)
     assert made.history[0]["nearly_gray"] == 3
+
+
+def test_a_share_of_nearly_gray_photographs_stays():
+    red = noise(1, seed=1)
+    photographs = torch.cat([red, GRAY.expand(999, -1, -1, -1)])
+    torch.manual_seed(0)
+    counts = {}
+    for kept in (0.0, 0.25, 1.0):
+        batches = Batches(iter([photographs]), Recipe(nearly_gray_kept=kept), torch.device("cpu"))
+        neutral = lab.unscale_ab(next(batches).ab).abs().amax(dim=(1, 2, 3)) < 1
+        counts[kept] = int(neutral.sum())
+        assert batches.count_nearly_gray() == 999 - counts[kept] or kept == 0.25
+    assert counts[0.0] == 0 and counts[1.0] == 999
+    # Those that stay and the red one are repeated in the places of the others: the share of the red one is 1 / 250.
+    assert counts[0.25] == pytest.approx(999, abs=10)
+
+
+def test_hints_are_simulated_for_a_generator_that_takes_them():
+    photographs = noise(4, seed=3)
+    with_hints = Recipe(generator=GeneratorRecipe(network="backbone", head="bins", hints=True), hints=ALL_HINTED)
+    batch = next(Batches(iter([photographs]), with_hints, torch.device("cpu")))
+    assert batch.hints is not None and (batch.hints[:, 2].amax(dim=(1, 2)) == 1).all()
+    assert next(Batches(iter([photographs]), Recipe(), torch.device("cpu"))).hints is None
 
 
 def test_a_batch_of_gray_alone_is_counted_and_trained_on():

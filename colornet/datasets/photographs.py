@@ -7,7 +7,7 @@ import io
 import itertools
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,7 +62,7 @@ def read_group(
     pieces = plan.group(number)
     rows: list[np.ndarray] = []
     for place, piece in enumerate(pieces):
-        images = _images(piece.uri, piece.row_group, piece.start, piece.stop, storage)
+        images = _images(piece.uri, piece.row_group, piece.rows, storage)
         random = np.random.default_rng((plan.seed, 2, number, place))
         rows += _decode(images, image_size, piece.uri, random, min_crop_scale)
     if not rows:
@@ -81,7 +81,7 @@ def read_held_out(shards: tuple[Shard, ...], image_size: int, limit: int, storag
         row
         for shard in shards
         for row_group, count in enumerate(shard.row_groups)
-        for row in _decode(_images(shard.uri, row_group, 0, count, storage), image_size, shard.uri, None)
+        for row in _decode(_images(shard.uri, row_group, range(count), storage), image_size, shard.uri, None)
     )
     rows = list(itertools.islice(decoded, limit))
     if not rows:
@@ -108,17 +108,18 @@ def _decode(
         _log.warning("%s: %d photographs are left out, the first: %s", uri, len(reasons), " ".join(reasons[0].split()))
 
 
-def _images(uri: str, row_group: int, start: int, stop: int, storage: Storage) -> Iterator[bytes | None]:
-    """Yield the encoded photographs of some rows of a row group."""
+def _images(uri: str, row_group: int, rows: Sequence[int], storage: Storage) -> Iterator[bytes | None]:
+    """Yield the encoded photographs of some rows of a row group, whose numbers rise."""
+    first, last, wanted = rows[0], rows[-1], np.array(rows)
     position = 0
     try:
         with open_parquet(uri, storage) as file:
-            # A batch ends where the slice ends, so that no rows after it are read.
-            for batch in file.iter_batches(batch_size=max(1, stop - start), row_groups=[row_group], columns=["image"]):
-                column = batch.column(0)
-                yield from column[max(0, start - position) : max(0, stop - position)].to_pylist()
-                position += len(column)
-                if position >= stop:
+            # A batch ends about where the slice ends, so that few rows after it are read.
+            for batch in file.iter_batches(batch_size=last + 1 - first, row_groups=[row_group], columns=["image"]):
+                here = wanted[(wanted >= position) & (wanted < position + len(batch))]
+                yield from batch.column(0).take(here - position).to_pylist()
+                position += len(batch)
+                if position > last:
                     return
     except OSError as error:  # pyarrow's own errors about damaged files are OSErrors or ValueErrors
         raise StorageError(f"{uri}: row group {row_group}: {error}") from error

@@ -1,4 +1,4 @@
-"""What the networks see of the photographs: batches of L* and a*b*, without those that have no colour."""
+"""What the networks see of the photographs: batches of L* and a*b*, without most of those that have no colour."""
 
 import time
 from collections.abc import Iterator
@@ -9,9 +9,11 @@ from torch import Tensor
 
 from colornet.color import lab
 from colornet.color.chroma import is_nearly_gray
-from colornet.training.degradation import Degradation, degrade
+from colornet.training.degradation import degrade
 from colornet.training.distributed import sum_over_workers
 from colornet.training.gan import Batch
+from colornet.training.hints import simulate_hints
+from colornet.training.recipe import Recipe
 
 
 class Photographs(Protocol):
@@ -27,10 +29,10 @@ class Photographs(Protocol):
 class Batches(Iterator[Batch]):
     """The batches of a stage. What is counted here is counted from one `start_epoch` to the next."""
 
-    def __init__(self, photographs: Iterator[Tensor], degradation: Degradation, device: torch.device) -> None:
+    def __init__(self, photographs: Iterator[Tensor], recipe: Recipe, device: torch.device) -> None:
         """Prepare for `photographs`, batches of (B, 3, S, S) uint8, on the CPU."""
         self._photographs = photographs
-        self._degradation = degradation
+        self._recipe = recipe
         self._device = device
         self.start_epoch()
 
@@ -53,17 +55,25 @@ class Batches(Iterator[Batch]):
         photographs, ab = self._replace_nearly_gray(photographs, lab.split_scaled(photographs)[1])
         lightness = lab.split_scaled(photographs)[0].contiguous()
         seen = lightness
-        if not self._degradation.changes_nothing:
-            seen = degrade(photographs, self._degradation, torch.default_generator)
-        return Batch(seen, lightness, ab.contiguous(memory_format=torch.channels_last))
+        if not self._recipe.degradation.changes_nothing:
+            seen = degrade(photographs, self._recipe.degradation, torch.default_generator)
+        hints = None
+        if self._recipe.generator.hints:
+            hints = simulate_hints(ab, self._recipe.hints, torch.default_generator)
+        return Batch(seen, lightness, ab.contiguous(memory_format=torch.channels_last), hints)
 
     def count_nearly_gray(self) -> int:
         """Return how many photographs of all workers were replaced, because they have no colour to learn from."""
         return int(sum_over_workers(self._nearly_gray).item())
 
     def _replace_nearly_gray(self, photographs: Tensor, ab: Tensor) -> tuple[Tensor, Tensor]:
-        """Replace photographs that have no colour to learn from by others of the batch, and count them."""
+        """Replace photographs that have no colour to learn from by others of the batch, and count them.
+
+        Some stay: whoever never saw gray paints everything.
+        """
         gray = is_nearly_gray(lab.unscale_ab(ab))
+        if self._recipe.nearly_gray_kept:
+            gray &= torch.rand(len(gray)).to(gray.device) >= self._recipe.nearly_gray_kept
         self._nearly_gray += gray.sum()
         # The GPU is not waited for: photographs with colour come first, and are repeated as often as it takes.
         order = torch.argsort(gray.int(), stable=True)

@@ -33,12 +33,14 @@ class Batch(NamedTuple):
     """(B, 1, H, W), scaled L* of the photographs themselves."""
     ab: Tensor
     """(B, 2, H, W), their scaled a*b*."""
+    hints: Tensor | None = None
+    """(B, 3, H, W), what the generator is told of a*b*, if it takes hints; see `BackboneGenerator.forward`."""
 
     def split(self, size: int) -> list["Batch"]:
         """Split into batches of at most `size`; 0 leaves it whole."""
         if not size:
             return [self]
-        return [Batch(*each) for each in zip(*(part.split(size) for part in self), strict=True)]
+        return [Batch(*each) for each in zip(*(part.split(size) for part in self if part is not None), strict=True)]
 
 
 class GanModule:
@@ -116,9 +118,12 @@ class GanModule:
         if len(micro_batches) > 1:
             # To predict once for both networks, the graphs of all micro-batches would have to be in memory.
             with torch.no_grad():
-                fakes = [self._predict(self.unwrapped_generator, each.degraded).ab for each in micro_batches]
+                fakes = [
+                    self._predict(self.unwrapped_generator, each.degraded, each.hints).ab for each in micro_batches
+                ]
             return self._train_discriminator(micro_batches, fakes) | self._train_generator(micro_batches)
-        predicted = self._predict(self.generator, batch.degraded)  # one forward pass for both networks
+        # One forward pass for both networks.
+        predicted = self._predict(self.generator, batch.degraded, batch.hints)
         discriminator = self._train_discriminator(micro_batches, [predicted.ab.detach()])
         return discriminator | self._train_generator(micro_batches, [predicted])
 
@@ -126,7 +131,7 @@ class GanModule:
         """Take one step of the discriminator alone, on real colour and the generator's predictions."""
         self.steps += 1
         micro_batches = batch.split(self.stage.micro_batch_size)
-        fakes = [self.colorize(each.degraded, use_ema=False) for each in micro_batches]
+        fakes = [self.colorize(each.degraded, each.hints, use_ema=False) for each in micro_batches]
         return self._train_discriminator(micro_batches, fakes)
 
     def synchronize_buffers(self) -> None:
@@ -135,15 +140,16 @@ class GanModule:
             share_buffers(network)
 
     @torch.no_grad()
-    def colorize(self, lightness: Tensor, *, use_ema: bool = True) -> Tensor:
+    def colorize(self, lightness: Tensor, hints: Tensor | None = None, *, use_ema: bool = True) -> Tensor:
         """Predict scaled a*b* (B, 2, H, W), float32, from scaled L* (B, 1, H, W), in eval mode.
 
         Args:
             lightness: the generator's input.
+            hints: (B, 3, H, W), what it is told of a*b*, if it takes hints.
             use_ema: predict with `inference_generator`; else with the generator that trains.
         """
         with _evaluating(self.inference_generator if use_ema else self.unwrapped_generator) as generator:
-            return self._predict(generator, lightness).ab
+            return self._predict(generator, lightness, hints).ab
 
     @torch.no_grad()
     def count_correct(self, lightness: Tensor, real: Tensor, fake: Tensor) -> Tensor:
@@ -210,7 +216,7 @@ class GanModule:
         self.generator_optimizer.zero_grad(set_to_none=True)
         for number, batch in enumerate(micro_batches):
             with _synchronized(self.generator, number == len(micro_batches) - 1):
-                output = predicted[number] if predicted else self._predict(self.generator, batch.degraded)
+                output = predicted[number] if predicted else self._predict(self.generator, batch.degraded, batch.hints)
                 terms = self.objective(stage, batch.lightness, output, batch.ab)
                 if stage.trains == BOTH:
                     logits = self._judge(batch, output)
@@ -240,13 +246,13 @@ class GanModule:
 
     def _noise(self, number: int, batch: Batch) -> Tensor:
         """Alternate noise and predictions, also from one micro-batch or step of a single photograph to the next."""
-        fake = self.colorize(batch.degraded, use_ema=False)
+        fake = self.colorize(batch.degraded, batch.hints, use_ema=False)
         fake[(self.steps + number) % 2 :: 2].uniform_(-1, 1)
         return fake
 
-    def _predict(self, generator: nn.Module, lightness: Tensor) -> GeneratorOutput:
+    def _predict(self, generator: nn.Module, lightness: Tensor, hints: Tensor | None = None) -> GeneratorOutput:
         with self._autocast():
-            output = generator(lightness)
+            output = generator(lightness) if hints is None else generator(lightness, hints)
         ab, logits = output if isinstance(output, tuple) else (output, None)
         return GeneratorOutput(ab.float(), logits)
 

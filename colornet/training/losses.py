@@ -15,8 +15,8 @@ GanLoss = Literal["bce", "lsgan", "hinge"]
 """Kinds of adversarial loss."""
 Reconstruction = Literal["l1", "smooth_l1"]
 """Kinds of distance between predicted and true colour."""
-SMOOTH_L1_BETA = 10 / 127.5
-"""Where smooth L1 turns from a square into a line: 10 units of a*b*, in the networks' scaling."""
+SMOOTH_L1_BETA = 10.0
+"""Where smooth L1 turns from a square into a line, unless told otherwise, in units of a*b*."""
 VIVID_CHROMA = 50.0
 """Chroma of a saturated pixel, in units of a*b*."""
 
@@ -84,14 +84,17 @@ def gradient_penalty(verdicts: Tensor, ab: Tensor) -> Tensor:
     return gradient.float().square().sum(dim=(1, 2, 3)).mean() / 2
 
 
-def reconstruction_loss(kind: Reconstruction, predicted: Tensor, truth: Tensor, vividness: float = 0.0) -> Tensor:
+def reconstruction_loss(
+    kind: Reconstruction, predicted: Tensor, truth: Tensor, vividness: float = 0.0, beta: float = SMOOTH_L1_BETA
+) -> Tensor:
     """Mean distance between predicted and true colour, over all pixels and both channels.
 
     Args:
-        kind: "l1" or "smooth_l1" (a square up to `SMOOTH_L1_BETA`, then a line).
+        kind: "l1" or "smooth_l1" (a square up to `beta`, then a line).
         predicted: (B, 2, H, W), scaled a*b* in [-1, 1].
         truth: the same.
         vividness: a pixel weighs 1 + vividness · (true chroma / `VIVID_CHROMA`).
+        beta: in units of a*b*.
 
     Returns:
         A scalar, float32.
@@ -100,7 +103,7 @@ def reconstruction_loss(kind: Reconstruction, predicted: Tensor, truth: Tensor, 
     if kind == "l1":
         distance = functional.l1_loss(predicted, truth, reduction="none")
     else:
-        distance = functional.smooth_l1_loss(predicted, truth, reduction="none", beta=SMOOTH_L1_BETA)
+        distance = functional.smooth_l1_loss(predicted, truth, reduction="none", beta=beta / 127.5)
     if vividness:
         distance = distance * (1 + vividness * lab.unscale_ab(truth).norm(dim=1, keepdim=True) / VIVID_CHROMA)
     return distance.mean()

@@ -64,7 +64,9 @@ class Objective:
         """
         terms = {}
         if stage.reconstruction_weight:
-            terms["reconstruction"] = reconstruction_loss(stage.reconstruction, predicted.ab, truth, stage.vividness)
+            terms["reconstruction"] = reconstruction_loss(
+                stage.reconstruction, predicted.ab, truth, stage.vividness, stage.reconstruction_beta
+            )
         if stage.distribution_weight:
             assert predicted.logits is not None and self.bin_weights is not None  # the recipe has been checked
             terms["distribution"] = distribution_loss(predicted.logits, truth, self.centres, self.bin_weights)

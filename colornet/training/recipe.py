@@ -9,6 +9,7 @@ import tyro
 from torch import nn
 
 from colornet import networks
+from colornet.datasets.sampling import Sampling
 from colornet.errors import SettingsError
 from colornet.inference.precision import Precision
 from colornet.networks import DiscriminatorName, GeneratorName
@@ -17,7 +18,8 @@ from colornet.networks.unet import Norm
 from colornet.settings import Field, from_dict, settings, to_dict
 from colornet.training.degradation import Degradation
 from colornet.training.health import Policy, Thresholds
-from colornet.training.losses import GanLoss, Reconstruction
+from colornet.training.hints import HintSimulation
+from colornet.training.losses import SMOOTH_L1_BETA, GanLoss, Reconstruction
 from colornet.training.ranges import Count, CountOrZero, DecayRate, NotNegative, Positive, Share
 
 Trains = Literal["both", "generator", "discriminator"]
@@ -47,13 +49,19 @@ class GeneratorRecipe:
     those of timm), or a local file."""
     head: Head = "ab"
     """For backbone: ab predicts a*b*; bins predicts a distribution over a*b*, which gives a confidence too."""
+    context: bool = False
+    """For backbone: let each place know of the whole picture."""
+    hints: bool = False
+    """For backbone: take colours that a person knows at a few places. It trains with those that `hints` simulates."""
 
     @property
     def settings(self) -> dict[str, Any]:
         """The keyword arguments that build the network."""
         norm = {} if self.norm == "batch" else {"norm": self.norm}
         if self.network == "backbone":
-            return {"encoder": self.encoder, "width": self.width, "head": self.head} | norm
+            asked = {"context": self.context, "hints": self.hints}
+            parts = {name: True for name, wanted in asked.items() if wanted}
+            return {"encoder": self.encoder, "width": self.width, "head": self.head} | norm | parts
         return {"width": self.width} | norm
 
 
@@ -106,6 +114,9 @@ class Stage:
     """Share of the stage, at its end, over which both learning rates fall linearly to 0."""
     reconstruction: Reconstruction = "smooth_l1"
     """Distance between predicted and true a*b*."""
+    reconstruction_beta: Positive = SMOOTH_L1_BETA
+    """Where smooth_l1 turns from a square into a line, in units of a*b*. Squares lead to the mean of the colours that
+    are possible at a place, lines to their median."""
     reconstruction_weight: NotNegative = 100.0
     """Weight of that distance in the generator's loss; 0 leaves it out."""
     vividness: NotNegative = 0.0
@@ -166,6 +177,13 @@ class Recipe:
     """What is trained, one stage after the other."""
     degradation: Degradation = field(default_factory=Degradation)
     """What is done to the gray that the generator sees, so that it looks like an old photograph."""
+    sampling: Sampling = field(default_factory=Sampling)
+    """How often photographs are drawn, by what their columns say of them."""
+    hints: HintSimulation = field(default_factory=HintSimulation)
+    """Which photographs come with hints, for a generator that takes them."""
+    nearly_gray_kept: Share = 0.0
+    """Share of nearly gray crops that stay in the batches; the others are replaced, as there is no colour to learn from
+    in them. A generator that never saw gray paints everything."""
     betas: tuple[DecayRate, DecayRate] = (0.5, 0.999)
     """AdamW's betas, of both optimisers."""
     weight_decay: NotNegative = 0.0
@@ -206,6 +224,8 @@ class Recipe:
         """Check that stages, networks and weights fit each other."""
         if all(stage.trains == DISCRIMINATOR for stage in self.stages):
             raise SettingsError("stages must have one that trains the generator")
+        if self.generator.network != "backbone" and (self.generator.hints or self.generator.context):
+            raise SettingsError("generator: hints and context are for the network backbone only")
         for stage in self.stages:
             if stage.distribution_weight and (self.generator.network, self.generator.head) != ("backbone", "bins"):
                 raise SettingsError(f"stage {stage.name!r}: distribution_weight is for a backbone with head bins only")

@@ -175,7 +175,7 @@ class Trainer:
             self._stage_number = place.stage_number
             self.gan.start_stage(place.stage)
             photographs = self._photographs.stage(place.stage_number)
-            self._batches = Batches(photographs, self.recipe.degradation, self.gan.device)
+            self._batches = Batches(photographs, self.recipe, self.gan.device)
             held_out = self._photographs.held_out(place.stage.image_size)
             self.held_out = HeldOut(held_out, self.gan, place.stage.share(self.workers))
 

@@ -17,9 +17,9 @@ class WithDistribution(nn.Module):
         super().__init__()
         self.generator = generator
 
-    def forward(self, lightness: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, lightness: Tensor, hints: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return what `BackboneGenerator.forward_with_distribution` returns."""
-        return self.generator.forward_with_distribution(lightness)
+        return self.generator.forward_with_distribution(lightness, hints)
 
 
 class _InFloat32:
