@@ -155,7 +155,7 @@ def _prepare(settings: TrainSettings) -> Run:
     data, output = uris.normalize(settings.data), uris.normalize(settings.output)
     run = Run(
         recipe=settings.recipe,
-        data=collection.find(data, validation, storage, recipe.sampling),
+        data=collection.find(data, validation, storage, settings.recipe.sampling),
         data_uri=data,
         output=output,
         name=settings.name or settings.recipe.name,
