@@ -5,6 +5,7 @@ import io
 import json
 import socket
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,14 @@ def test_signed_outputs_are_trusted_and_name_their_source(format, signer):
     assert manifest["claim_generator_info"][0]["name"] == "Colornet"
     np.testing.assert_array_equal(pictures.decoded(signed), pictures.decoded(plain))
     assert metadata.read(signed, format) == metadata.read(plain, format)
+
+
+def test_a_strength_that_somebody_chose_is_signed_too(signer):
+    for origin, told in ((ORIGIN, None), (replace(ORIGIN, strength=0.8), "0.8")):
+        signed = content_credentials.sign(output("jpeg"), "jpeg", SOURCE, "jpeg", credentials_of(signer), origin)
+        _, manifest, wrong = heard(signed, "jpeg", signer)
+        (actions,) = (entry["data"]["actions"] for entry in manifest["assertions"] if "actions" in entry["label"])
+        assert not wrong and actions[1]["parameters"].get("colornet.strength") == told
 
 
 @pytest.mark.parametrize("format", content_credentials.FORMATS)

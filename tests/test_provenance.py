@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -63,6 +64,15 @@ def test_it_says_how_sure_the_generator_was(tmp_path):
     assert confidence(Metadata()) is None
     once = provenance.describe(Metadata(), ORIGIN, 0.75)  # an output as a source: its confidence is not the new one's
     assert confidence(once, 0.5) == 0.5 and confidence(once) is None
+
+
+@exiftool.needed
+def test_it_says_what_strength_somebody_chose(tmp_path):
+    louder = replace(ORIGIN, strength=1.1)
+    assert exiftool.read(output("jpeg", origin=louder), tmp_path / "a.jpg")["XMP-colornet:Strength"] == 1.1
+    once = provenance.describe(Metadata(), louder)  # an output as a source: its strength is not the new one's
+    for origin, found in ((ORIGIN, Metadata()), (ORIGIN, once)):
+        assert "XMP-colornet:Strength" not in exiftool.read(output("jpeg", found, origin), tmp_path / "b.jpg")
 
 
 @exiftool.needed

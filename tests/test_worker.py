@@ -53,9 +53,13 @@ def archive(tmp_path) -> Path:
 
 @pytest.fixture
 def task(tmp_path) -> ColorizeTask:
+    return task_with(tmp_path, "unet", {"width": 2})
+
+
+def task_with(tmp_path: Path, network: str, settings: dict) -> ColorizeTask:
     torch.manual_seed(0)
-    generator = build_generator("unet", {"width": 2})
-    bundle = Bundle(generator=generator, network="unet", settings={"width": 2}, image_size=32)
+    generator = build_generator(network, settings)
+    bundle = Bundle(generator=generator, network=network, settings=settings, image_size=32)
     digest = bundles.save(bundle, str(tmp_path / "bundle"))
     return ColorizeTask(
         output=str(tmp_path / "out"),
@@ -288,6 +292,20 @@ def test_a_generator_elsewhere_gives_the_same_bytes(archive, task, budget):
     ColorizeWorker(there, Elsewhere(task), budget=budget)(scans)
     assert lasting(ledger.read(there.output)) == lasting(ledger.read(here.output))
     assert outputs(there) == outputs(here) and len(outputs(there)) == 6
+
+
+def test_what_is_spread_by_confidence_is_the_same_with_a_generator_elsewhere(archive, tmp_path):
+    task = task_with(tmp_path, "backbone", {"encoder": "mobilenetv3_small_050", "width": 2, "head": "bins"})
+    scans = inventory.read_inventory(str(archive))
+    here, there, faded = (work_apart(task, name) for name in ("here", "there", "faded"))
+    ColorizeWorker(here)(scans)
+    ColorizeWorker(there, Elsewhere(task))(scans)
+    assert lasting(ledger.read(there.output)) == lasting(ledger.read(here.output))
+    assert outputs(there) == outputs(here) and len(outputs(there)) == 5
+    faded = replace(faded, render=replace(task.render, neutral_below=1.0))
+    rows = {row["key"]: row["mean_chroma"] for row in ColorizeWorker(faded)(scans).to_pylist()}
+    for row in ledger.read(here.output).to_pylist():
+        assert row["mean_chroma"] is None or rows[row["key"]] < row["mean_chroma"]
 
 
 def test_others_are_computed_while_a_scan_waits_for_its_colour(archive, task):

@@ -66,7 +66,7 @@ SCHEMA = pa.schema(
 )
 """`key` is where the output belongs within the output folder, but for another extension that it may get. `error` is
 the name of the error's class, for grouping, where `reason` is its text. `attempts` counts the tries of this run up to
-this row. `mean_chroma` is the mean of sqrt(a*² + b*²) of the predicted colour. `confidence`, in [0, 1], is how sure the
+this row. `mean_chroma` is the mean of sqrt(a*² + b*²) of the painted colour. `confidence`, in [0, 1], is how sure the
 generator was of it, on the page where it was least sure; null for generators that do not know. The steps' seconds are
 wall time; `seconds` goes from the first step to the last, waiting included."""
 

@@ -1,4 +1,4 @@
-"""A bundle as a colorizer of pictures of any size."""
+"""A bundle as a colorizer of pictures of any size: its generator's colour, spread as the archive job spreads it."""
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from colornet.color import lab
 from colornet.inference.bundle import Bundle
 from colornet.inference.letterbox import Letterbox
 from colornet.inference.predictor import Predictor
+from colornet.rendering.render import RenderSettings, small_colour
 
 FRACTIONS = (0.5, 0.75, 1.0)
 """Input sizes that are compared, of the bundle's own: for 256, those of 128, 192 and 256 pixels.
@@ -20,9 +21,10 @@ They need not be multiples of anything: a generator pads its input to its own st
 class Learned:
     """Predicts with a bundle's generator at the size that it was trained for, in the arithmetic of the archive job."""
 
-    def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
-        """Take over a bundle, whose generator is moved to the device."""
+    def __init__(self, bundle: Bundle, device: str = "cpu", settings: RenderSettings | None = None) -> None:
+        """Take over a bundle, whose generator is moved to the device; its colour gets the strength of the settings."""
         self.size = bundle.image_size
+        self.settings = settings or RenderSettings()
         self.predictor = Predictor(bundle, device=device)
 
     def __call__(self, lightness: Tensor) -> Tensor:
@@ -44,11 +46,14 @@ class Learned:
         return torch.stack(colours), confidences[-1]
 
     def _at_size(self, lightness: Tensor, size: int) -> tuple[Tensor, Tensor]:
-        scaled = lab.scale_lightness(_resize(lightness, size)).squeeze(1).clamp(-1, 1)
-        whole = [Letterbox(0, 0, size, size)] * len(scaled)
-        ab, confidences = zip(*self.predictor.predict(scaled.numpy().astype(np.float16), whole), strict=True)
-        known = [torch.nan if confidence is None else confidence for confidence in confidences]
-        return _resize(torch.from_numpy(np.stack(ab)).float(), lightness.shape[-1]), torch.tensor(known).double()
+        small = _resize(lightness, size).squeeze(1)
+        scaled = lab.scale_lightness(small).clamp(-1, 1).numpy().astype(np.float16)
+        whole = Letterbox(0, 0, size, size)
+        predictions = self.predictor.predict(scaled, [whole] * len(scaled))
+        pairs = zip(predictions, small.numpy().astype(np.float32), strict=True)
+        ab = np.stack([small_colour(prediction, whole, each, self.settings) for prediction, each in pairs])
+        known = [torch.nan if each.confidence is None else each.confidence for each in predictions]
+        return _resize(torch.from_numpy(ab), lightness.shape[-1]), torch.tensor(known).double()
 
 
 def _resize(planes: Tensor, size: int) -> Tensor:

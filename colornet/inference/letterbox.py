@@ -1,6 +1,7 @@
 """What the network sees of a scan: upright, aspect ratio kept, in a square of fixed size, however large the scan is."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,10 +42,13 @@ class Letterbox:
         bottom, right = size - self.top - self.height, size - self.left - self.width
         return np.pad(turn(picture, self.orientation), ((self.top, bottom), (self.left, right)), mode="edge")
 
-    def crop(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Cut the picture out of (C, size, size), and turn it as it is stored."""
-        upright = planes[:, self.top : self.top + self.height, self.left : self.left + self.width]
-        return turn(upright, _INVERSE[self.orientation])
+    def cut(self, planes: NDArray[Any]) -> NDArray[Any]:
+        """Cut the picture out of (C, size, size), upright: (C, height, width)."""
+        return planes[:, self.top : self.top + self.height, self.left : self.left + self.width]
+
+    def as_stored(self, planes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Turn the small upright picture, (C, height, width), as it is stored: (C, *stored_size)."""
+        return turn(planes, _INVERSE[self.orientation])
 
 
 def turn(picture: NDArray[np.float32], orientation: int) -> NDArray[np.float32]:

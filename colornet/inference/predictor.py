@@ -32,6 +32,8 @@ class Prediction(NamedTuple):
     confidence: float | None
     """How sure it is, in [0, 1]: the mean of `ab_bins.certainty` over the picture, without the padding around it. None
     for generators that predict no distribution."""
+    certainty: NDArray[np.float16] | None = None
+    """(⌈S / 4⌉, ⌈S / 4⌉), in [0, 1]: `ab_bins.certainty` of each cell of 4×4 pixels of the square, padding included."""
 
 
 class Predictor:
@@ -70,7 +72,11 @@ class Predictor:
         for ab, sure in self._parts(lightness):
             for index, colour in enumerate(ab):
                 letterbox = letterboxes[len(predictions)]
-                predictions.append(Prediction(colour, None if sure is None else _confidence(sure[index], letterbox)))
+                if sure is None:
+                    predictions.append(Prediction(colour, None))
+                else:
+                    cells = sure[index].astype(np.float16)
+                    predictions.append(Prediction(colour, _confidence(sure[index], letterbox), cells))
         return predictions
 
     def _parts(
@@ -95,10 +101,14 @@ class Predictor:
         return ab.to(torch.float16).cpu().numpy(), sure
 
 
+def certainty_of_pixels(cells: NDArray[np.floating], letterbox: Letterbox) -> NDArray[np.float32]:
+    """Say of each pixel of the upright picture, (h, w) in [0, 1], how sure the cell of 4×4 pixels is that it is in."""
+    pixels = cells.repeat(BINS_STRIDE, axis=0).repeat(BINS_STRIDE, axis=1)
+    return letterbox.cut(pixels[None])[0].astype(np.float32)
+
+
 def _confidence(sure: NDArray[np.float32], letterbox: Letterbox) -> float:
-    """Average over the picture what is known of cells of 4×4 pixels of the square."""
-    pixels = sure.repeat(BINS_STRIDE, axis=0).repeat(BINS_STRIDE, axis=1)
-    return float(letterbox.crop(pixels[None]).mean(dtype=np.float64))
+    return float(certainty_of_pixels(sure, letterbox).mean(dtype=np.float64))
 
 
 class Batched:

@@ -115,12 +115,15 @@ def _library() -> ModuleType:
 def _manifest(origin: Origin) -> dict[str, Any]:
     name, _, version = origin.software.rpartition(" ")
     generator = {"name": name or version, "version": version} if name else {"name": version}
+    parameters = {"colornet.bundle": origin.bundle_digest, "colornet.source_sha256": origin.source_sha256}
+    if origin.strength != 1:
+        parameters["colornet.strength"] = f"{origin.strength:g}"
     coloured = {
         "action": "c2pa.color_adjustments",
         "description": "colour was predicted for a monochrome photograph",
         "digitalSourceType": source_type_uri(origin.digital_source_type),
         "softwareAgent": generator,
-        "parameters": {"colornet.bundle": origin.bundle_digest, "colornet.source_sha256": origin.source_sha256},
+        "parameters": parameters,
     }
     opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": [_SOURCE]}}
     return {

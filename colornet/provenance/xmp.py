@@ -76,6 +76,8 @@ class Origin:
     """IPTC's term for what the output is."""
     settings: str = ""
     """What else decides what the output looks like, such as a digest of the settings."""
+    strength: float = 1.0
+    """Factor of the colours' chroma that somebody chose; it is written if it is not 1."""
     created: datetime | None = None
     """When it was made. Given, it makes each run's files differ."""
 
@@ -95,7 +97,8 @@ class Origin:
 def describe(metadata: Metadata, origin: Origin, confidence: float | None = None) -> Metadata:
     """Add to a source's metadata what its colorized copy is, and where it comes from.
 
-    With `confidence`, in [0, 1], it also says how sure the generator was of its colour, as colornet:Confidence.
+    With `confidence`, in [0, 1], it also says how sure the generator was of its colour, as colornet:Confidence. A
+    strength that is not 1 is colornet:Strength.
 
     XMP gains Iptc4xmpExt:DigitalSourceType, xmpMM:DerivedFrom (the source's identifiers, name and SHA-256), an event in
     xmpMM:History (software, bundle), identifiers of its own, and colornet:SourceSHA256 and colornet:BundleDigest. All
@@ -129,6 +132,7 @@ def _add(rdf: etree._Element, origin: Origin, confidence: float | None) -> None:
         "colornet:SourceDerivedFrom": None,
         "colornet:SourceDigitalSourceType": source_type,
         "colornet:SourceSHA256": origin.source_sha256,
+        "colornet:Strength": None if origin.strength == 1 else f"{origin.strength:g}",
         "xmpMM:DocumentID": f"xmp.did:{origin.identity}",
         "xmpMM:InstanceID": f"xmp.iid:{origin.identity}",
         "xmpMM:OriginalDocumentID": found["OriginalDocumentID"] or found["DocumentID"],

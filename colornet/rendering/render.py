@@ -11,7 +11,7 @@ One page is decoded at a time.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal, NamedTuple
 
@@ -24,8 +24,8 @@ from colornet.codecs.encode import is_lossless_webp
 from colornet.codecs.scan import Pixels
 from colornet.codecs.tiff import PageLayout, TiffOutput
 from colornet.errors import InColourError
-from colornet.inference.letterbox import PreparedPage
-from colornet.inference.predictor import Prediction
+from colornet.inference.letterbox import Letterbox, PreparedPage, turn
+from colornet.inference.predictor import Prediction, certainty_of_pixels
 from colornet.provenance import xmp
 from colornet.provenance.c2pa import Credentials, sign
 from colornet.provenance.xmp import DEFAULT_SOURCE_TYPE, DigitalSourceType, Origin
@@ -33,11 +33,12 @@ from colornet.rendering.guided_upsampling import follow_lightness
 from colornet.rendering.jpeg_chroma import chroma_planes
 from colornet.rendering.lab_to_srgb import lab_to_srgb
 from colornet.rendering.monochrome import COLOURFUL, colour_beyond_tone
+from colornet.rendering.spreading import Hint, spread
 from colornet.settings import Field, settings, to_dict
 
 OutputFormat = Literal["same", "jpeg", "png", "tiff", "jp2", "webp", "bmp"]
 
-DIGEST_SCHEMA = 1
+DIGEST_SCHEMA = 2
 """Goes up when a default, or what a value means, changes: then all outputs are to be made again."""
 _NOT_DECISIVE = "max_pixels"  # decides about scans that fail, and those are tried again anyway
 
@@ -50,6 +51,13 @@ class RenderSettings:
     """Side in pixels of the square that the network sees; 0 takes the size that the bundle was trained at."""
     upsampling: Literal["guided", "plain"] = "guided"
     """How colour comes to full size: along the edges of the luminance, or by plain interpolation."""
+    strength: Annotated[float, Field(ge=0, le=2)] = 1.0
+    """Factor of the colours' chroma, 0 to 2: below 1 they are paler, above it louder, and with 0 outputs are gray. Hues
+    and luminance stay."""
+    neutral_below: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """How sure the network must be, 0 to 1, for colour not to fade: of what is as sure as this, with its surroundings,
+    half of the colour is left, of what is less sure less. Raise it where outputs are blotchy; 0 never fades. Generators
+    that predict no distribution are sure of nothing or everything: there it does nothing."""
     in_colour: Literal["skip", "copy", "recolor"] = "skip"
     """What becomes of scans that are in colour already; toned prints are not. Copied ones stay as they are."""
     damaged: Literal["fail", "render"] = "fail"
@@ -93,6 +101,7 @@ class RenderSettings:
             software=f"Colornet {distribution.version()}",
             digital_source_type=self.digital_source_type,
             settings=self.digest,
+            strength=self.strength,
         )
 
 
@@ -110,7 +119,7 @@ class Rendered:
     pixels: int
     """Of all pages."""
     mean_chroma: float | None = None
-    """Mean of sqrt(a*² + b*²) over all pages, as it was predicted; None if the source's own colour was kept."""
+    """Mean of sqrt(a*² + b*²) over all pages, as painted; None if the source's own colour was kept."""
     confidence: float | None = None
     """How sure the generator was of the page of which it was least sure, in [0, 1]; None if it does not know."""
     note: str | None = None
@@ -156,9 +165,13 @@ class Rendering:
             yield scan
             del scan  # the next one is decoded without it
 
-    def add(self, page: PreparedPage, prediction: Prediction) -> None:
-        """Give the next page its colour, and encode it."""
-        ab = page.letterbox.crop(prediction.ab.astype(np.float32))
+    def add(self, page: PreparedPage, prediction: Prediction, hints: Sequence[Hint] = ()) -> None:
+        """Give the next page its colour, and encode it; `hints` are held, whatever was predicted and at any strength.
+
+        Raises:
+            ValueError: if a hint lies outside of the small upright picture.
+        """
+        ab = small_colour(prediction, page.letterbox, page.lightness, self.settings, hints)
         planes = ab if self.settings.upsampling == "plain" else follow_lightness(ab, page.lightness)
         if self.format == "tiff":
             self._add_to_tiff(page.scan, planes)
@@ -235,6 +248,33 @@ class _Added(NamedTuple):
     @property
     def pixels(self) -> int:
         return self.width * self.height
+
+
+def small_colour(
+    prediction: Prediction,
+    letterbox: Letterbox,
+    lightness: NDArray[np.float32],
+    settings: RenderSettings,
+    hints: Sequence[Hint] = (),
+) -> NDArray[np.float32]:
+    """Give what was predicted its strength, and spread it.
+
+    It is spread upright, so that a scan and the same scan turned get the same colour to the last bit.
+
+    Args:
+        prediction: of the square.
+        letterbox: where in it the picture lies.
+        lightness: (h, w), L* in [0, 100] of the small picture as it is stored.
+        settings: of which strength and neutral_below count.
+        hints: in pixels of the small upright picture.
+
+    Returns:
+        (2, h, w) float32, a* and b*, as the picture is stored.
+    """
+    predicted = letterbox.cut(prediction.ab.astype(np.float32)) * np.float32(settings.strength)
+    sure = None if prediction.certainty is None else certainty_of_pixels(prediction.certainty, letterbox)
+    upright = turn(lightness, letterbox.orientation)
+    return letterbox.as_stored(spread(predicted, sure, upright, neutral_below=settings.neutral_below, hints=hints))
 
 
 def is_in_colour(scan: Scan) -> bool:
