@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from colornet.colorize import Colorizer as Colorizer
+    from colornet.hints import Hint as Hint
 
     __version__: str
 
-__all__ = ["Colorizer", "__version__"]
+__all__ = ["Colorizer", "Hint", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
@@ -23,4 +24,8 @@ def __getattr__(name: str) -> Any:
         from colornet.colorize import Colorizer
 
         return Colorizer
+    if name == "Hint":
+        from colornet.hints import Hint
+
+        return Hint
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,8 +3,13 @@
 colorizer = Colorizer.from_bundle()
 data = Path("photo.jpg").read_bytes()
 Path("photo.colour.jpg").write_bytes(colorizer(data))
+Path("photo.steered.jpg").write_bytes(colorizer(data, hints=[Hint(420, 1310, "#2f6b3a")], strength=1.1))
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+
+from colornet.hints import Hint
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.inference.letterbox import prepare
@@ -29,7 +34,7 @@ class Colorizer:
         """Make a bundle ready to colorize; the bundle is used up."""
         self.settings = settings or RenderSettings()
         self.size = self.settings.size or bundle.image_size
-        self.bundle_digest = bundle.digest
+        self.bundle = bundle
         self.predictor = Predictor(bundle, device=device, precision=precision)
 
     @classmethod
@@ -49,27 +54,48 @@ class Colorizer:
         """
         return cls(bundles.load(uri, storage), settings, device=device)
 
-    def __call__(self, data: bytes) -> bytes:
+    def __call__(self, data: bytes, *, hints: Sequence[Hint] = (), strength: float | None = None) -> bytes:
         """Colorize an encoded scan; the result has its format, pixel size, depth and pages.
 
+        Args:
+            data: the scan's bytes.
+            hints: colours that are known, at pixels of the upright picture.
+            strength: in place of the settings'.
+
         Raises:
-            ScanError: if it cannot be read.
+            SettingsError: if a hint lies outside of the picture or of its pages, or contradicts another, or the
+                strength is out of its range.
+            BundleError: if there are hints, and the bundle takes none.
+            ScanError: if the scan cannot be read.
             InColourError: if it is in colour already, unless the settings say otherwise.
         """
-        return self.render(data).data
+        return self.render(data, hints=hints, strength=strength).data
 
-    def render(self, data: bytes, name: str = "", credentials: Credentials | None = None) -> Rendered:
+    def render(
+        self,
+        data: bytes,
+        name: str = "",
+        credentials: Credentials | None = None,
+        *,
+        hints: Sequence[Hint] = (),
+        strength: float | None = None,
+    ) -> Rendered:
         """Colorize an encoded scan, and say what became of it; as calling.
 
         Args:
             data: the scan's bytes.
             name: the scan's file name, which the output tells as its origin.
             credentials: with which a C2PA manifest is signed.
+            hints: as calling.
+            strength: as calling.
         """
-        source = self.settings.open(data)
-        origin = self.settings.origin(name, data, self.bundle_digest)
-        rendering = Rendering(source, self.settings, origin)
-        for scan in rendering.pages():
-            page = prepare(scan, self.size)
-            rendering.add(page, self.predictor.predict(page.seen[None], [page.letterbox])[0])
+        if hints:
+            self.bundle.require_hints()
+        settings = self.settings if strength is None else replace(self.settings, strength=strength)
+        source = settings.open(data)
+        origin = settings.origin(name, data, self.bundle.digest, hints)
+        rendering = Rendering(source, settings, origin)
+        for number, scan in enumerate(rendering.pages()):
+            page = prepare(scan, self.size, origin.hints_on(number))
+            rendering.add(page, self.predictor.predict(page.seen[None], [page.letterbox], [page.hints])[0])
         return rendering.finish(credentials)

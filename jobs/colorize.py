@@ -3,6 +3,7 @@
     python -m jobs.colorize --input scans/ --output colour/ --plan
     python -m jobs.colorize --input scans/ --output colour/ --sample 500
     python -m jobs.colorize --input s3://archive/scans --output s3://archive/colour --model s3://models/bundle
+    python -m jobs.colorize --input scans/ --output colour/ --hints hints.csv
 
 The job's own files lie under OUTPUT/_colornet/: `ledger/*.parquet` has one row a scan, `summary.json` the totals;
 `python -m jobs.ledger OUTPUT` reads them. The same command started again goes on where it stopped, and tries the failed
@@ -20,6 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from colornet.archive import inventory, ledger
+from colornet.archive.hints import Row, read_hints, write_hints
 from colornet.archive.plan import ColorizePlan, Tally, make_plan, tally
 from colornet.archive.worker import ColorizeTask
 from colornet.errors import ExitCode, SettingsError, StoppedError, StorageError
@@ -42,29 +44,34 @@ def colorize(settings: ColorizeSettings) -> ExitCode:
         raise SettingsError(f"the output {output} and the input {source} must lie apart: sources are never touched")
     storage = Storage(settings.s3)
     task = _task(output, settings, storage)
+    hints = None if settings.hints is None else read_hints(uris.normalize(settings.hints), storage)
     with contextlib.ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="colornet-")))
         scans = folder / "inventory.parquet"
         if settings.reckoning.plan:
             inventory.write_inventory(source, scans, storage)
-            preview(_plan(scans, folder, task, settings), task, settings.reckoning)
+            hinted = _hinted(hints, scans, folder, task, settings)
+            preview(_plan(scans, folder, task, settings, hinted), task, settings.reckoning)
             return ExitCode.DONE
         storage.check_writable(uris.own(output))
         started = datetime.now(UTC)
         lock = held.enter_context(OutputLock(output, "jobs.colorize", storage))
         inventory.write_inventory(source, scans, storage)
+        hinted = _hinted(hints, scans, folder, task, settings)
         ledger.compact(output, storage)
-        plan = _plan(scans, folder, task, settings)
+        plan = _plan(scans, folder, task, settings, hinted)
         print(f"{plan.scans} scans in {source}, {plan.scans - plan.pending} finished before, {plan.pending} to do")
+        if plan.hinted:
+            print(f"{plan.hinted} of them with hints, {plan.hinted_pending} of those to do")
         try:
             if plan.pending:
                 start_ray(log_format=settings.log_format)
                 work_off(plan, task, settings, lock)
         except StoppedError as error:
             with contextlib.suppress(StorageError):  # it may be the output's storage that fails
-                _conclude(source, scans, plan, task, settings, started, stopped=str(error))
+                _conclude(source, scans, plan, task, settings, started, hinted, stopped=str(error))
             raise
-        result = _conclude(source, scans, plan, task, settings, started)
+        result = _conclude(source, scans, plan, task, settings, started, hinted)
     return ExitCode.FINDINGS if settings.fail_on_errors and result.failed else ExitCode.DONE
 
 
@@ -75,10 +82,11 @@ def _conclude(
     task: ColorizeTask,
     settings: ColorizeSettings,
     started: datetime,
+    hinted: Path | None,
     stopped: str | None = None,
 ) -> Tally:
     """Say what has come of the selected scans."""
-    result = tally(scans, task.output, task.run, plan.path.parent, settings.select, storage=task.storage)
+    result = tally(scans, task.output, task.run, plan.path.parent, settings.select, task.storage, hinted)
     summary.write(source, plan, result, task, started, stopped)
     summary.show(result, task.output)
     return result
@@ -87,6 +95,8 @@ def _conclude(
 def _task(output: str, settings: ColorizeSettings, storage: Storage) -> ColorizeTask:
     model = bundles.normalize(settings.model)
     bundle = bundles.load(model, storage)
+    if settings.hints is not None:
+        bundle.require_hints()
     task = ColorizeTask(
         output=output,
         model=model,
@@ -102,8 +112,21 @@ def _task(output: str, settings: ColorizeSettings, storage: Storage) -> Colorize
     return task
 
 
-def _plan(scans: Path, folder: Path, task: ColorizeTask, settings: ColorizeSettings) -> ColorizePlan:
-    return make_plan(scans, task.output, task.run, folder, settings.select, settings.retry_failed, task.storage)
+def _hinted(
+    hints: list[Row] | None, scans: Path, folder: Path, task: ColorizeTask, settings: ColorizeSettings
+) -> Path | None:
+    """Find the scans that the hints are for; None without a table of hints."""
+    if hints is None or settings.hints is None:
+        return None
+    place = folder / "hints.parquet"
+    write_hints(hints, settings.hints, scans, place, task.render, folder)
+    return place
+
+
+def _plan(
+    scans: Path, folder: Path, task: ColorizeTask, settings: ColorizeSettings, hinted: Path | None
+) -> ColorizePlan:
+    return make_plan(scans, task.output, task.run, folder, settings.select, settings.retry_failed, task.storage, hinted)
 
 
 main = Job(settings=ColorizeSettings, run=colorize, description=__doc__, program="python -m jobs.colorize")

@@ -4,6 +4,7 @@
     python -m jobs.ledger s3://archive/colour --check           # is everything there that the ledger speaks of?
     python -m jobs.ledger colour/ --failures failures.csv       # what could not be colorized, and why
     python -m jobs.ledger colour/ --least-certain 100           # whose colour people should look at first
+    python -m jobs.ledger colour/ --hinted                      # in which people chose colours, and who
 
 Exit codes: 0; 1 it failed; 2 if there is no ledger there; 3 if --check found anything.
 """
@@ -25,7 +26,16 @@ from rich.table import Table
 
 from colornet.archive import inventory, ledger
 from colornet.archive.audit import Finding, audit
-from colornet.archive.summary import Group, LedgerRun, Summary, least_certain, summarize, write_failures
+from colornet.archive.summary import (
+    Group,
+    LedgerRun,
+    Steered,
+    Summary,
+    least_certain,
+    steered,
+    summarize,
+    write_failures,
+)
 from colornet.errors import ExitCode, SettingsError
 from colornet.settings import Field, settings
 from colornet.storage import S3Options, Storage, uris
@@ -52,6 +62,8 @@ class LedgerSettings:
     least_certain: Annotated[int, Field(ge=1)] | None = None
     """List so many pictures of the latest run of whose colour the generator was least sure, the least certain first:
     confidence, from 0 to 1, and key. Only bundles that predict distributions (head bins) know how sure they are."""
+    hinted: bool = False
+    """List the pictures of the latest run in which people chose colours: how many, how strong, key, and who."""
     s3: S3Options = field(default_factory=S3Options)
     """What a bucket's owner may ask of requests."""
 
@@ -59,8 +71,10 @@ class LedgerSettings:
         """Check what belongs together; raises SettingsError."""
         if self.input is not None and not self.check:
             raise SettingsError("input is for check only")
-        if self.least_certain is not None and self.check:
-            raise SettingsError("least_certain and check are two questions: ask one at a time")
+        asked = {"least_certain": self.least_certain is not None, "hinted": self.hinted, "check": self.check}
+        questions = [name for name, is_asked in asked.items() if is_asked]
+        if len(questions) > 1:
+            raise SettingsError(f"{questions[0]} and {questions[1]} are two questions: ask one at a time")
 
 
 def report(settings: LedgerSettings) -> ExitCode:
@@ -82,6 +96,9 @@ def report(settings: LedgerSettings) -> ExitCode:
             return _check(settings, folder, storage, console)
         if settings.least_certain is not None:
             _list(least_certain(settings.output, settings.least_certain, folder, storage), settings, console)
+            return ExitCode.DONE
+        if settings.hinted:
+            _list_steered(steered(settings.output, folder, storage), settings, console)
             return ExitCode.DONE
         summary = summarize(settings.output, folder, storage)
         if settings.json:
@@ -131,6 +148,19 @@ def _list(pictures: list[tuple[str, float]], settings: LedgerSettings, console: 
         console.print("no picture of the latest run has a confidence: its bundle predicts no distribution")
 
 
+def _list_steered(pictures: list[Steered], settings: LedgerSettings, console: Console) -> None:
+    if settings.json:
+        told = [dataclasses.asdict(each) | {"hints": json.loads(each.hints)} for each in pictures]
+        print(json.dumps(told, indent=2))
+        return
+    for picture in pictures:
+        strength = "" if picture.strength is None else f"  strength {picture.strength:.2f}"
+        by = f"  by {picture.by}" if picture.by else ""
+        console.print(_plain(f"{len(json.loads(picture.hints)):4}{strength}  {picture.key}{by}"), markup=False)
+    if not pictures:
+        console.print("people chose no colours in the latest run")
+
+
 # --- tables ----------------------------------------------------------------------------------------------------------
 
 
@@ -150,6 +180,8 @@ def _print(console: Console, summary: Summary) -> None:
     if summary.confidence is not None:
         sure = summary.confidence
         console.print(f"confidence: median {sure.median:.2f}, quartiles {sure.lower:.2f} and {sure.upper:.2f}")
+    if summary.hinted:
+        console.print(f"people chose colours in {summary.hinted:,} of them: --hinted lists these")
     if summary.failures:
         failures = _table("failures", "count", "reason")
         for reason, count in summary.failures:

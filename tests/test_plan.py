@@ -81,7 +81,8 @@ def test_a_plan_without_a_ledger_takes_all(tmp_path):
     assert result == plan.ColorizePlan(tmp_path / "plan.parquet", 2, 7, 2, 7, 0, 0, 0)
     (batch,) = result.batches(10)
     assert batch.schema.equals(plan.SCHEMA)
-    assert batch.to_pylist() == [scan("a", size=7) | {"attempts": 0}, scan("b", size=None) | {"attempts": 0}]
+    beside = {"attempts": 0, "hints": None, "hints_by": None, "strength": None, "settings_digest": None}
+    assert batch.to_pylist() == [scan("a", size=7) | beside, scan("b", size=None) | beside]
 
 
 def test_of_two_rows_of_one_moment_the_finished_one_counts(tmp_path):

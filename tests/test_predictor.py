@@ -128,14 +128,14 @@ class Traced:
         self.batches: list[int] = []
         self.may_go = threading.Event()
 
-    def predict(self, lightness, letterboxes):
+    def predict(self, lightness, letterboxes, hints):
         self.may_go.wait()
         self.batches.append(len(lightness))
         if np.isnan(lightness).any():
             raise ValueError("not a number")
         return [
-            Prediction(np.stack([each, -each]), letterbox.top)
-            for each, letterbox in zip(lightness, letterboxes, strict=True)
+            Prediction(np.stack([each, -each]), letterbox.top if cells is None else cells.sum())
+            for each, letterbox, cells in zip(lightness, letterboxes, hints, strict=True)
         ]
 
 
@@ -145,12 +145,16 @@ def test_everyone_gets_their_own_and_batches_are_bounded():
     questions = [np.full((1 + index % 3, 2, 2), index, np.float16) for index in range(24)]
     with ThreadPoolExecutor(24) as threads:
         letterboxes = [[Letterbox(index, 0, 1, 1)] * len(question) for index, question in enumerate(questions)]
-        answers = [threads.submit(batched.predict, *each) for each in zip(questions, letterboxes, strict=True)]
+        hints = [
+            None if index % 2 else [np.full((1, 4), index, np.float32)] * len(question)
+            for index, question in enumerate(questions)
+        ]
+        answers = [threads.submit(batched.predict, *each) for each in zip(questions, letterboxes, hints, strict=True)]
         traced.may_go.set()
         for index, (question, answer) in enumerate(zip(questions, answers, strict=True)):
             predictions = answer.result(10)
             assert np.array_equal(np.stack([each.ab for each in predictions]), np.stack([question, -question], axis=1))
-            assert {each.confidence for each in predictions} == {index}
+            assert {each.confidence for each in predictions} == {index if index % 2 else 4 * index}
     assert sum(traced.batches) == sum(map(len, questions))
     assert len(traced.batches) < len(questions)
     assert max(traced.batches) <= 4 + 2  # the last one taken may be of three pages

@@ -131,7 +131,7 @@ def test_mean_chroma_is_that_of_the_picture_and_not_of_its_padding(archive, task
     tifffile.imwrite(archive / "two.tif", pages[0], photometric="minisblack")
     tifffile.imwrite(archive / "two.tif", pages[1], photometric="minisblack", append=True)
 
-    def predictor(lightness: np.ndarray, letterboxes: list[Letterbox]) -> "Future[list[Prediction]]":
+    def predictor(lightness: np.ndarray, letterboxes: list[Letterbox], hints: list) -> "Future[list[Prediction]]":
         """Colour of chroma 5 in the picture's half as wide as high, of 13 elsewhere."""
         ab = np.empty((2, 32, 32), np.float16)
         ab[0], ab[1] = 5, 12
@@ -155,7 +155,7 @@ def test_confidence_is_that_of_the_least_certain_page(archive, task):
     (archive / "failed.tif").write_bytes((archive / "three.tif").read_bytes())
     told = iter([0.75, 0.25, 0.5, 0.125, RuntimeError("out of memory"), None])
 
-    def predictor(lightness: np.ndarray, letterboxes: list[Letterbox]) -> "Future[list[Prediction]]":
+    def predictor(lightness: np.ndarray, letterboxes: list[Letterbox], hints: list) -> "Future[list[Prediction]]":
         assert letterboxes == [Letterbox(0, 0, 32, 32)]
         answer: Future[list[Prediction]] = Future()
         confidence = next(told)
@@ -278,8 +278,8 @@ class Elsewhere:
         self.predictor = load_predictor(task)
         self.thread = ThreadPoolExecutor(1)
 
-    def __call__(self, lightness: np.ndarray, letterboxes: list[Letterbox]) -> "Future[list[Prediction]]":
-        return self.thread.submit(self.predictor.predict, lightness, letterboxes)
+    def __call__(self, lightness: np.ndarray, letterboxes: list[Letterbox], hints: list) -> "Future[list[Prediction]]":
+        return self.thread.submit(self.predictor.predict, lightness, letterboxes, hints)
 
 
 @pytest.mark.parametrize("budget", [1, BUDGET])
@@ -311,9 +311,9 @@ def test_what_is_spread_by_confidence_is_the_same_with_a_generator_elsewhere(arc
 def test_others_are_computed_while_a_scan_waits_for_its_colour(archive, task):
     elsewhere, together = Elsewhere(task), threading.Barrier(4)
 
-    def predictor(lightness: np.ndarray, letterboxes: list[Letterbox]) -> "Future[list[Prediction]]":
+    def predictor(lightness: np.ndarray, letterboxes: list[Letterbox], hints: list) -> "Future[list[Prediction]]":
         """Answers when four have asked."""
-        return callers.submit(lambda: (together.wait(20), elsewhere(lightness, letterboxes).result())[1])
+        return callers.submit(lambda: (together.wait(20), elsewhere(lightness, letterboxes, hints).result())[1])
 
     names = ["landscape.jpg", "portrait.png", "sub/square.tif", "tiny.png"]
     scans = pa.concat_tables([inventory.read_inventory(str(archive / name)) for name in names])
@@ -325,13 +325,13 @@ def test_others_are_computed_while_a_scan_waits_for_its_colour(archive, task):
 def test_a_generator_that_fails_fails_its_scan_and_no_other(archive, task):
     elsewhere = Elsewhere(task)
 
-    def predictor(lightness: np.ndarray, letterboxes: list[Letterbox]) -> "Future[list[Prediction]]":
+    def predictor(lightness: np.ndarray, letterboxes: list[Letterbox], hints: list) -> "Future[list[Prediction]]":
         if asked["times"] == 1:
             raise ConnectionError("no route")
         asked["times"] += 1
         answer: Future[list[Prediction]] = Future()
         answer.set_exception(RuntimeError("out of memory"))
-        return elsewhere(lightness, letterboxes) if asked["times"] > 2 else answer
+        return elsewhere(lightness, letterboxes, hints) if asked["times"] > 2 else answer
 
     asked = Counter()
     worker = ColorizeWorker(task, predictor)

@@ -62,17 +62,27 @@ SCHEMA = pa.schema(
         pa.field("code_version", pa.string()),
         pa.field("bundle_digest", pa.string(), nullable=False),
         pa.field("settings_digest", pa.string(), nullable=False),
+        pa.field("run_digest", pa.string()),
+        pa.field("hints", pa.string()),
+        pa.field("hints_by", pa.string()),
+        pa.field("strength", pa.float32()),
     ]
 )
 """`key` is where the output belongs within the output folder, but for another extension that it may get. `error` is
 the name of the error's class, for grouping, where `reason` is its text. `attempts` counts the tries of this run up to
 this row. `mean_chroma` is the mean of sqrt(a*² + b*²) of the painted colour. `confidence`, in [0, 1], is how sure the
 generator was of it, on the page where it was least sure; null for generators that do not know. The steps' seconds are
-wall time; `seconds` goes from the first step to the last, waiting included."""
+wall time; `seconds` goes from the first step to the last, waiting included.
+
+`settings_digest` is of all that decides what this scan's output looks like; of a scan with hints they, and who gave
+them, are part of it. `run_digest` is of the settings that the whole run has; null, in rows of versions before 0.2, is
+the same as `settings_digest`. `hints` are the colours that people chose, as `colornet.hints.to_json` writes them, and
+`hints_by` is who they are; null without any. `strength` is the factor of the colours' chroma."""
 
 
 class RunKey(NamedTuple):
-    """What tells runs apart: digests of the bundle, and of the settings that decide what outputs look like."""
+    """What tells runs apart: digests of the bundle, and of the settings that decide what outputs look like. What is
+    said of single scans, their hints, is no part of it: `settings_digest` is that of scans without any."""
 
     bundle_digest: str
     settings_digest: str

@@ -2,7 +2,9 @@
 
 Both are made by DuckDB from Parquet files, in bounded memory: an archive of ten million scans is planned on a laptop.
 A source's *state* is that of its current row in the ledger, if that row speaks of the version in the inventory; where
-the inventory gives no version, any will do.
+the inventory gives no version, any will do. Where there is a table of hints, the row must also speak of the hints that
+the table has for the source, or of none; without a table, any will do: what people chose is not undone by leaving it
+out.
 """
 
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from colornet.archive import inventory, ledger, views
+from colornet.archive import hints, inventory, ledger, views
 from colornet.archive.confidence import Quartiles, quartiles
 from colornet.archive.database import database, literal
 from colornet.archive.ledger import RunKey
@@ -22,8 +24,9 @@ from colornet.archive.selection import Selection
 from colornet.errors import SettingsError
 from colornet.storage import Storage
 
-SCHEMA = pa.schema([*inventory.SCHEMA, pa.field("attempts", pa.int32(), nullable=False)])
-"""An inventory row, and how often this run has tried the scan before."""
+_HINTS = [field.with_nullable(True) for field in hints.SCHEMA if field.name != "source_uri"]
+SCHEMA = pa.schema([*inventory.SCHEMA, pa.field("attempts", pa.int32(), nullable=False), *_HINTS])
+"""An inventory row, how often this run has tried the scan before, and what hints.SCHEMA says of it; null if nothing."""
 
 _READ_ROWS = 16_384
 
@@ -44,6 +47,9 @@ class ColorizePlan:
     failed: int
     """Failed before; they are pending too, unless failures are not to be tried again."""
     skipped: int
+    hinted: int = 0
+    """Of the selected scans, those with hints in the table."""
+    hinted_pending: int = 0
 
     def batches(self, rows: int) -> Iterator[pa.Table]:
         """Yield the plan in its order, in tables of SCHEMA with `rows` rows, the last with fewer."""
@@ -80,6 +86,8 @@ class Tally:
     """The most frequent causes with their counts; a scan's own uri and its output's stand as … in them."""
     confidence: Quartiles | None
     """Of those done."""
+    hinted: int = 0
+    """Of those done, those with colours that people chose."""
 
 
 def make_plan(
@@ -90,6 +98,7 @@ def make_plan(
     selection: Selection = Selection(),  # noqa: B008  (frozen)
     retry_failed: bool = True,
     storage: Storage = Storage(),
+    hinted: Path | None = None,
 ) -> ColorizePlan:
     """Find what is left to be done.
 
@@ -102,6 +111,7 @@ def make_plan(
         selection: the part of the inventory that the run is about.
         retry_failed: whether scans that failed before are tried again.
         storage: with what the ledger is reached.
+        hinted: a Parquet file of hints.SCHEMA, as `hints.write_hints` makes it; None without a table of hints.
 
     Raises:
         SettingsError: if the selection takes none of the scans.
@@ -111,10 +121,11 @@ def make_plan(
     finished = ledger.FINISHED if retry_failed else (*ledger.FINISHED, "failed")
     with database(folder) as connection:
         _select(connection, scans, selection)
-        _load_states(connection, output, run, ["attempts AS tries"], storage)
+        _load_states(connection, output, run, ["attempts AS tries"], storage, hinted)
         connection.execute(f"""
             COPY (
-                SELECT source_uri, source_size, source_version, key, coalesce(tries, 0)::INTEGER AS attempts
+                SELECT source_uri, source_size, source_version, key, coalesce(tries, 0)::INTEGER AS attempts,
+                    {", ".join(field.name for field in _HINTS)}
                 FROM stated WHERE coalesce(state NOT IN {finished}, true)
                 ORDER BY source_uri
             ) TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {inventory.ROW_GROUP})
@@ -123,7 +134,7 @@ def make_plan(
             SELECT count(*), coalesce(sum(source_size), 0),
                 count(*) FILTER (todo), coalesce(sum(source_size) FILTER (todo), 0),
                 count(*) FILTER (state = 'done'), count(*) FILTER (state = 'failed'),
-                count(*) FILTER (state = 'skipped')
+                count(*) FILTER (state = 'skipped'), count(hints), count(hints) FILTER (todo)
             FROM (SELECT *, coalesce(state NOT IN {finished}, true) AS todo FROM stated)
         """).fetchall()[0]
     if not counts[0]:
@@ -138,22 +149,25 @@ def tally(
     folder: Path,
     selection: Selection = Selection(),  # noqa: B008  (frozen)
     storage: Storage = Storage(),
+    hinted: Path | None = None,
 ) -> Tally:
     """Count what has become of the selected scans; arguments and errors are those of `make_plan`."""
     with database(folder) as connection:
         _select(connection, scans, selection)
         columns = ["pixels", "source_size AS bytes_in", "output_size AS bytes_out", "confidence", "cause"]
-        _load_states(connection, output, run, columns, storage)
+        columns.append("hints IS NOT NULL AS steered")
+        _load_states(connection, output, run, columns, storage, hinted)
         counts = connection.execute("""
             SELECT count(*), count(*) FILTER (done), count(*) FILTER (state = 'failed'),
                 count(*) FILTER (state = 'skipped'), coalesce(sum(pixels) FILTER (done), 0),
-                coalesce(sum(bytes_in) FILTER (done), 0), coalesce(sum(bytes_out) FILTER (done), 0)
+                coalesce(sum(bytes_in) FILTER (done), 0), coalesce(sum(bytes_out) FILTER (done), 0),
+                count(*) FILTER (done AND steered)
             FROM (SELECT *, state = 'done' AS done FROM stated)
         """).fetchall()[0]
         failures = views.causes(connection, "stated WHERE state = 'failed'")
         confidence = quartiles(connection, "stated WHERE state = 'done'")
-    scans_, done, failed, skipped, pixels, source_bytes, output_bytes = map(int, counts)
-    return Tally(scans_, done, failed, skipped, pixels, source_bytes, output_bytes, failures, confidence)
+    scans_, done, failed, skipped, pixels, source_bytes, output_bytes, steered = map(int, counts)
+    return Tally(scans_, done, failed, skipped, pixels, source_bytes, output_bytes, failures, confidence, steered)
 
 
 def _select(connection: duckdb.DuckDBPyConnection, scans: Path, selection: Selection) -> None:
@@ -162,20 +176,34 @@ def _select(connection: duckdb.DuckDBPyConnection, scans: Path, selection: Selec
 
 
 def _load_states(
-    connection: duckdb.DuckDBPyConnection, output: str, run: RunKey, columns: list[str], storage: Storage
+    connection: duckdb.DuckDBPyConnection,
+    output: str,
+    run: RunKey,
+    columns: list[str],
+    storage: Storage,
+    hinted: Path | None,
 ) -> None:
-    """Make the view `stated`: the selected scans, each with its state and these columns of its current row."""
+    """Make the view `stated`: the selected scans, each with its state, its hints, and columns of its current row."""
 
     def load(rows: pyarrow.dataset.Dataset) -> None:
         views.create(connection, rows, output, run)
         connection.execute(f"""
-            CREATE OR REPLACE TEMP TABLE latest AS SELECT source, version, status, {", ".join(columns)} FROM current
+            CREATE OR REPLACE TEMP TABLE latest AS
+            SELECT source, version, look, status, {", ".join(columns)} FROM current
         """)
 
     ledger.ask(output, load, storage)
-    connection.execute("""
+    if hinted is None:
+        connection.register("hinted", hints.SCHEMA.empty_table())
+        as_told = "true"
+    else:
+        connection.read_parquet(str(hinted), hive_partitioning=False).create_view("hinted")
+        as_told = f"look = hash(coalesce(settings_digest, {literal(run.settings_digest)}))"
+    connection.execute(f"""
         CREATE TEMP VIEW stated AS
-        SELECT selected.*, latest.*,
-            CASE WHEN source_version IS NULL OR hash(source_version) = version THEN status END AS state
-        FROM selected LEFT JOIN latest ON md5_number(source_uri) = source
+        SELECT selected.*, latest.*, hinted.* EXCLUDE source_uri,
+            CASE WHEN (source_version IS NULL OR hash(source_version) = version) AND {as_told} THEN status END AS state
+        FROM selected
+            LEFT JOIN latest ON md5_number(selected.source_uri) = source
+            LEFT JOIN hinted ON selected.source_uri = hinted.source_uri
     """)

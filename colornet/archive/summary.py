@@ -88,6 +88,8 @@ class Summary:
     formats: tuple[Group, ...]
     confidence: Quartiles | None
     """Of those done."""
+    hinted: int
+    """Of those done, those with colours that people chose."""
 
     @property
     def latest(self) -> LedgerRun:
@@ -132,6 +134,7 @@ def summarize(output: str, folder: Path, storage: Storage = Storage()) -> Summar
             hosts=_groups(connection, "host"),
             formats=_groups(connection, "format"),
             confidence=quartiles(connection, "latest WHERE status = 'done'"),
+            hinted=_rows(connection, "SELECT count(hints) FROM latest WHERE status = 'done'")[0][0],
         )
 
 
@@ -198,6 +201,39 @@ def least_certain(output: str, count: int, folder: Path, storage: Storage = Stor
         return [(uri.removeprefix(root), confidence) for uri, confidence in ledger.ask(output, find, storage)]
 
 
+@dataclass(frozen=True)
+class Steered:
+    """A picture in which people chose colours."""
+
+    key: str
+    """Its place within the output folder."""
+    hints: str
+    """What they chose, as `colornet.hints.to_json` writes it."""
+    by: str | None
+    strength: float | None
+
+
+def steered(output: str, folder: Path, storage: Storage = Storage()) -> list[Steered]:
+    """List the pictures of the latest run in which people chose colours, in the order of their keys.
+
+    Arguments and errors are those of `summarize`.
+    """
+
+    def find(rows: pyarrow.dataset.Dataset) -> Sequence[tuple[Any, ...]]:
+        _view_latest_run(connection, rows, output)
+        return _rows(
+            connection,
+            """
+            SELECT output_uri, hints, hints_by, strength FROM current
+            WHERE status = 'done' AND hints IS NOT NULL ORDER BY output_uri
+            """,
+        )
+
+    root = ledger.root(output)
+    with database(folder) as connection:
+        return [Steered(uri.removeprefix(root), *rest) for uri, *rest in ledger.ask(output, find, storage)]
+
+
 _FOR_ARCHIVISTS = pa.schema(
     [
         ledger.SCHEMA.field(name)
@@ -214,7 +250,10 @@ _FOR_ARCHIVISTS = pa.schema(
         )
     ]
 )
-_COUNTED = ("status", "cause", "host", "format", "pixels", "source_size", "output_size", "confidence", "finished_at")
+_COUNTED = (
+    *("status", "cause", "host", "format", "pixels", "source_size", "output_size", "confidence", "finished_at"),
+    "hints",
+)
 
 
 def _load(connection: duckdb.DuckDBPyConnection, rows: pyarrow.dataset.Dataset, output: str) -> list[LedgerRun]:
@@ -223,10 +262,10 @@ def _load(connection: duckdb.DuckDBPyConnection, rows: pyarrow.dataset.Dataset, 
     found = _rows(
         connection,
         """
-        SELECT bundle_digest, settings_digest, first, last, rows, count(*) FILTER (status = 'done'),
+        SELECT bundle_digest, runs.settings_digest, first, last, rows, count(*) FILTER (status = 'done'),
             count(*) FILTER (status = 'failed'), count(*) FILTER (status = 'skipped')
-        FROM runs JOIN current USING (bundle_digest, settings_digest)
-        GROUP BY number, bundle_digest, settings_digest, first, last, rows ORDER BY number
+        FROM runs JOIN current USING (bundle_digest) WHERE runs.settings_digest = current.run
+        GROUP BY number, bundle_digest, runs.settings_digest, first, last, rows ORDER BY number
         """,
     )
     _view_latest_run(connection, rows, output)

@@ -2,8 +2,9 @@
 
 `runs` has the runs of the ledger; the rest is about one of them, or about every one:
 
-- `tries`: the rows. `source` stands for the source's uri and `version` for its version: keys of 16 and 8 bytes, not
-  texts of a hundred. `cause` is the reason of a failure without the places that differ from scan to scan.
+- `tries`: the rows. `source` stands for the source's uri, `version` for its version and `look` for the digest of its
+  settings: keys of 16 and 8 bytes, not texts of a hundred. `run` is the digest of the run's settings. `cause` is the
+  reason of a failure without the places that differ from scan to scan.
 - `current`: the row that counts of each source, which has the greatest `age`.
 - `failures`: the current rows that failed.
 
@@ -21,26 +22,29 @@ MOST_CAUSES = 20
 
 # Of two rows that ended in the same microsecond the one that is finished counts.
 _TRIES = """
-    SELECT md5_number(source_uri) AS source, hash(source_version) AS version,
+    SELECT md5_number(source_uri) AS source, hash(source_version) AS version, hash(settings_digest) AS look,
+        {run} AS run,
         epoch_us(finished_at) * 2 + (status <> 'failed')::BIGINT AS age,
         CASE WHEN status = 'failed' THEN replace(
             replace(coalesce(reason, 'no reason given'), coalesce({root} || key, source_uri), '…'), source_uri, '…'
         ) END AS cause,
         *
-    FROM ledger WHERE {run}
+    FROM ledger WHERE {condition}
 """
+# The settings' digest of a row's run: scans with hints have another one of their own.
+_RUN = "coalesce(run_digest, settings_digest)"
 # A row may be in two parts, and two rows may be of one age: one of them is taken.
 _CURRENT = """
     SELECT * FROM tries QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY age DESC) = 1
 """
 _FAILURES = "SELECT * FROM current WHERE status = 'failed'"
 # Times are microseconds: for Python's own DuckDB asks for pytz.
-_RUNS = """
+_RUNS = f"""
     SELECT row_number() OVER (ORDER BY last, bundle_digest, settings_digest) AS number, *
     FROM (
-        SELECT bundle_digest, settings_digest, min(epoch_us(finished_at)) AS first,
+        SELECT bundle_digest, {_RUN} AS settings_digest, min(epoch_us(finished_at)) AS first,
             max(epoch_us(finished_at)) AS last, count(*) AS rows
-        FROM ledger GROUP BY bundle_digest, settings_digest
+        FROM ledger GROUP BY ALL
     )
 """
 
@@ -56,14 +60,14 @@ def create(
         output: the archive's output folder or prefix.
         run: what `tries`, `current` and `failures` are about; None for all runs, each with its own current rows.
     """
-    condition, key = "true", "bundle_digest, settings_digest, source"
+    condition, key = "true", "bundle_digest, run, source"
     if run is not None:
-        condition = " AND ".join(f"{name} = {literal(value)}" for name, value in run._asdict().items())
+        condition = f"bundle_digest = {literal(run.bundle_digest)} AND {_RUN} = {literal(run.settings_digest)}"
         key = "source"
     connection.register("ledger", rows)
     for name, query in {
         "runs": _RUNS,
-        "tries": _TRIES.format(root=literal(root(output)), run=condition),
+        "tries": _TRIES.format(root=literal(root(output)), run=_RUN, condition=condition),
         "current": _CURRENT.format(key=key),
         "failures": _FAILURES,
     }.items():

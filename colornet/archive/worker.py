@@ -1,6 +1,6 @@
 """The worker of the archive job: a plain callable over batches, safe to run again.
 
-A batch is a table of `inventory.SCHEMA`, perhaps with a column `attempts`; what comes out is a table of
+A batch is a table of `plan.SCHEMA`, of which all but `inventory.SCHEMA` may be missing; what comes out is a table of
 `ledger.SCHEMA`, whose rows are already durable in the ledger. What is wrong with a scan becomes a row with its reason,
 never an exception. If the ledger itself cannot be written, the rows come back as UNRECORDED.
 
@@ -14,7 +14,7 @@ import logging
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import BoundedSemaphore
 from typing import Any
@@ -31,7 +31,9 @@ from colornet.archive.stopwatch import WAITING, Stopwatch
 from colornet.archive.version import code_version
 from colornet.codecs import MEDIA_TYPES
 from colornet.errors import BundleError, ColornetError, InColourError, ScanError, one_line
+from colornet.hints import Hint, from_json
 from colornet.inference import bundle as bundles
+from colornet.inference.hints import Cells
 from colornet.inference.letterbox import Letterbox, PreparedPage, prepare
 from colornet.inference.precision import Precision
 from colornet.inference.predictor import Prediction, Predictor
@@ -42,7 +44,9 @@ from colornet.storage import Storage, StoredObject, uris
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
-RemotePredictor = Callable[[NDArray[np.float16], Sequence[Letterbox]], "Future[list[Prediction]]"]
+RemotePredictor = Callable[
+    [NDArray[np.float16], Sequence[Letterbox], Sequence[Cells | None]], "Future[list[Prediction]]"
+]
 """Asks another process for colour: what `Predictor.predict` takes in, a future of what it returns out. It is called
 from several threads at once. What the future raises makes the scan a failed one, so whatever heals by itself is to be
 tried again behind it."""
@@ -86,6 +90,11 @@ class ColorizeTask:
         """The run that its rows belong to."""
         return ledger.RunKey(self.bundle_digest, self.render.digest)
 
+    def settings_of(self, row: Row) -> RenderSettings:
+        """What decides what one scan's output looks like, beside its hints."""
+        strength = row.get("strength")
+        return self.render if strength is None else replace(self.render, strength=strength)
+
 
 # --- steps: one scan each --------------------------------------------------------------------------------------------
 
@@ -109,7 +118,7 @@ def store(task: ColorizeTask, row: Row, rendered: Rendered) -> str:
     metadata = {
         "colornet": distribution.version(),
         "bundle-digest": task.bundle_digest,
-        "settings-digest": task.run.settings_digest,
+        "settings-digest": row.get("settings_digest") or task.run.settings_digest,
         "source-sha256": row["source_sha256"],
         "source-version": row["source_version"],
     }
@@ -149,7 +158,8 @@ def failure(error: Exception, row: Row) -> Row:
 
 
 def complete(task: ColorizeTask, row: Row, outcome: Row) -> Row:
-    """Make a row of ledger.SCHEMA of an inventory row and what became of it."""
+    """Make a row of ledger.SCHEMA of a plan's row and what became of it."""
+    own_digest = row.get("settings_digest")
     return {
         "key": row["key"],
         "source_uri": row["source_uri"],
@@ -159,7 +169,12 @@ def complete(task: ColorizeTask, row: Row, outcome: Row) -> Row:
         "finished_at": datetime.now(UTC),
         "host": platform.node(),
         "code_version": code_version(),
-        **task.run._asdict(),
+        "bundle_digest": task.bundle_digest,
+        "settings_digest": own_digest or task.run.settings_digest,
+        "run_digest": task.run.settings_digest if own_digest else None,
+        "hints": row.get("hints"),
+        "hints_by": row.get("hints_by") or None,
+        "strength": task.settings_of(row).strength,
         **outcome,
     }
 
@@ -178,7 +193,7 @@ def record(task: ColorizeTask, rows: list[Row]) -> pa.Table:
         trace = None if isinstance(error, ColornetError) else error
         log.error("%d rows could not be written into the ledger: %s", len(rows), error, exc_info=trace)
         outcome = {"status": UNRECORDED, "reason": str(error), "error": type(error).__name__}
-        kept = ("source_uri", "attempts", "finished_at", "host", "bundle_digest", "settings_digest")
+        kept = ("source_uri", "attempts", "finished_at", "host", "bundle_digest", "settings_digest", "run_digest")
         return pa.Table.from_pylist([{name: row[name] for name in kept} | outcome for row in rows], ledger.SCHEMA)
 
 
@@ -283,26 +298,26 @@ class ColorizeWorker:
         return rendered, outcome
 
     def _render(self, row: Row, data: bytes, known: Row, watch: Stopwatch) -> Rendered:
-        settings, credentials = self.task.render, self.task.credentials
-        origin = settings.origin(row["key"], data, self.task.bundle_digest)
+        settings, credentials = self.task.settings_of(row), self.task.credentials
+        origin = settings.origin(row["key"], data, self.task.bundle_digest, _hints_of(row))
         known["source_sha256"] = origin.source_sha256
         source = settings.open(data)
         known["format"] = source.format
         rendering = Rendering(source, settings, origin)
         for number, scan in enumerate(rendering.pages(), start=1):
             with watch.during("prepare"):
-                page = prepare(scan, settings.size)
+                page = prepare(scan, settings.size, origin.hints_on(number - 1))
             with watch.during("predict"):
                 prediction = self._predict(page, number, watch)
             rendering.add(page, prediction)
         return rendering.finish(credentials)
 
     def _predict(self, page: PreparedPage, number: int, watch: Stopwatch) -> Prediction:
-        lightness, letterboxes = page.seen[None], [page.letterbox]
+        lightness, letterboxes, hints = page.seen[None], [page.letterbox], [page.hints]
         if self.remote is None:
             assert self.local is not None
-            return self.local.predict(lightness, letterboxes)[0]
-        answer = self.remote(lightness, letterboxes)
+            return self.local.predict(lightness, letterboxes, hints)[0]
+        answer = self.remote(lightness, letterboxes, hints)
         held = 3 * page.scan.codes.nbytes * number  # the pages so far, in colour, as far as they are not compressed
         with self._stepping_aside(held, watch):
             return answer.result()[0]
@@ -320,3 +335,8 @@ class ColorizeWorker:
             with watch.during(WAITING):
                 self.cpus.acquire()
             self.away.give_back(held)
+
+
+def _hints_of(row: Row) -> tuple[Hint, ...]:
+    text = row.get("hints")
+    return from_json(text) if text else ()

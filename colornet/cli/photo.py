@@ -2,6 +2,7 @@
 
     colornet photo photo.jpg more/*.tif -o out/
     colornet photo scans/ -o out/
+    colornet photo photo.jpg -o out/ --hint 420,1310=#2f6b3a --hint 85,60=#a8c4e0 --strength 1.1
 
 Exit codes: 0 all done; 1 it failed; 2 the command line, a path or the model is wrong; 3 some could not be colorized.
 """
@@ -17,6 +18,7 @@ from rich.progress import track
 from colornet.cli.command import Command, is_quiet
 from colornet.colorize import Colorizer
 from colornet.errors import ColornetError, ExitCode, InColourError, NotFoundError, SettingsError
+from colornet.hints import parse
 from colornet.inference.bundle import SHIPPED
 from colornet.rendering.render import RenderSettings
 from colornet.storage import ObjectInfo, Storage, uris
@@ -34,6 +36,11 @@ class PhotoSettings:
     """The model bundle: a folder or s3:// prefix, as `colornet train` writes it. The default comes with Colornet."""
     device: str = "cpu"
     """Where the generator runs: cpu, or cuda."""
+    hint: Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="X,Y=#RRGGBB")] = ()
+    """A colour that you know, at a pixel of the upright photograph; of a TIFF's page, counted from 0, X,Y,PAGE=#RRGGBB.
+    May be given again and again, for one photograph; only bundles that were trained with hints take any."""
+    hints_by: str = ""
+    """Who knows it: goes on record in the output."""
     render: RenderSettings = field(default_factory=RenderSettings)
     """What outputs look like."""
 
@@ -42,13 +49,18 @@ def colorize_all(settings: PhotoSettings) -> ExitCode:
     """Colorize one photograph after the other; returns the exit code."""
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)  # what is wrong with a photograph is said in one line
     storage = Storage()
+    hints = [parse(each, settings.hints_by) for each in settings.hint]
     targets = _targets(settings, storage)
+    if hints and len(targets) > 1:
+        raise SettingsError(f"a hint is for one photograph, and these are {len(targets)}")
     colorizer = Colorizer.from_bundle(settings.model, settings.render, device=settings.device, storage=storage)
+    if hints:
+        colorizer.bundle.require_hints()
     storage.check_writable(settings.output)
     failed = 0
     for source, target in track(targets.items(), "colorizing", disable=is_quiet() or not sys.stderr.isatty()):
         try:
-            rendered = colorizer.render(storage.read(source).data, name=source)
+            rendered = colorizer.render(storage.read(source).data, name=source, hints=hints)
             storage.write(target + rendered.extension, rendered.data)
             sure = None if rendered.confidence is None else f"confidence {rendered.confidence:.2f}"
             words = "; ".join(filter(None, (rendered.note, sure)))

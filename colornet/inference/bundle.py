@@ -52,6 +52,18 @@ class Bundle:
     """What was measured at the end of the training."""
     digest: str = ""
     """SHA-256, hexadecimal, over the weights and all that decides how they are used; empty until saved."""
+    uri: str = ""
+    """Where it was loaded from; empty if it was not."""
+
+    @property
+    def takes_hints(self) -> bool:
+        """Whether people can steer the generator's colours by hints."""
+        return bool(getattr(self.generator, "takes_hints", False))
+
+    def require_hints(self) -> None:
+        """Raise BundleError, with the bundle's name, if its generator takes no hints."""
+        if not self.takes_hints:
+            raise BundleError(f"the bundle {self.uri or self.digest[:12]} takes no hints: it was trained without them")
 
 
 def normalize(uri: str) -> str:
@@ -140,6 +152,7 @@ def load(uri: str, storage: Storage = Storage()) -> Bundle:
         data=description.get("data", {}),
         metrics=description.get("metrics", {}),
         digest=_digest(description),
+        uri=place,
     )
 
 

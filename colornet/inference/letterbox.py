@@ -1,5 +1,6 @@
 """What the network sees of a scan: upright, aspect ratio kept, in a square of fixed size, however large the scan is."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from colornet.codecs import Scan
+from colornet.hints import Hint
+from colornet.inference.hints import Cells, locate
 
 _INVERSE = {1: 1, 2: 2, 3: 3, 4: 4, 5: 5, 6: 8, 7: 7, 8: 6}
 
@@ -83,11 +86,18 @@ class PreparedPage:
     """(height, width) of `letterbox.stored_size`, L* in [0, 100]: the small picture as it is stored."""
     seen: NDArray[np.float16]
     """(S, S), scaled L* in [-1, 1]: what the network sees, upright, padded with the picture's edges."""
+    hints: Cells | None = None
+    """What people know of its colour."""
 
 
-def prepare(scan: Scan, size: int) -> PreparedPage:
-    """Reduce a scan of any size to what the network sees, in a square of `size` pixels."""
+def prepare(scan: Scan, size: int, hints: Sequence[Hint] = ()) -> PreparedPage:
+    """Reduce a scan of any size to what the network sees, in a square of `size` pixels.
+
+    Raises:
+        SettingsError: if a hint lies outside of the picture.
+    """
     letterbox = Letterbox.fit(scan, size)
+    located = locate(hints, scan, letterbox)
     lightness = shrink(scan, *letterbox.stored_size)
     seen = letterbox.pad(lightness / 50.0 - 1.0, size).astype(np.float16)
-    return PreparedPage(scan, letterbox, lightness, seen)
+    return PreparedPage(scan, letterbox, lightness, seen, located)

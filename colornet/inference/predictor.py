@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from torch.nn import functional
 
 from colornet.color import lab
+from colornet.errors import SettingsError
 from colornet.inference.bundle import Bundle
+from colornet.inference.hints import Cells, planes
 from colornet.inference.letterbox import Letterbox
 from colornet.inference.precision import Precision, resolve
 from colornet.networks import fold_normalisation
@@ -47,6 +49,7 @@ class Predictor:
         """Move the bundle's generator to `device`. It is changed in place: the bundle is used up."""
         self.device = torch.device(device)
         self.dtype = resolve(precision, self.device)
+        self.takes_hints = bundle.takes_hints
         generator = fold_normalisation(bundle.generator)
         self.generator = generator.to(self.device, self.dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
@@ -61,15 +64,24 @@ class Predictor:
         """
         return np.concatenate([ab for ab, _ in self._parts(lightness)])
 
-    def predict(self, lightness: NDArray[np.float16], letterboxes: Sequence[Letterbox]) -> list[Prediction]:
+    def predict(
+        self,
+        lightness: NDArray[np.float16],
+        letterboxes: Sequence[Letterbox],
+        hints: Sequence[Cells | None] | None = None,
+    ) -> list[Prediction]:
         """Predict colour, and how sure it is, for one batch.
 
         Args:
             lightness: (B, S, S) float16, scaled L* in [-1, 1].
             letterboxes: B of them: where in its square each picture lies.
+            hints: B of them: what people know of each picture's colour, as `hints.locate` returns it; None for none.
+
+        Raises:
+            SettingsError: if there are hints, and the generator takes none.
         """
         predictions: list[Prediction] = []
-        for ab, sure in self._parts(lightness):
+        for ab, sure in self._parts(lightness, self._drawn(hints, letterboxes, lightness.shape[-1])):
             for index, colour in enumerate(ab):
                 letterbox = letterboxes[len(predictions)]
                 if sure is None:
@@ -79,26 +91,44 @@ class Predictor:
                     predictions.append(Prediction(colour, _confidence(sure[index], letterbox), cells))
         return predictions
 
+    def _drawn(
+        self, hints: Sequence[Cells | None] | None, letterboxes: Sequence[Letterbox], size: int
+    ) -> torch.Tensor | None:
+        """Draw the hints of a batch, (B, 3, S, S); None if there are none."""
+        if hints is None or all(each is None for each in hints):
+            return None
+        if not self.takes_hints:
+            raise SettingsError("the bundle takes no hints: it was trained without them")
+        drawn = [planes(each, letterbox, size) for each, letterbox in zip(hints, letterboxes, strict=True)]
+        return torch.from_numpy(np.stack(drawn))
+
     def _parts(
-        self, lightness: NDArray[np.float16]
+        self, lightness: NDArray[np.float16], hints: torch.Tensor | None = None
     ) -> Iterator[tuple[NDArray[np.float16], NDArray[np.float32] | None]]:
         """Yield a*b*, and how sure each of its cells is (b, ⌈S / 4⌉, ⌈S / 4⌉), of some pictures after the others."""
         size = 1 if self.device.type == "cpu" else GPU_BATCH  # singly is the fastest on a CPU
-        for part in torch.from_numpy(lightness).unsqueeze(1).split(size):
-            yield self._predict(part, size)
+        for start in range(0, len(lightness), size):
+            scaled = torch.from_numpy(lightness[start : start + size]).unsqueeze(1)
+            yield self._predict(scaled, size, None if hints is None else hints[start : start + size])
 
     @torch.inference_mode()
-    def _predict(self, scaled: torch.Tensor, size: int) -> tuple[NDArray[np.float16], NDArray[np.float32] | None]:
-        filled = functional.pad(scaled, (0, 0, 0, 0, 0, 0, 0, size - len(scaled)))
-        inputs = filled.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
+    def _predict(
+        self, scaled: torch.Tensor, size: int, hints: torch.Tensor | None = None
+    ) -> tuple[NDArray[np.float16], NDArray[np.float32] | None]:
+        inputs = [self._filled(each, size) for each in (scaled, hints) if each is not None]
         sure = None
         if isinstance(self.generator, BackboneGenerator) and self.generator.head == "bins":
-            scaled_ab, logits = self.generator.forward_with_distribution(inputs)
+            scaled_ab, logits = self.generator.forward_with_distribution(*inputs)
             sure = certainty(logits)[: len(scaled)].cpu().numpy()
         else:
-            scaled_ab = self.generator(inputs)
+            scaled_ab = self.generator(*inputs)
         ab = lab.unscale_ab(scaled_ab[: len(scaled)].float())
         return ab.to(torch.float16).cpu().numpy(), sure
+
+    def _filled(self, batch: torch.Tensor, size: int) -> torch.Tensor:
+        """Fill a batch up to `size` pictures, where and as the generator computes."""
+        filled = functional.pad(batch, (0, 0, 0, 0, 0, 0, 0, size - len(batch)))
+        return filled.to(self.device, self.dtype).contiguous(memory_format=torch.channels_last)
 
 
 def certainty_of_pixels(cells: NDArray[np.floating], letterbox: Letterbox) -> NDArray[np.float32]:
@@ -121,9 +151,14 @@ class Batched:
         self._asked: queue.SimpleQueue[_Question] = queue.SimpleQueue()
         threading.Thread(target=self._serve, name="predictor", daemon=True).start()
 
-    def predict(self, lightness: NDArray[np.float16], letterboxes: Sequence[Letterbox]) -> list[Prediction]:
+    def predict(
+        self,
+        lightness: NDArray[np.float16],
+        letterboxes: Sequence[Letterbox],
+        hints: Sequence[Cells | None] | None = None,
+    ) -> list[Prediction]:
         """Predict as `Predictor.predict` does, and wait for it."""
-        question = _Question(lightness, letterboxes, Future())
+        question = _Question(lightness, letterboxes, hints or [None] * len(letterboxes), Future())
         self._asked.put(question)
         return question.answer.result()
 
@@ -132,8 +167,9 @@ class Batched:
             questions = self._next_batch()
             lightness = np.concatenate([question.lightness for question in questions])
             letterboxes = [letterbox for question in questions for letterbox in question.letterboxes]
+            hints = [each for question in questions for each in question.hints]
             try:
-                predictions = iter(self.predictor.predict(lightness, letterboxes))
+                predictions = iter(self.predictor.predict(lightness, letterboxes, hints))
             except Exception as error:
                 for question in questions:
                     question.answer.set_exception(error)
@@ -155,4 +191,5 @@ class Batched:
 class _Question(NamedTuple):
     lightness: NDArray[np.float16]
     letterboxes: Sequence[Letterbox]
+    hints: Sequence[Cells | None]
     answer: Future[list[Prediction]]

@@ -5,6 +5,7 @@ address. A signature holds random numbers, so that signed outputs differ between
 """
 
 import io
+import json
 import logging
 from pathlib import Path
 from types import ModuleType
@@ -15,6 +16,7 @@ from PIL import Image
 from colornet.distribution import needed
 from colornet.errors import ScanError, SettingsError, one_line
 from colornet.formats import MEDIA_TYPES, Format
+from colornet.hints import people, to_json
 from colornet.provenance.xmp import Origin, source_type_uri
 from colornet.settings import settings
 
@@ -65,8 +67,9 @@ def sign(
 
     The manifest says that the source was opened (c2pa.opened; with the manifest that it may carry itself), and that its
     colours were made (c2pa.color_adjustments, with the digital source type, the software, the bundle's digest and the
-    source's SHA-256). In a TIFF of several pages it lies in a directory of its own after the last page, as C2PA wants
-    it; readers that take every directory for a picture stumble there.
+    source's SHA-256), and with hints that people chose some (another one, of the type humanEdits, with the hints). In a
+    TIFF of several pages it lies in a directory of its own after the last page, as C2PA wants it; readers that take
+    every directory for a picture stumble there.
 
     Args:
         data: the encoded picture with its metadata.
@@ -125,11 +128,23 @@ def _manifest(origin: Origin) -> dict[str, Any]:
         "softwareAgent": generator,
         "parameters": parameters,
     }
+    actions = [coloured, _chosen(origin)] if origin.hints else [coloured]
     opened = {"action": "c2pa.opened", "parameters": {"ingredientIds": [_SOURCE]}}
     return {
         "claim_generator_info": [generator],
         "title": origin.file_name,
-        "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [opened, coloured]}}],
+        "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [opened, *actions]}}],
+    }
+
+
+def _chosen(origin: Origin) -> dict[str, Any]:
+    """What people had to do with the colours."""
+    by = people(origin.hints)
+    return {
+        "action": "c2pa.color_adjustments",
+        "description": f"colours at {len(origin.hints)} places were chosen by {by or 'a person'}",
+        "digitalSourceType": source_type_uri("humanEdits"),
+        "parameters": {"colornet.hints": json.loads(to_json(origin.hints))},
     }
 
 

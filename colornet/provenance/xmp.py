@@ -13,6 +13,7 @@ from typing import Literal, get_args
 from lxml import etree
 from pydantic import SkipValidation
 
+from colornet.hints import Hint, people
 from colornet.metadata import Metadata, xmp
 from colornet.metadata.ifd import DamagedError
 from colornet.settings import settings
@@ -78,6 +79,8 @@ class Origin:
     """What else decides what the output looks like, such as a digest of the settings."""
     strength: float = 1.0
     """Factor of the colours' chroma that somebody chose; it is written if it is not 1."""
+    hints: SkipValidation[tuple[Hint, ...]] = ()
+    """Colours that people chose, in order."""
     created: datetime | None = None
     """When it was made. Given, it makes each run's files differ."""
 
@@ -93,8 +96,12 @@ class Origin:
         decisive = (self.source_sha256, self.bundle_digest, self.software, self.digital_source_type, self.settings)
         return uuid.uuid5(uuid.NAMESPACE_OID, hashlib.sha256(repr(decisive).encode()).hexdigest())
 
+    def hints_on(self, page: int) -> tuple[Hint, ...]:
+        """The hints for one page."""
+        return tuple(hint for hint in self.hints if hint.page == page)
 
-def describe(metadata: Metadata, origin: Origin, confidence: float | None = None) -> Metadata:
+
+def describe(metadata: Metadata, origin: Origin, confidence: float | None = None, page: int = 0) -> Metadata:
     """Add to a source's metadata what its colorized copy is, and where it comes from.
 
     With `confidence`, in [0, 1], it also says how sure the generator was of its colour, as colornet:Confidence. A
@@ -104,6 +111,9 @@ def describe(metadata: Metadata, origin: Origin, confidence: float | None = None
     xmpMM:History (software, bundle), identifiers of its own, and colornet:SourceSHA256 and colornet:BundleDigest. All
     that it said before is kept; the source's own type and origin as colornet:SourceDigitalSourceType and
     colornet:SourceDerivedFrom.
+
+    Of a page for which people chose colours it says so: in xmpMM:History, and one by one in colornet:Hints (X and Y in
+    pixels of the upright picture, Color, By, Note).
     """
     notes = list(metadata.notes)
     try:
@@ -111,7 +121,7 @@ def describe(metadata: Metadata, origin: Origin, confidence: float | None = None
     except DamagedError as error:
         notes.append(f"XMP is damaged: {error}")
         rdf = xmp.empty()
-    _add(rdf, origin, confidence)
+    _add(rdf, origin, confidence, origin.hints_on(page))
     return replace(metadata, xmp=xmp.serialize(rdf), notes=tuple(notes))
 
 
@@ -120,7 +130,7 @@ def _name(qualified: str) -> str:
     return f"{{{_PREFIXES[prefix]}}}{local}"
 
 
-def _add(rdf: etree._Element, origin: Origin, confidence: float | None) -> None:
+def _add(rdf: etree._Element, origin: Origin, confidence: float | None, hints: tuple[Hint, ...]) -> None:
     found = {part: xmp.simple(rdf, _name(f"xmpMM:{part}")) for part in _IDENTIFIERS}
     source_type = xmp.simple(rdf, _name("Iptc4xmpExt:DigitalSourceType"))
     derived = xmp.remove(rdf, _name("xmpMM:DerivedFrom"))
@@ -137,7 +147,7 @@ def _add(rdf: etree._Element, origin: Origin, confidence: float | None) -> None:
         "xmpMM:InstanceID": f"xmp.iid:{origin.identity}",
         "xmpMM:OriginalDocumentID": found["OriginalDocumentID"] or found["DocumentID"],
     }
-    for qualified in values:
+    for qualified in (*values, "colornet:Hints"):
         xmp.remove(rdf, _name(qualified))
     more = xmp.describe_more(rdf, _NAMESPACES)
     _write(more, values)
@@ -145,7 +155,9 @@ def _add(rdf: etree._Element, origin: Origin, confidence: float | None) -> None:
     for element in derived[:1]:
         element.tag = _name("colornet:SourceDerivedFrom")
         more.append(element)
-    more.append(_history(history, _event(origin)))
+    if hints:
+        more.append(_chosen(hints))
+    more.append(_history(history, _event(origin, hints)))
 
 
 def _reference(found: dict[str, str | None], origin: Origin) -> dict[str, str | None]:
@@ -158,14 +170,32 @@ def _reference(found: dict[str, str | None], origin: Origin) -> dict[str, str | 
     }
 
 
-def _event(origin: Origin) -> dict[str, str | None]:
+def _chosen(hints: tuple[Hint, ...]) -> etree._Element:
+    """What people chose, one by one."""
+    chosen = etree.Element(_name("colornet:Hints"), nsmap={"colornet": _NAMESPACES["colornet"]})
+    places = etree.SubElement(chosen, _name("rdf:Seq"))
+    for hint in hints:
+        values = {
+            "colornet:By": hint.by or None,
+            "colornet:Color": str(hint.color),
+            "colornet:Note": hint.note or None,
+            "colornet:X": str(hint.x),
+            "colornet:Y": str(hint.y),
+        }
+        _structure(etree.SubElement(places, _name("rdf:li")), values)
+    return chosen
+
+
+def _event(origin: Origin, hints: tuple[Hint, ...]) -> dict[str, str | None]:
     """What xmpMM:History says of the colorization."""
     settings = f"; settings {origin.settings}" if origin.settings else ""
+    by = f" by {people(hints)}" if people(hints) else ""
+    chosen = f"; colours at {len(hints)} places chosen{by}" if hints else ""
     return {
         "stEvt:action": "edited",
         "stEvt:changed": "/",
         "stEvt:instanceID": f"xmp.iid:{origin.identity}",
-        "stEvt:parameters": f"colorized; bundle {origin.bundle_digest}{settings}",
+        "stEvt:parameters": f"colorized; bundle {origin.bundle_digest}{settings}{chosen}",
         "stEvt:softwareAgent": origin.software,
         "stEvt:when": origin.created.isoformat() if origin.created else None,
     }

@@ -1,8 +1,8 @@
 """The finished scan: its own luminance, with colour, in the format and depth that it came in.
 
     rendering = Rendering(source, settings, origin)
-    for scan in rendering.pages():
-        page = prepare(scan, size)
+    for number, scan in enumerate(rendering.pages()):
+        page = prepare(scan, size, origin.hints_on(number))
         rendering.add(page, predict(page))
     output = rendering.finish()
 
@@ -23,17 +23,19 @@ from colornet.codecs import DEEP, EXTENSIONS, MAX_PIXELS, Format, Scan, Source, 
 from colornet.codecs.encode import is_lossless_webp
 from colornet.codecs.scan import Pixels
 from colornet.codecs.tiff import PageLayout, TiffOutput
-from colornet.errors import InColourError
+from colornet.errors import InColourError, SettingsError
+from colornet.hints import Hint, in_order, to_json
 from colornet.inference.letterbox import Letterbox, PreparedPage, turn
 from colornet.inference.predictor import Prediction, certainty_of_pixels
 from colornet.provenance import xmp
 from colornet.provenance.c2pa import Credentials, sign
 from colornet.provenance.xmp import DEFAULT_SOURCE_TYPE, DigitalSourceType, Origin
+from colornet.rendering import spreading
 from colornet.rendering.guided_upsampling import follow_lightness
 from colornet.rendering.jpeg_chroma import chroma_planes
 from colornet.rendering.lab_to_srgb import lab_to_srgb
 from colornet.rendering.monochrome import COLOURFUL, colour_beyond_tone
-from colornet.rendering.spreading import Hint, spread
+from colornet.rendering.spreading import spread
 from colornet.settings import Field, settings, to_dict
 
 OutputFormat = Literal["same", "jpeg", "png", "tiff", "jp2", "webp", "bmp"]
@@ -78,10 +80,16 @@ class RenderSettings:
         Of canonical JSON (keys sorted, no whitespace) of the schema's number and the values that are not the defaults:
         a later version, with more settings, gives the same for those that are known today.
         """
+        return self.digest_with(())
+
+    def digest_with(self, hints: Sequence[Hint]) -> str:
+        """As `digest`, for a scan with hints, and who gave them; without any it is the same."""
         defaults = to_dict(type(self)())
         changed = {name: value for name, value in to_dict(self).items() if value != defaults[name]}
         changed.pop(_NOT_DECISIVE, None)
-        decisive = {"schema": DIGEST_SCHEMA, "settings": changed}
+        decisive: dict[str, object] = {"schema": DIGEST_SCHEMA, "settings": changed}
+        if hints:
+            decisive["hints"] = to_json(in_order(hints))
         return hashlib.sha256(json.dumps(decisive, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
     def open(self, data: bytes) -> Source:
@@ -92,16 +100,21 @@ class RenderSettings:
         """Name the format in which a scan of the format `source` is written."""
         return source if self.output_format == "same" else self.output_format
 
-    def origin(self, source_name: str, data: bytes, bundle_digest: str) -> Origin:
-        """Say what an output will be made of, and by what."""
+    def origin(self, source_name: str, data: bytes, bundle_digest: str, hints: Sequence[Hint] = ()) -> Origin:
+        """Say what an output will be made of, and by what.
+
+        Raises:
+            SettingsError: if two hints say different colours of one pixel.
+        """
         return Origin(
             source_name=source_name,
             source_sha256=hashlib.sha256(data).hexdigest(),
             bundle_digest=bundle_digest,
             software=f"Colornet {distribution.version()}",
             digital_source_type=self.digital_source_type,
-            settings=self.digest,
+            settings=self.digest_with(hints),
             strength=self.strength,
+            hints=in_order(hints),
         )
 
 
@@ -139,12 +152,18 @@ class Rendering:
             source: the opened scan.
             settings: how it is rendered.
             origin: what the output says of itself.
+
+        Raises:
+            SettingsError: if a hint is for a page that is not rendered.
         """
         self.source = source
         self.settings = settings
         self.origin = origin
         self.format = settings.format_of(source.format)
         self.page_count = source.page_count if self.format == "tiff" else 1
+        for hint in origin.hints:
+            if hint.page >= self.page_count:
+                raise SettingsError(f"{hint.place}: there is no such page; the output has {self.page_count}, from 0")
         self._added: list[_Added] = []
         self._copy: Rendered | None = None
         self._tiff: TiffOutput | None = None
@@ -165,13 +184,9 @@ class Rendering:
             yield scan
             del scan  # the next one is decoded without it
 
-    def add(self, page: PreparedPage, prediction: Prediction, hints: Sequence[Hint] = ()) -> None:
-        """Give the next page its colour, and encode it; `hints` are held, whatever was predicted and at any strength.
-
-        Raises:
-            ValueError: if a hint lies outside of the small upright picture.
-        """
-        ab = small_colour(prediction, page.letterbox, page.lightness, self.settings, hints)
+    def add(self, page: PreparedPage, prediction: Prediction) -> None:
+        """Give the next page its colour, and encode it; its hints are held, whatever was predicted, at any strength."""
+        ab = small_colour(prediction, page.letterbox, page.lightness, self.settings, _held(page))
         planes = ab if self.settings.upsampling == "plain" else follow_lightness(ab, page.lightness)
         if self.format == "tiff":
             self._add_to_tiff(page.scan, planes)
@@ -214,7 +229,10 @@ class Rendering:
 
     def _described(self) -> bytes:
         """The encoded pages with their metadata, and with what they are."""
-        described = [xmp.describe(page, self.origin, self._confidence()) for page in self.source.metadata()]
+        described = [
+            xmp.describe(page, self.origin, self._confidence(), number)
+            for number, page in enumerate(self.source.metadata())
+        ]
         carried = [metadata.for_output(page, self.format) for page in described]
         if self._tiff is None:
             return metadata.embed(self._encoded, self.format, carried[0])
@@ -255,7 +273,7 @@ def small_colour(
     letterbox: Letterbox,
     lightness: NDArray[np.float32],
     settings: RenderSettings,
-    hints: Sequence[Hint] = (),
+    hints: Sequence[spreading.Hint] = (),
 ) -> NDArray[np.float32]:
     """Give what was predicted its strength, and spread it.
 
@@ -275,6 +293,13 @@ def small_colour(
     sure = None if prediction.certainty is None else certainty_of_pixels(prediction.certainty, letterbox)
     upright = turn(lightness, letterbox.orientation)
     return letterbox.as_stored(spread(predicted, sure, upright, neutral_below=settings.neutral_below, hints=hints))
+
+
+def _held(page: PreparedPage) -> list[spreading.Hint]:
+    """A page's hints, in pixels of the small upright picture."""
+    box = page.letterbox
+    cells = [] if page.hints is None else page.hints.tolist()
+    return [spreading.Hint(int(row) - box.top, int(column) - box.left, a, b) for row, column, a, b in cells]
 
 
 def is_in_colour(scan: Scan) -> bool:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from colornet.inference.hints import Cells
 from colornet.inference.letterbox import Letterbox
 from colornet.inference.predictor import GPU_BATCH, Batched, Prediction, Predictor
 
@@ -23,6 +24,8 @@ class PredictorActor:
     def ready(self) -> None:
         """Nothing to do: who asks learns that the generator is loaded."""
 
-    def predict(self, lightness: NDArray[np.float16], letterboxes: Sequence[Letterbox]) -> list[Prediction]:
+    def predict(
+        self, lightness: NDArray[np.float16], letterboxes: Sequence[Letterbox], hints: Sequence[Cells | None]
+    ) -> list[Prediction]:
         """As `Predictor.predict`."""
-        return self._predictor.predict(lightness, letterboxes)
+        return self._predictor.predict(lightness, letterboxes, hints)

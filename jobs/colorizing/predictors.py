@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from colornet.archive.worker import ColorizeTask, load_predictor
 from colornet.errors import ColornetError, SettingsError
+from colornet.inference.hints import Cells
 from colornet.inference.letterbox import Letterbox
 from colornet.inference.predictor import GPU_BATCH, Prediction
 
@@ -72,9 +73,11 @@ class Predictors:
             self.end()
             raise ColornetError(f"no predictor can start: {str(error).strip().splitlines()[-1]}") from error
 
-    def __call__(self, lightness: NDArray[np.float16], letterboxes: Sequence[Letterbox]) -> "Future[list[Prediction]]":
+    def __call__(
+        self, lightness: NDArray[np.float16], letterboxes: Sequence[Letterbox], hints: Sequence[Cells | None]
+    ) -> "Future[list[Prediction]]":
         """Ask any of them what `Predictor.predict` says."""
-        return random.choice(self.actors).predict.remote(lightness, letterboxes).future()
+        return random.choice(self.actors).predict.remote(lightness, letterboxes, hints).future()
 
     def end(self) -> None:
         """End them, and free their GPUs and cores: left to itself, Ray waits for the last handle to be forgotten."""

@@ -24,6 +24,8 @@ def preview(plan: ColorizePlan, task: ColorizeTask, reckoning: PlanSettings) -> 
     print(f"{plan.scans} scans, {decimal(plan.bytes)}")
     print(f"finished before: {plan.done} done, {plan.skipped} skipped; {plan.failed} failed")
     print(f"to do: {plan.pending} scans, {decimal(plan.pending_bytes)}, to {task.output}")
+    if plan.hinted:
+        print(f"with hints: {plan.hinted} scans, {plan.hinted_pending} of them to do")
     if not plan.pending:
         return
     seconds, errors = _time_sample(plan, task)

@@ -45,6 +45,11 @@ class ColorizeSettings:
     """What --plan reckons with."""
     render: RenderSettings = field(default_factory=RenderSettings)
     """What outputs look like."""
+    hints: str | None = None
+    """Colours that people know: a file .csv or .parquet, with a row for each: source (the scan's key or uri), x and y
+    (pixels of the upright picture), color ("#rrggbb"), and perhaps page, strength, by and note. It is all that is
+    known: scans that it says something new of are done again, and those that it names no longer again without hints.
+    Without such a file, what people chose before stays."""
     min_workers: Annotated[int, Field(ge=1)] = 1
     """Workers to keep, at least."""
     max_workers: Annotated[int, Field(ge=0)] = 0

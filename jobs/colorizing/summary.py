@@ -43,5 +43,7 @@ def write(
 def show(tally: Tally, output: str) -> None:
     """Print it."""
     print(f"{tally.done} done, {tally.failed} failed, {tally.skipped} skipped: {output}, {place(output)}")
+    if tally.hinted:
+        print(f"  {tally.hinted} of them with colours that people chose")
     for reason, count in tally.failures[:SHOWN]:
         print(f"  {count} × {reason}")
