@@ -81,7 +81,7 @@ def telling(cells: torch.Tensor) -> Predictor:
     predictor = sure_of()
     logits = torch.zeros(1, len(predictor.generator.centres), *cells.shape)
     logits[:, 7] = 1000 * cells
-    predictor.generator._decode = lambda lightness: logits.expand(len(lightness), -1, -1, -1)
+    predictor.generator._decode = lambda lightness, hints: logits.expand(len(lightness), -1, -1, -1)
     return predictor
 
 

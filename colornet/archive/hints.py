@@ -194,14 +194,15 @@ def _number(value: object) -> float | None:
 
 def _scan(uri: str, rows: list[Row], settings: RenderSettings, problems: list[Problem]) -> dict[str, Any]:
     """Lay out what is said of one scan, and note what is wrong with it."""
-    strengths = {row.strength for row in rows if row.strength is not None}
+    strengths = {row.strength: row.number for row in reversed(rows) if row.strength is not None}
     if len(strengths) > 1:
         said = " and ".join(f"{each:g}" for each in sorted(strengths))
-        problems.append(Problem(rows[-1].number, "strength", f"{rows[-1].source} has {said}"))
-    try:
-        settings = replace(settings, strength=strengths.pop()) if strengths else settings
-    except SettingsError as error:
-        problems.append(Problem(rows[0].number, "strength", str(error)))
+        problems.append(Problem(max(strengths.values()), "strength", f"{rows[-1].source} has {said}"))
+    for strength, number in strengths.items():
+        try:
+            settings = replace(settings, strength=strength)
+        except SettingsError as error:
+            problems.append(Problem(number, "strength", str(error)))
     try:
         hints = in_order(row.hint for row in rows)
     except SettingsError as error:
