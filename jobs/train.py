@@ -46,7 +46,7 @@ from colornet.training.recipe_files import load_recipe, recipe_flag
 
 from .command import Job
 from .session import on_cluster, start_ray
-from .training.run import CHECKPOINT, Run, load
+from .training.run import CHECKPOINT, Position, Run, load
 from .training.stream import READER_CPUS, reading, streams
 from .training.worker import work
 
@@ -139,7 +139,7 @@ def train(settings: TrainSettings) -> ExitCode:
     state = load(
         run.read_checkpoint(run.best_checkpoint(settings.checkpoints.best_by), CHECKPOINT), torch.device("cpu")
     )
-    _save_bundle(run, state["trainer"], torch.float16 if settings.half else torch.float32)
+    _save_bundle(run, state, torch.float16 if settings.half else torch.float32)
     print(f"the model bundle is in {run.output}, what came of the training in {run.report_uri('report.html')}")
     return ExitCode.DONE
 
@@ -261,13 +261,13 @@ def _cpu_share(settings: TrainSettings) -> float:
 def _save_bundle(run: Run, state: dict[str, Any], dtype: torch.dtype) -> str:
     return bundles.save(
         Bundle(
-            generator=build_inference_generator(run.recipe, state["gan"]),
+            generator=build_inference_generator(run.recipe, state["trainer"]["gan"]),
             network=run.recipe.generator.network,
             settings=run.recipe.generator.settings,
             image_size=run.recipe.image_size,
             recipe=run.recipe.to_dict(),
-            data=run.describe_data(),
-            metrics=state["history"][-1],
+            data=run.describe_data(Position(**state["position"])),
+            metrics=state["trainer"]["history"][-1],
         ),
         run.output,
         run.storage,

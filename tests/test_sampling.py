@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from colornet.datasets import collection
 from colornet.datasets.collection import Shard
-from colornet.datasets.plan import GROUP, Plan
+from colornet.datasets.plan import GROUP, Plan, shares_drawn
 from colornet.datasets.sampling import Sampling
 from colornet.errors import SettingsError
 from colornet.settings import from_dict, to_dict
@@ -106,6 +106,23 @@ def test_samplings_that_cannot_be_are_refused(tmp_path, sampling, said):
         pq.write_table(table, tmp_path / f"{name}.parquet")
     with pytest.raises(SettingsError, match=said):
         collection.find(str(tmp_path), sampling=sampling)
+
+
+def test_shares_drawn_are_those_of_the_photographs_that_were_read():
+    shard = Shard("a", (300,), weights=(3.0,) * 100 + (1.0,) * 200, labels=("scene",) * 100 + ("food",) * 200)
+    plans = [(Plan((shard,), seed), 8 * GROUP) for seed in (0, 1)]
+    read = collections.Counter(
+        shard.labels[row]
+        for plan, photographs in plans
+        for number in range(photographs // GROUP)
+        for piece in plan.group(number)
+        for row in piece.rows
+    )
+    found = shares_drawn((shard,), plans)
+    assert list(found) == ["scene", "food"] and sum(found.values()) == pytest.approx(1)
+    # Of a slice that is under way nothing is counted.
+    assert found["scene"] == pytest.approx(read["scene"] / read.total(), abs=0.02) and found["scene"] > 0.55
+    assert shares_drawn((Shard("a", (300,)),), [(Plan((Shard("a", (300,)),), 0), GROUP)]) == {}
 
 
 def test_group_of_a_late_pass_needs_none_before():

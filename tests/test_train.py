@@ -20,7 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from colornet.datasets import collection
 from colornet.datasets.plan import GROUP
+from colornet.datasets.sampling import Sampling
 from colornet.errors import SettingsError, TrainingError
 from colornet.inference import bundle as bundles
 from colornet.training import presets
@@ -29,7 +31,7 @@ from colornet.training.health import Policy, Thresholds
 from colornet.training.recipe import Recipe
 from jobs import train as job
 from jobs.train import Checkpoints, TrainSettings, Workers
-from jobs.training.run import Position
+from jobs.training.run import Position, Run
 from jobs.training.stream import in_batches
 from tests import processes
 
@@ -194,6 +196,7 @@ def test_the_bundle_tells_what_it_is(finished, shards):
         "held_out": 6,
         "sources": {"noise": 40},
         "licenses": {"CC0": 40},
+        "kinds": {},
     }
     assert bundle.metrics == history(finished)[-1]
 
@@ -218,6 +221,20 @@ def test_the_report_has_every_epoch(finished):
     page = (report / "report.html").read_text()
     assert "smoke" in page and "CC0" in page and page.count("<img") >= 3 and "<svg" in page
     assert [path.name for path in (report / "tensorboard").iterdir()] == ["events.out.tfevents.00000.colornet"]
+
+
+def test_bundle_and_report_tell_what_was_drawn(tmp_path):
+    for name, sources in {"train": ["sea", "wall", "wall", "wall"], "val": ["wall"]}.items():
+        table = pa.table({"image": [noise(0)] * len(sources), "source": sources})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    sampling = Sampling(source={"sea": 6.0, "wall": 2.0})
+    recipe = dataclasses.replace(SMOKE, sampling=sampling)
+    data = collection.find(str(tmp_path), sampling=sampling)
+    run = Run(recipe=recipe, data=data, data_uri=str(tmp_path), output="o", name="n", most_workers=2)
+    for position in (Position(0, 1, 0), Position(1, 2, 10)):
+        assert run.describe_data(position)["shares_drawn"] == pytest.approx({"sea": 0.5, "wall": 0.5}, abs=0.03)
+    alike = dataclasses.replace(run, recipe=SMOKE, data=collection.find(str(tmp_path)))
+    assert "shares_drawn" not in alike.describe_data(Position(0, 1, 0))
 
 
 def test_a_finished_run_ends_at_once_with_the_bundle_in_place(finished, shards, capsys, monkeypatch):

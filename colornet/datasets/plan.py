@@ -10,6 +10,7 @@ on the average.
 """
 
 import itertools
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,6 +130,25 @@ class Plan:
     def _drawn_before(self, number: int) -> np.ndarray:
         """Return how often each row is drawn in the passes before that of this number: (rows,) int64."""
         return np.floor(number * self._rates + self._phases).astype(np.int64)
+
+
+def shares_drawn(shards: tuple[Shard, ...], read: Iterable[tuple[Plan, int]]) -> dict[str, float]:
+    """Return the share of each label among the photographs that were drawn, the largest first.
+
+    Args:
+        shards: the plans' own.
+        read: plans, and how many photographs were read of each.
+
+    Returns:
+        Shares that add up to 1; nothing if the shards have no labels, as where all photographs are drawn alike.
+    """
+    labels = np.array([label for shard in shards for label in shard.labels])
+    counts = np.sum([plan.counts(photographs) for plan, photographs in read], axis=0)
+    if not len(labels) or not np.any(counts):
+        return {}
+    names, rows = np.unique(labels, return_inverse=True)
+    shares = np.bincount(rows, counts) / counts.sum()
+    return {str(names[index]): round(float(shares[index]), 4) for index in np.argsort(-shares, kind="stable")}
 
 
 def _cut(rows: int) -> list[tuple[int, int]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from colornet.training import report
 
 from .events import EventLog
-from .run import Run
+from .run import Position, Run
 
 PAGE_EVERY = 60.0
 """Seconds between two drawings of the page and the plot, which take a second or two."""
@@ -32,28 +32,28 @@ class Panel:
 class Reporter:
     """Writes the report in a thread of its own: the workers wait for the one that writes it at no time."""
 
-    def __init__(self, run: Run, about: dict[str, Any]) -> None:
-        """Report on a run; `about` as `report.page` takes it."""
-        self._run, self._about = run, about
+    def __init__(self, run: Run, hardware: dict[str, Any]) -> None:
+        """Report on a run, on machines of which `hardware` tells in words and numbers."""
+        self._run, self._hardware = run, hardware
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="report")
         self._pending: Future[None] | None = None
         self._drawn = time.monotonic()
         self._events = EventLog(run.storage, run.report_uri("tensorboard"))
 
-    def note(self, history: list[dict[str, Any]], panel: Panel) -> None:
-        """Write what is known after an epoch.
+    def note(self, history: list[dict[str, Any]], panel: Panel, position: Position) -> None:
+        """Write what is known after an epoch, when the workers stand at `position`.
 
         Raises:
             StorageError: if the report on the epoch before could not be written.
         """
         self._wait()
-        self._pending = self._thread.submit(self._write, list(history), panel)
+        self._pending = self._thread.submit(self._write, list(history), panel, position)
 
-    def close(self, history: list[dict[str, Any]]) -> None:
+    def close(self, history: list[dict[str, Any]], position: Position) -> None:
         """Write the page and the plot, and wait for all that is being written; `StorageError` as in `note`."""
         self._wait()
         if history:
-            self._draw(history)
+            self._draw(history, position)
         self._thread.shutdown()
         self._events.close()
 
@@ -61,7 +61,7 @@ class Reporter:
         if self._pending:
             self._pending.result()
 
-    def _write(self, history: list[dict[str, Any]], panel: Panel) -> None:
+    def _write(self, history: list[dict[str, Any]], panel: Panel, position: Position) -> None:
         epoch = history[-1]["epoch"]
         self._put("metrics.json", report.table(history), "application/json")
         picture = None
@@ -70,12 +70,13 @@ class Reporter:
             self._put(_panel_name(epoch), picture, "image/png")
         self._events.add(history, picture, self._run.report_uri(_panel_name(epoch - 1)))
         if time.monotonic() - self._drawn >= PAGE_EVERY:
-            self._draw(history)
+            self._draw(history, position)
 
-    def _draw(self, history: list[dict[str, Any]]) -> None:
-        panels = self._panels()
+    def _draw(self, history: list[dict[str, Any]], position: Position) -> None:
+        panels, run = self._panels(), self._run
+        about = {"name": run.name, "recipe": run.recipe.to_dict(), "data": run.describe_data(position)}
         self._put("training.png", report.plot(history), "image/png")
-        self._put("report.html", report.page(history, panels, self._about), "text/html")
+        self._put("report.html", report.page(history, panels, about | {"hardware": self._hardware}), "text/html")
         self._drawn = time.monotonic()
 
     def _panels(self) -> list[tuple[int, bytes]]:

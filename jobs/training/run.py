@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,7 +12,7 @@ import ray.train
 import torch
 
 from colornet.datasets.collection import Collection
-from colornet.datasets.plan import GROUP
+from colornet.datasets.plan import GROUP, Plan, shares_drawn
 from colornet.errors import ColornetError, NotFoundError, SettingsError, TrainingError, one_line
 from colornet.storage import Storage, storage_errors, uris
 from colornet.training.recipe import Recipe
@@ -63,13 +64,24 @@ class Run:
         """Where Ray Train keeps the run's checkpoints."""
         return uris.join(self.output, "_training", self.name)
 
-    def describe_data(self) -> dict[str, object]:
+    def plan(self, number: int) -> Plan:
+        """Return the order in which a stage, numbered from 0, reads its photographs."""
+        return Plan(self.data.train, self.recipe.seed + number)
+
+    def describe_data(self, position: Position) -> dict[str, object]:
         """Return where the photographs are from, how many, and their licences, for the bundle and the report.
 
-        Of a local path only the last folder: elsewhere the rest says nothing, and it may name people.
+        Where they are drawn by weights, the shares that were really drawn until the workers stood at `position` are
+        there, too. Of a local path only the last folder: elsewhere the rest says nothing, and it may name people.
         """
         where = self.data_uri if uris.is_s3(self.data_uri) else Path(self.data_uri).name
-        return {"uri": where, **self.data.summary()}
+        drawn = shares_drawn(self.data.train, self._read(position)) if self.recipe.sampling.columns else {}
+        return {"uri": where, **self.data.summary()} | ({"shares_drawn": drawn} if drawn else {})
+
+    def _read(self, position: Position) -> Iterator[tuple[Plan, int]]:
+        for number, stage in enumerate(self.recipe.stages[: position.stage]):
+            yield self.plan(number), stage.steps * stage.photographs_per_step(self.most_workers)
+        yield self.plan(position.stage), position.group * GROUP + position.row
 
     def report_uri(self, *names: str) -> str:
         """Where a file of the report lies."""

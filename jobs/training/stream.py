@@ -13,7 +13,7 @@ from torch import Tensor
 
 from colornet.datasets import photographs
 from colornet.datasets.photographs import Reader
-from colornet.datasets.plan import GROUP, Plan
+from colornet.datasets.plan import GROUP
 from colornet.training.recipe import Recipe
 
 from ..ray_private import bounded, turn_unhurriedly
@@ -93,7 +93,7 @@ def _stream(run: Run, worker_cpus: float, number: int) -> ray.data.Dataset:
     Ray Train calls this, in a process of its own, whenever it starts the workers.
     """
     recipe, position = run.recipe, run.position()
-    plan = Plan(run.data.train, recipe.seed + number)
+    plan = run.plan(number)
     first = position.group if position.stage == number else 0
     # Workers that come and go cut off a group each time; most runs need far fewer than all retraining would.
     last = first + recipe.photographs(number, run.most_workers) // GROUP + 2 * run.most_workers

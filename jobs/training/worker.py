@@ -54,12 +54,12 @@ def work(config: dict[str, Any]) -> str | None:
         callbacks=[ReportProgress(_progress(say))],
     )
     _resume(run, trainer, stream, say)
-    reporter = Reporter(run, _about(run, trainer.gan)) if _rank() == 0 else None
+    reporter = Reporter(run, _hardware(trainer.gan)) if _rank() == 0 else None
     try:
         return _train(run, trainer, stream, reporter, say)
     finally:
         if reporter:
-            reporter.close(trainer.history)
+            reporter.close(trainer.history, stream.position)
 
 
 def _train(run: Run, trainer: Trainer, stream: WorkerPhotographs, reporter: Reporter | None, say: Say) -> str | None:
@@ -68,7 +68,7 @@ def _train(run: Run, trainer: Trainer, stream: WorkerPhotographs, reporter: Repo
             measured = trainer.run_epoch()
             say(_line(measured, run.recipe))
             if reporter:
-                reporter.note(trainer.history, Panel(*trainer.panel()))
+                reporter.note(trainer.history, Panel(*trainer.panel()), stream.position)
             if trainer.stopped:
                 return f"epoch {trainer.epoch}: {trainer.stopped}"
             _report(run, trainer, stream.position)
@@ -115,18 +115,16 @@ def _report(run: Run, trainer: Trainer, position: Position) -> None:
     )
 
 
-def _about(run: Run, gan: GanModule) -> dict[str, Any]:
-    """What the report says of the run beside its numbers."""
+def _hardware(gan: GanModule) -> dict[str, Any]:
+    """What the report says of the machines."""
     gpu = torch.cuda.get_device_name() if gan.device.type == "cuda" else ""
-    hardware = {
+    return {
         "workers": _workers(),
         "each with": gpu or f"{torch.get_num_threads()} threads of {os.cpu_count()} CPUs, {platform.machine()}",
         "precision": "bfloat16" if gan.low_precision else "float32",
         "PyTorch": torch.__version__,
         "Ray": ray.__version__,
     }
-    data = run.describe_data()
-    return {"name": run.name, "recipe": run.recipe.to_dict(), "data": data, "hardware": hardware}
 
 
 def _line(measured: Measured, recipe: Recipe) -> str:
