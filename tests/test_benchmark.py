@@ -17,7 +17,7 @@ import simplejpeg
 import torch
 from rich.console import Console
 
-from benchmarks import choices, predict, training
+from benchmarks import choices, hints, predict, training
 from benchmarks.archive import DISTINCT, IMAGE_SIZE, write_archive, write_bundle
 from benchmarks.job import Run
 from benchmarks.observed import CALLS, LATENCY, Call, Observed, read_calls
@@ -26,7 +26,8 @@ from colornet.archive import inventory
 from colornet.archive.worker import ColorizeTask
 from colornet.color import lab
 from colornet.color.chroma import is_nearly_gray
-from colornet.datasets import collection
+from colornet.colorize import Colorizer
+from colornet.datasets import collection, shapes
 from colornet.datasets.plan import GROUP
 from colornet.errors import SettingsError
 from colornet.rendering.render import RenderSettings
@@ -35,6 +36,7 @@ from colornet.training.build import build_gan
 from colornet.training.degradation import DEGRADATIONS
 from colornet.training.gan import GanModule
 from colornet.training.recipe import BOTH, DISCRIMINATOR
+from tests import hinted
 
 
 def test_a_bundle_beside_the_reference_network(tmp_path, capsys):
@@ -246,3 +248,25 @@ def test_ratios_are_of_neighbours(tmp_path, monkeypatch):
     told = console.file.getvalue()
     assert "jobs.train / plain loop, in the steps: 0.850 (0.800, 0.900)" in told
     assert "jobs.train / plain loop, with all between them: 0.850 (0.800, 0.900)" in told
+
+
+# --- hints ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_hint_is_measured_at_its_place_on_its_thing_and_elsewhere():
+    """A generator that paints what it is told, where it is told; what it does not know is spread along L*."""
+    colorizer = Colorizer(hinted.echo(64))
+    scene = next(shapes.generate(1, size=hints.SIZE, seed=1))
+    at_hint, on_shape, without, elsewhere = hints._scene(colorizer, scene, (40.0, 30.0))
+    assert at_hint < 1 and without == pytest.approx(50, abs=1)
+    assert at_hint < on_shape < without and elsewhere < 1
+
+
+def test_hints_on_photographs_are_measured_by_distance():
+    """A photograph of one colour, in two halves of other L*: near the hint all is known, across the edge nothing."""
+    halves = lab.lab_to_rgb(torch.tensor([[40.0, 30, 20], [65.0, 30, 20]]).T.reshape(3, 1, 2))
+    photograph = (255 * halves.permute(1, 2, 0)).round().byte().numpy().repeat(hints.SIZE // 2, axis=1)
+    photograph = photograph.repeat(hints.SIZE, axis=0)
+    rings = hints._photograph(Colorizer(hinted.echo(64)), photograph, seed=0)
+    assert [before for before, _ in rings] == pytest.approx([math.hypot(30, 20)] * len(rings), abs=1)
+    assert rings[0][1] < 2 and rings[0][1] <= rings[-1][1] <= rings[-1][0] + 0.5
