@@ -20,7 +20,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import field, replace
+from dataclasses import field
 from typing import Annotated, Any, Literal, cast
 
 import ray.data
@@ -32,21 +32,19 @@ from pydantic import SkipValidation
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.util.queue import Queue
 
-from colornet.cli.command import Line, is_quiet
+from colornet.cli.command import is_quiet
+from colornet.cli.recipes import RecipeCommand, recipe_defaults
 from colornet.datasets import collection
 from colornet.errors import ExitCode, SettingsError, TrainingError
-from colornet.inference import bundle as bundles
-from colornet.inference.bundle import Bundle
 from colornet.settings import settings
 from colornet.storage import S3Options, Storage, uris
-from colornet.training.gan import build_inference_generator
+from colornet.training import checkpoints
 from colornet.training.ranges import Count, CountOrZero, Positive
 from colornet.training.recipe import Recipe
-from colornet.training.recipe_files import load_recipe, recipe_flag
 
 from .command import Job
 from .session import on_cluster, start_ray
-from .training.run import CHECKPOINT, Position, Run, load
+from .training.run import CHECKPOINT, Run
 from .training.stream import READER_CPUS, reading, streams
 from .training.worker import work
 
@@ -136,10 +134,8 @@ def train(settings: TrainSettings) -> ExitCode:
         )
         with _printed_lines() as lines:
             _fit(run, settings, lines)
-    state = load(
-        run.read_checkpoint(run.best_checkpoint(settings.checkpoints.best_by), CHECKPOINT), torch.device("cpu")
-    )
-    _save_bundle(run, state, torch.float16 if settings.half else torch.float32)
+    best = run.read_checkpoint(run.best_checkpoint(settings.checkpoints.best_by), CHECKPOINT)
+    run.save_bundle(checkpoints.load(best, torch.device("cpu")), half=settings.half)
     print(f"the model bundle is in {run.output}, what came of the training in {run.report_uri('report.html')}")
     return ExitCode.DONE
 
@@ -258,23 +254,6 @@ def _cpu_share(settings: TrainSettings) -> float:
     return max(0.1, (ray.cluster_resources().get("CPU", 1.0) - READER_CPUS) / settings.workers.num_workers)
 
 
-def _save_bundle(run: Run, state: dict[str, Any], dtype: torch.dtype) -> str:
-    return bundles.save(
-        Bundle(
-            generator=build_inference_generator(run.recipe, state["trainer"]["gan"]),
-            network=run.recipe.generator.network,
-            settings=run.recipe.generator.settings,
-            image_size=run.recipe.image_size,
-            recipe=run.recipe.to_dict(),
-            data=run.describe_data(Position(**state["position"])),
-            metrics=state["trainer"]["history"][-1],
-        ),
-        run.output,
-        run.storage,
-        dtype=dtype,
-    )
-
-
 def _cause(error: Exception) -> str:
     """The last line of what went wrong on the first worker that failed."""
     failures = getattr(error, "worker_failures", {})
@@ -285,23 +264,8 @@ def _cause(error: Exception) -> str:
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
-def defaults(arguments: list[str]) -> TrainSettings:
-    """Return the settings that flags override: those with the recipe that --recipe names among the arguments."""
-    recipe = load_recipe(recipe_flag(arguments, otherwise="standard"))
-    return TrainSettings(data=tyro.MISSING, output=tyro.MISSING, recipe=recipe)
-
-
-class TrainJob(Job[TrainSettings]):
-    """A job whose recipe may be called by its place; in the end it has the name that it gives itself."""
-
-    def parse(self, arguments: list[str], program: str) -> Line[TrainSettings]:
-        """Return what a command line says; as `Command`."""
-        line = super().parse(arguments, program)
-        source = recipe_flag(arguments, otherwise="")
-        if not source:
-            return line
-        recipe = replace(line.settings.recipe, name=load_recipe(source).name)
-        return replace(line, settings=replace(line.settings, recipe=recipe))
+class TrainJob(RecipeCommand[TrainSettings], Job[TrainSettings]):
+    """A job with a recipe."""
 
 
 main = TrainJob(
@@ -309,7 +273,7 @@ main = TrainJob(
     run=train,
     description=__doc__,
     program="python -m jobs.train",
-    defaults=defaults,
+    defaults=recipe_defaults(TrainSettings),
     flags=(),
     compact_help=True,
 )

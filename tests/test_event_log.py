@@ -6,7 +6,7 @@ import pytest
 
 from colornet.errors import StorageError
 from colornet.storage import Storage
-from jobs.training.events import EventLog
+from colornet.training.report.events import EventLog
 from tests.test_report import flat, read_events, run
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import io
 import json
 import os
 import subprocess
@@ -21,6 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from colornet.datasets import collection
+from colornet.datasets.dealing import Position, in_batches
 from colornet.datasets.plan import GROUP
 from colornet.datasets.sampling import Sampling
 from colornet.errors import SettingsError, TrainingError
@@ -31,30 +31,15 @@ from colornet.training.health import Policy, Thresholds
 from colornet.training.recipe import Recipe
 from jobs import train as job
 from jobs.train import Checkpoints, TrainSettings, Workers
-from jobs.training.run import Position, Run
-from jobs.training.stream import in_batches
-from tests import processes
+from jobs.training.run import Run
+from tests import noise_shards, processes
 
 SMOKE = presets.preset("smoke")
 
 
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory) -> Path:
-    """40 photographs to train on in two shards, 6 held out, one of the first damaged."""
-    folder = tmp_path_factory.mktemp("shards")
-    images = [noise(seed) for seed in range(46)]
-    images[3] = images[3][:50]
-    for name, part in (("train-0", images[:20]), ("train-1", images[20:40]), ("val-0", images[40:])):
-        table = pa.table({"image": part, "source": ["noise"] * len(part), "license": ["CC0"] * len(part)})
-        pq.write_table(table, folder / f"{name}.parquet", row_group_size=10)
-    return folder
-
-
-def noise(seed: int) -> bytes:
-    buffer = io.BytesIO()
-    small = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), dtype=np.uint8)
-    Image.fromarray(small).resize((50, 40)).save(buffer, format="JPEG")
-    return buffer.getvalue()
+    return noise_shards.write(tmp_path_factory.mktemp("shards"))
 
 
 def settings(shards: Path, output: Path, workers: int = 1, gan=None, **changes) -> TrainSettings:
@@ -150,9 +135,9 @@ def test_shards_without_held_out_photographs(monkeypatch, capsys, shards, tmp_pa
 
 
 def test_flags_override_the_preset_that_recipe_names():
-    defaults = job.defaults(["--data", "a", "--recipe", "shapes"])
+    defaults = job.main.defaults(["--data", "a", "--recipe", "shapes"])
     assert defaults.recipe == presets.preset("shapes")
-    assert job.defaults([]).recipe == presets.preset("standard")
+    assert job.main.defaults([]).recipe == presets.preset("standard")
 
 
 @pytest.mark.parametrize("name", ["mine.json", "mine.toml", "bundle.json"])
@@ -225,7 +210,7 @@ def test_the_report_has_every_epoch(finished):
 
 def test_bundle_and_report_tell_what_was_drawn(tmp_path):
     for name, sources in {"train": ["sea", "wall", "wall", "wall"], "val": ["wall"]}.items():
-        table = pa.table({"image": [noise(0)] * len(sources), "source": sources})
+        table = pa.table({"image": [noise_shards.noise(0)] * len(sources), "source": sources})
         pq.write_table(table, tmp_path / f"{name}.parquet")
     sampling = Sampling(source={"sea": 6.0, "wall": 2.0})
     recipe = dataclasses.replace(SMOKE, sampling=sampling)
@@ -235,6 +220,14 @@ def test_bundle_and_report_tell_what_was_drawn(tmp_path):
         assert run.describe_data(position)["shares_drawn"] == pytest.approx({"sea": 0.5, "wall": 0.5}, abs=0.03)
     alike = dataclasses.replace(run, recipe=SMOKE, data=collection.find(str(tmp_path)))
     assert "shares_drawn" not in alike.describe_data(Position(0, 1, 0))
+
+
+def test_without_ray_the_same_comes_of_it(finished, shards, tmp_path):
+    arguments = ["--recipe", "smoke", "--data", shards, "--output", tmp_path, "--num-workers", 2, "--threads", 1]
+    command = [sys.executable, "-m", "colornet.cli.train_local", "--device", "cpu", *map(str, arguments)]
+    subprocess.run(command, check=True, timeout=200)
+    assert list(map(timeless, history(tmp_path))) == list(map(timeless, history(finished)))
+    assert (tmp_path / "generator.safetensors").read_bytes() == (finished / "generator.safetensors").read_bytes()
 
 
 def test_a_finished_run_ends_at_once_with_the_bundle_in_place(finished, shards, capsys, monkeypatch):

@@ -1,7 +1,7 @@
 """The losses of both networks, and the record of their values."""
 
 from collections.abc import Callable, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -182,6 +182,14 @@ class LossRecord:
                 self._sums[name] = self._sums.get(name, 0.0) + value
                 self._counts[name] = self._counts.get(name, 0) + 1
         self._waiting.clear()
+
+    def state_dict(self) -> dict[str, dict[str, float]]:
+        """Return what all settled steps have summed up to; plain data."""
+        return {"sums": dict(self._sums), "counts": dict(self._counts)}
+
+    def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:
+        """Go on from a `state_dict`."""
+        self._sums, self._counts = dict(state["sums"]), dict(state["counts"])
 
     def means(self) -> dict[str, float]:
         """Mean of each term over all settled steps."""

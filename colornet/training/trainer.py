@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -42,6 +42,18 @@ class StepProgress:
     """Mean of each term over the steps so far."""
     seconds: float
     """Since the first one began."""
+
+
+@dataclass
+class _Begun:
+    """What is known of an epoch that has begun and is not over."""
+
+    record: LossRecord = field(default_factory=lambda: LossRecord(mean_over_workers))
+    steps: int = 0
+    seconds: float = 0.0
+    """All of this and what follows: before the run last went on, within this epoch."""
+    seconds_waited: float = 0.0
+    nearly_gray: int = 0
 
 
 class Callback:
@@ -87,6 +99,13 @@ class Trainer:
         self._photographs = photographs
         self._callbacks = callbacks
         self._stage_number = -1
+        self._begun: _Begun | None = None
+        self._started = 0.0
+
+    @property
+    def within_epoch(self) -> bool:
+        """Whether an epoch has steps, not those of retraining, before it; in `on_steps` the state is whole then."""
+        return self._begun is not None and self._begun.steps < self.place.stage.steps_per_epoch
 
     @property
     def finished(self) -> bool:
@@ -98,6 +117,10 @@ class Trainer:
         """Why the last epoch's verdict ends the run, or None."""
         last = self.history[-1] if self.history else {}
         return last["verdict_sentence"] if last.get("action") == Action.STOP else None
+
+    def add_callback(self, callback: Callback) -> None:
+        """Call this one, too, after those that there are."""
+        self._callbacks = [*self._callbacks, callback]
 
     def run_epoch(self) -> Measured:
         """Train one epoch of the stage that the run is in, let the callbacks do their part, and return what is known.
@@ -115,6 +138,7 @@ class Trainer:
         """
         self._enter(find_epoch(self.recipe, self.epoch))
         self.epoch += 1
+        self._begun = self._begun or _Begun()
         for callback in self._callbacks:
             callback.on_epoch_start(self)
         measured = self._train()
@@ -132,8 +156,9 @@ class Trainer:
             steps: how many to take.
             what: they are of, for `StepProgress`.
         """
-        record, started = LossRecord(mean_over_workers), time.monotonic()
-        for number in range(1, steps + 1):
+        begun = self._begun or _Begun()
+        record, started = begun.record, time.monotonic() - begun.seconds
+        for number in range(begun.steps + 1, steps + 1):
             batch = next(self._batches, None)
             if batch is None:
                 raise TrainingError(f"the photographs ran out after step {self.gan.steps}")
@@ -141,6 +166,7 @@ class Trainer:
             record.add(self.gan.steps, losses)
             if number % SETTLE_EVERY == 0 or number == steps:
                 record.settle()
+                begun.steps = number
                 progress = StepProgress(what, number, steps, record.means(), time.monotonic() - started)
                 for callback in self._callbacks:
                     callback.on_steps(self, progress)
@@ -153,12 +179,16 @@ class Trainer:
         return shown, self.gan.colorize(lightness) if len(shown) else ab
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state between two epochs, without the random state; plain data and tensors."""
+        """Return the state, without the random state; plain data and tensors.
+
+        It can be taken between two epochs, and in `on_steps` where `within_epoch`. There all workers must take it.
+        """
         return {
             "gan": self.gan.state_dict(),
-            "epoch": self.epoch,
+            "epoch": len(self.history),
             "history": self.history,
             "discriminator_lr_scale": self.discriminator_lr_scale,
+            "begun": self._describe_begun(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -167,6 +197,24 @@ class Trainer:
         self.epoch = state["epoch"]
         self.history = list(state["history"])
         self.discriminator_lr_scale = state["discriminator_lr_scale"]
+        self._begun = None
+        if begun := state.get("begun"):  # states of release 0.2 have none
+            record = LossRecord(mean_over_workers)
+            record.load_state_dict(begun["losses"])
+            times = {name: begun[name] for name in ("steps", "seconds", "seconds_waited", "nearly_gray")}
+            self._begun = _Begun(record, **times)
+
+    def _describe_begun(self) -> dict[str, Any] | None:
+        """Return the epoch that is not over, as plain data."""
+        if self._begun is None:
+            return None
+        return {
+            "losses": self._begun.record.state_dict(),
+            "steps": self._begun.steps,
+            "seconds": time.monotonic() - self._started + self._begun.seconds,
+            "seconds_waited": self._batches.seconds_waited + self._begun.seconds_waited,
+            "nearly_gray": self._batches.count_nearly_gray() + self._begun.nearly_gray,
+        }
 
     def _enter(self, place: Place) -> None:
         """Go on with an epoch; with the losses and photographs of its stage, if that is another one."""
@@ -181,11 +229,14 @@ class Trainer:
 
     def _train(self) -> Measured:
         """Take the epoch's steps and say how they went."""
-        stage, started = self.place.stage, time.monotonic()
+        stage, begun = self.place.stage, self._begun
+        assert begun is not None
+        self._started = time.monotonic()
         self._batches.start_epoch()
         what = f"{stage.name}, epoch {self.epoch}/{self.recipe.epochs}"
-        losses = self.take_steps(self._scheduled_step(), stage.steps_per_epoch, what)
-        seconds = time.monotonic() - started
+        losses = self.take_steps(self._scheduled_step(begun.steps), stage.steps_per_epoch, what)
+        seconds = time.monotonic() - self._started + begun.seconds
+        self._begun = None
         return {
             "epoch": self.epoch,
             "stage": stage.name,
@@ -194,16 +245,16 @@ class Trainer:
             **losses,
             "generator_learning_rate": _rate(self.gan.generator_optimizer),
             "discriminator_learning_rate": _rate(self.gan.discriminator_optimizer),
-            "nearly_gray": self._batches.count_nearly_gray(),
+            "nearly_gray": self._batches.count_nearly_gray() + begun.nearly_gray,
             "seconds": seconds,
             "photographs_per_second": stage.steps_per_epoch * stage.photographs_per_step(self.workers) / seconds,
-            "waiting_for_data": self._batches.seconds_waited / seconds,
+            "waiting_for_data": (self._batches.seconds_waited + begun.seconds_waited) / seconds,
         }
 
-    def _scheduled_step(self) -> Step:
-        """Return what takes the steps of the epoch, each at the learning rates of its time."""
+    def _scheduled_step(self, taken: int) -> Step:
+        """Return what takes the steps of the epoch after the first few, each at the learning rates of its time."""
         stage = self.place.stage
-        numbers = iter(range(self.place.epoch_of_stage * stage.steps_per_epoch, stage.steps))
+        numbers = iter(range(self.place.epoch_of_stage * stage.steps_per_epoch + taken, stage.steps))
 
         def step(batch: Batch) -> Losses:
             scale = schedule.lr_scale(stage, next(numbers), self.workers)

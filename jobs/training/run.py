@@ -1,21 +1,18 @@
-"""A training run: its recipe, its data, its places, and how far it has come."""
+"""A training run of Ray Train: where its checkpoints are, and how far it has come."""
 
 import io
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow.fs
 import ray.train
-import torch
 
-from colornet.datasets.collection import Collection
-from colornet.datasets.plan import GROUP, Plan, shares_drawn
-from colornet.errors import ColornetError, NotFoundError, SettingsError, TrainingError, one_line
+from colornet.datasets.dealing import Position
+from colornet.errors import ColornetError, TrainingError, one_line
 from colornet.storage import Storage, storage_errors, uris
-from colornet.training.recipe import Recipe
+from colornet.training import same_run
+from colornet.training.run import TrainingRun
 
 from ..ray_private import UNREADABLE_CHECKPOINTS, checkpoint_place
 
@@ -23,86 +20,18 @@ CHECKPOINT = "training.pt"
 """The file of a checkpoint that holds the trainer's state; `random-RANK.pt` beside it hold those of the workers."""
 
 
-@dataclass(frozen=True)
-class Position:
-    """Where the workers stand in the stream of a stage.
-
-    Groups of photographs are dealt out to the workers in turn. All workers have used up equally many photographs, so
-    one number says it for all.
-    """
-
-    stage: int = 0
-    """Number of the stage, from 0."""
-    group: int = 0
-    """The group that the first worker goes on with; the next ones go to the workers after it."""
-    row: int = 0
-    """How many photographs of its group each worker has used up."""
-
-    def after(self, photographs: int, workers: int) -> "Position":
-        """Return the position after each of so many workers has used up so many more photographs."""
-        rounds, row = divmod(self.row + photographs, GROUP)
-        return Position(self.stage, self.group + rounds * workers, row)
-
-
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """A run and its places. Can be pickled."""
-
-    recipe: Recipe
-    data: Collection
-    data_uri: str
-    output: str
-    """Folder or s3:// prefix of the bundle, the report and the checkpoints."""
-    name: str
-    most_workers: int
-    """How many processes train at most."""
-    storage: Storage = Storage()
-    """With what every process reaches data and output."""
+class Run(TrainingRun):
+    """A run of Ray Train."""
 
     @property
     def uri(self) -> str:
         """Where Ray Train keeps the run's checkpoints."""
         return uris.join(self.output, "_training", self.name)
 
-    def plan(self, number: int) -> Plan:
-        """Return the order in which a stage, numbered from 0, reads its photographs."""
-        return Plan(self.data.train, self.recipe.seed + number)
-
-    def describe_data(self, position: Position) -> dict[str, object]:
-        """Return where the photographs are from, how many, and their licences, for the bundle and the report.
-
-        Where they are drawn by weights, the shares that were really drawn until the workers stood at `position` are
-        there, too. Of a local path only the last folder: elsewhere the rest says nothing, and it may name people.
-        """
-        where = self.data_uri if uris.is_s3(self.data_uri) else Path(self.data_uri).name
-        drawn = shares_drawn(self.data.train, self._read(position)) if self.recipe.sampling.columns else {}
-        return {"uri": where, **self.data.summary()} | ({"shares_drawn": drawn} if drawn else {})
-
-    def _read(self, position: Position) -> Iterator[tuple[Plan, int]]:
-        for number, stage in enumerate(self.recipe.stages[: position.stage]):
-            yield self.plan(number), stage.steps * stage.photographs_per_step(self.most_workers)
-        yield self.plan(position.stage), position.group * GROUP + position.row
-
-    def report_uri(self, *names: str) -> str:
-        """Where a file of the report lies."""
-        return uris.join(self.output, "report", *names)
-
-    def note_recipe(self) -> None:
-        """Keep the recipe beside the checkpoints; `SettingsError` if the run was begun with another one."""
-        place, now = uris.join(self.uri, "recipe.json"), self.recipe.to_dict()
-        before = _read_json(place, self.storage)
-        if before is None:
-            self.storage.write(place, (json.dumps(now, indent=2) + "\n").encode(), "application/json")
-        elif before != now:
-            changed = ", ".join(f"{key} was {value!r}" for key, value in _changes(before, now))
-            raise SettingsError(
-                f"the run {self.name!r} in {self.output} has another recipe ({changed}): "
-                "give another --name or --output"
-            )
-
     def check_place(self) -> None:
         """On a worker: raise `TrainingError` if this machine does not see the driver's place for checkpoints."""
-        if not self.storage.exists(uris.join(self.uri, "recipe.json")):
+        if not self.storage.exists(uris.join(self.uri, same_run.FILE)):
             raise TrainingError(f"{self.uri} is not the same on all machines: use s3:// or a shared folder as --output")
 
     def upload_checkpoint(self, checkpoint: ray.train.Checkpoint, name: str) -> ray.train.Checkpoint:
@@ -183,28 +112,3 @@ class _WholeFile(io.BytesIO):
         if not self.closed:
             Storage().write(self._path, self.getvalue())
         super().close()
-
-
-def load(data: bytes, device: torch.device) -> Any:
-    """Load what `torch.save` has written; plain data and tensors only."""
-    return torch.load(io.BytesIO(data), map_location=device, weights_only=True)
-
-
-def _read_json(uri: str, storage: Storage) -> Any:
-    try:
-        return json.loads(storage.read(uri).data)
-    except NotFoundError:
-        return None
-    except ValueError as error:
-        raise SettingsError(f"{uri} cannot be understood: {error}") from error
-
-
-def _changes(before: Any, now: Any, place: str = "") -> list[tuple[str, Any]]:
-    """List the innermost fields of plain data that have another value now, and the value before."""
-    if isinstance(before, dict) and isinstance(now, dict):
-        pairs = [(f"{place}.{key}".lstrip("."), before.get(key), now.get(key)) for key in {**now, **before}]
-    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
-        pairs = [(f"{place}.{number}", *each) for number, each in enumerate(zip(before, now, strict=True))]
-    else:
-        return [] if before == now else [(place, before)]
-    return [change for name, old, new in pairs for change in _changes(old, new, name)]

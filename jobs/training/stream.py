@@ -7,18 +7,16 @@ from typing import Any
 import numpy as np
 import ray.data
 import ray.train
-import torch
 from ray.data import ExecutionOptions, ExecutionResources
-from torch import Tensor
 
-from colornet.datasets import photographs
+from colornet.datasets.dealing import Position
 from colornet.datasets.photographs import Reader
 from colornet.datasets.plan import GROUP
 from colornet.training.recipe import Recipe
 
 from ..ray_private import bounded, turn_unhurriedly
 from ..session import quieten_ray_data
-from .run import Position, Run
+from .run import Run
 
 READER_CPUS = 0.5
 """CPU that Ray Data counts for one task that reads photographs."""
@@ -45,46 +43,12 @@ def reading(run: Run) -> ExecutionOptions:
     return ExecutionOptions(preserve_order=True, resource_limits=ExecutionResources(object_store_memory=ahead))
 
 
-class WorkerPhotographs:
-    """The photographs of one worker of a run, which knows where it stands."""
-
-    def __init__(self, run: Run, rank: int, workers: int) -> None:
-        """Take the share of worker number `rank`, from 0, of so many; all of them start from the last checkpoint."""
-        self._run, self._rank, self._workers = run, rank, workers
-        self.position = Position()
-
-    def stage(self, number: int) -> Iterator[Tensor]:
-        """Yield batches of sRGB uint8, (B, 3, S, S), from where the run stands."""
-        if number != self.position.stage:
-            self.position = Position(stage=number)
-        stage = self._run.recipe.stages[number]
-        size = stage.share(self._workers)
-        groups = ray.train.get_dataset_shard(_name(number)).iter_batches(
-            batch_size=None, prefetch_batches=BATCHES_AHEAD
-        )
-        for batch in in_batches((group["image"] for group in groups), size, skip=self.position.row):
-            self.position = self.position.after(size, self._workers)
-            yield torch.from_numpy(batch).permute(0, 3, 1, 2)
-
-    def held_out(self, image_size: int) -> Tensor:
-        """Return this worker's share of the held-out photographs, (N, 3, S, S), sRGB uint8."""
-        limit = self._run.recipe.held_out_photographs
-        rows = photographs.read_held_out(self._run.data.held_out, image_size, limit, self._run.storage)
-        return torch.from_numpy(rows[self._rank :: self._workers]).permute(0, 3, 1, 2)
-
-
-def in_batches(groups: Iterator[np.ndarray], size: int, skip: int) -> Iterator[np.ndarray]:
-    """Cut groups of rows into batches of one size, without the first `skip` rows and what is left at the end."""
-    parts: list[np.ndarray] = []
-    have = -skip
-    for group in groups:
-        rows = group[max(0, -have) :]
-        have += len(group)
-        while have >= size:
-            missing = size - sum(map(len, parts))
-            yield np.concatenate([*parts, rows[:missing]])
-            parts, rows, have = [], rows[missing:], have - size
-        parts.append(rows)
+def worker_groups(position: Position) -> Iterator[np.ndarray]:
+    """Yield this worker's groups of a stage, as Ray Data deals them out; the stream begins at the last checkpoint."""
+    groups = ray.train.get_dataset_shard(_name(position.stage)).iter_batches(
+        batch_size=None, prefetch_batches=BATCHES_AHEAD
+    )
+    return (group["image"] for group in groups)
 
 
 def _stream(run: Run, worker_cpus: float, number: int) -> ray.data.Dataset:

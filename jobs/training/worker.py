@@ -5,8 +5,6 @@ import dataclasses
 import os
 import platform
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +12,21 @@ import ray.train
 import ray.train.torch
 import torch
 from ray.train import CheckpointUploadMode
-from torch import Tensor
 
+from colornet.datasets.dealing import Position
 from colornet.errors import NotFoundError
 from colornet.training.build import build_trainer
-from colornet.training.callbacks import Progress, ReportProgress
+from colornet.training.callbacks import ReportProgress
+from colornet.training.checkpoints import load, random_state, set_random_state
 from colornet.training.gan import GanModule
-from colornet.training.health import Action
+from colornet.training.lines import Say, epoch_line, report_progress
 from colornet.training.losses import NonFiniteLossError
-from colornet.training.recipe import Recipe
-from colornet.training.trainer import Measured, Trainer
+from colornet.training.report.writer import Panel, ReportWriter
+from colornet.training.stream import WorkerPhotographs
+from colornet.training.trainer import Trainer
 
-from .reporting import Panel, Reporter
-from .run import CHECKPOINT, Position, Run, load
-from .stream import WorkerPhotographs
-
-LINE_EVERY = 10.0
-"""Seconds between two lines of progress within an epoch."""
-
-Say = Callable[[str], None]
-"""Prints a line at the driver, or does nothing on all workers but the first."""
+from .run import CHECKPOINT, Run
+from .stream import worker_groups
 
 
 def work(config: dict[str, Any]) -> str | None:
@@ -42,7 +35,7 @@ def work(config: dict[str, Any]) -> str | None:
     run.check_place()
     say: Say = config["lines"].put if _rank() == 0 else lambda line: None
     torch.set_num_threads(_threads(config["threads"]))
-    stream = WorkerPhotographs(run, _rank(), _workers())
+    stream = WorkerPhotographs(run, worker_groups, _rank(), _workers())
     trainer = build_trainer(
         run.recipe,
         stream,
@@ -51,24 +44,24 @@ def work(config: dict[str, Any]) -> str | None:
         rank=_rank(),
         device=ray.train.torch.get_device(),
         wrap=ray.train.torch.prepare_model,
-        callbacks=[ReportProgress(_progress(say))],
+        callbacks=[ReportProgress(report_progress(say))],
     )
     _resume(run, trainer, stream, say)
-    reporter = Reporter(run, _hardware(trainer.gan)) if _rank() == 0 else None
+    report = ReportWriter(run, _hardware(trainer.gan)) if _rank() == 0 else None
     try:
-        return _train(run, trainer, stream, reporter, say)
+        return _train(run, trainer, stream, report, say)
     finally:
-        if reporter:
-            reporter.close(trainer.history, stream.position)
+        if report:
+            report.close(trainer.history, stream.position)
 
 
-def _train(run: Run, trainer: Trainer, stream: WorkerPhotographs, reporter: Reporter | None, say: Say) -> str | None:
+def _train(run: Run, trainer: Trainer, stream: WorkerPhotographs, report: ReportWriter | None, say: Say) -> str | None:
     try:
         while not trainer.finished:
             measured = trainer.run_epoch()
-            say(_line(measured, run.recipe))
-            if reporter:
-                reporter.note(trainer.history, Panel(*trainer.panel()), stream.position)
+            say(epoch_line(measured, run.recipe))
+            if report:
+                report.note(trainer.history, Panel(*trainer.panel()), stream.position)
             if trainer.stopped:
                 return f"epoch {trainer.epoch}: {trainer.stopped}"
             _report(run, trainer, stream.position)
@@ -91,7 +84,7 @@ def _resume(run: Run, trainer: Trainer, stream: WorkerPhotographs, say: Say) -> 
     trainer.load_state_dict(state["trainer"])
     stream.position = Position(**state["position"])
     with contextlib.suppress(NotFoundError):  # if there are more workers now
-        _set_random_state(load(run.read_checkpoint(checkpoint, _random_state_file()), torch.device("cpu")))
+        set_random_state(load(run.read_checkpoint(checkpoint, _random_state_file()), torch.device("cpu")))
     say(f"going on after epoch {trainer.epoch}, with {_workers()} workers")
 
 
@@ -103,7 +96,7 @@ def _report(run: Run, trainer: Trainer, position: Position) -> None:
         ray.train.report(metrics)
         return
     folder = tempfile.mkdtemp(prefix="colornet-checkpoint-")
-    torch.save(_random_state(), Path(folder) / _random_state_file())
+    torch.save(random_state(), Path(folder) / _random_state_file())
     if _rank() == 0:
         torch.save({"trainer": trainer.state_dict(), "position": place}, Path(folder) / CHECKPOINT)
     ray.train.report(
@@ -127,53 +120,6 @@ def _hardware(gan: GanModule) -> dict[str, Any]:
     }
 
 
-def _line(measured: Measured, recipe: Recipe) -> str:
-    """Say in one line how an epoch went."""
-    told = [
-        f"{name} {measured[f'{name}_loss']:.3f}"
-        for name in ("generator", "discriminator")
-        if f"{name}_loss" in measured
-    ]
-    if "discriminator_accuracy" in measured:
-        steps, after = measured["retraining_steps"], measured["accuracy_after_retraining"]
-        retrained = f" (after {steps} steps of retraining {after:.0%})" if steps else ""
-        told.append(f"its accuracy {measured['discriminator_accuracy']:.0%}{retrained}")
-    rate, waiting = measured["photographs_per_second"], measured["waiting_for_data"]
-    told += [
-        f"held-out error {measured['held_out_error']:.1f}",
-        f"{rate:.0f} photographs/s ({waiting:.0%} waiting for them)",
-    ]
-    if measured["nearly_gray"]:
-        told.append(f"{measured['nearly_gray']} nearly gray ones left out")
-    if "verdict" in measured:
-        done = "" if measured["action"] == Action.GO_ON else f" ({measured['action'].replace('_', ' ')})"
-        told.append(measured["verdict_sentence"] + done)
-    return f"epoch {measured['epoch']}/{recipe.epochs} ({measured['stage']}): {', '.join(told)}"
-
-
-def _progress(say: Say) -> Callable[[Progress], None]:
-    """Return what says now and then how far the run is."""
-    said = time.monotonic()
-
-    def show(now: Progress) -> None:
-        nonlocal said
-        if time.monotonic() - said >= LINE_EVERY:
-            said = time.monotonic()
-            losses = ", ".join(
-                f"{name.removesuffix('_loss')} {value:.3f}"
-                for name, value in now.losses.items()
-                if name.endswith("_loss")
-            )
-            pace = f"{now.photographs_per_second:.0f} photographs/s, {_left(now.seconds_left)}"
-            say(f"{now.stage}, step {now.step}/{now.steps}: {losses}, {pace}")
-
-    return show
-
-
-def _left(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min left" if seconds >= 120 else f"{seconds:.0f} s left"
-
-
 def _rank() -> int:
     return ray.train.get_context().get_world_rank()
 
@@ -184,14 +130,3 @@ def _workers() -> int:
 
 def _random_state_file() -> str:
     return f"random-{_rank():04}.pt"
-
-
-def _random_state() -> dict[str, Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    return state | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
-
-
-def _set_random_state(state: dict[str, Tensor]) -> None:
-    torch.set_rng_state(state["cpu"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])

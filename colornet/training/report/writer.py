@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import Tensor
 
+from colornet.datasets.dealing import Position
 from colornet.training import report
-
-from .events import EventLog
-from .run import Position, Run
+from colornet.training.report.events import EventLog
+from colornet.training.run import TrainingRun
 
 PAGE_EVERY = 60.0
 """Seconds between two drawings of the page and the plot, which take a second or two."""
@@ -29,16 +29,16 @@ class Panel:
     """(N, 2, S, S), scaled a*b*."""
 
 
-class Reporter:
+class ReportWriter:
     """Writes the report in a thread of its own: the workers wait for the one that writes it at no time."""
 
-    def __init__(self, run: Run, hardware: dict[str, Any]) -> None:
-        """Report on a run, on machines of which `hardware` tells in words and numbers."""
+    def __init__(self, run: TrainingRun, hardware: dict[str, Any], *, tensorboard: bool = True) -> None:
+        """Report on a run, on machines of which `hardware` tells in words and numbers; for TensorBoard, too."""
         self._run, self._hardware = run, hardware
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="report")
         self._pending: Future[None] | None = None
         self._drawn = time.monotonic()
-        self._events = EventLog(run.storage, run.report_uri("tensorboard"))
+        self._events = EventLog(run.storage, run.report_uri("tensorboard")) if tensorboard else None
 
     def note(self, history: list[dict[str, Any]], panel: Panel, position: Position) -> None:
         """Write what is known after an epoch, when the workers stand at `position`.
@@ -55,7 +55,8 @@ class Reporter:
         if history:
             self._draw(history, position)
         self._thread.shutdown()
-        self._events.close()
+        if self._events:
+            self._events.close()
 
     def _wait(self) -> None:
         if self._pending:
@@ -68,15 +69,16 @@ class Reporter:
         if len(panel.photographs):
             picture = report.panel(panel.photographs, panel.predicted)
             self._put(_panel_name(epoch), picture, "image/png")
-        self._events.add(history, picture, self._run.report_uri(_panel_name(epoch - 1)))
+        if self._events:
+            self._events.add(history, picture, self._run.report_uri(_panel_name(epoch - 1)))
         if time.monotonic() - self._drawn >= PAGE_EVERY:
             self._draw(history, position)
 
     def _draw(self, history: list[dict[str, Any]], position: Position) -> None:
         panels, run = self._panels(), self._run
-        about = {"name": run.name, "recipe": run.recipe.to_dict(), "data": run.describe_data(position)}
+        about = run.describe(position) | {"hardware": self._hardware}
         self._put("training.png", report.plot(history), "image/png")
-        self._put("report.html", report.page(history, panels, about | {"hardware": self._hardware}), "text/html")
+        self._put("report.html", report.page(history, panels, about), "text/html")
         self._drawn = time.monotonic()
 
     def _panels(self) -> list[tuple[int, bytes]]:
