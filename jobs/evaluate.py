@@ -3,10 +3,15 @@
     python -m jobs.evaluate --model bundle/ --data shards/ --output evaluation/
     python -m jobs.evaluate --model new/ --compare old/ s3://models/other --data photographs/ --output evaluation/
 
-DATA is a place with shards of jobs.prepare, of which val-*.parquet is measured, or a folder of colour photographs. Gray
-and the mean colour of the training set are measured too: who does not beat them has learned nothing. All numbers are
-means over photographs with 95 % confidence intervals. LPIPS and FID are measured where files of weights are given;
-nothing is downloaded. FID is one number of all photographs: without an interval, and too large below a few thousand.
+DATA is a place with shards of jobs.prepare, of which val*.parquet is measured, or a folder of colour photographs, or
+several of them, which are measured together. Gray and the mean colour of the training set are measured too: who does
+not beat them has learned nothing. All numbers are of all photographs, with 95 % confidence intervals. LPIPS and FID are
+measured where files of weights are given; nothing is downloaded. FID has no interval, and is too large below a few
+thousand photographs.
+
+Calibration is measured too: whether colour is as strong as it is right (gain), without a cast (bias), and more where
+the truth has more; and the PSNR over gray of each kind of photographs and each quarter by true chroma. With
+--equal-kinds each kind counts the same, however many photographs it has.
 
 OUTPUT gets evaluation.json with the results, evaluation.parquet with a row for each photograph and colorizer,
 comparison.html with pictures, and worst.jpg with those of which the first bundle errs most. Bundles that have a
@@ -26,12 +31,13 @@ import pyarrow.compute as pc
 import ray
 import ray.data
 import torch
+from pydantic import BeforeValidator
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from colornet.errors import ColornetError, ExitCode, SettingsError
-from colornet.evaluation import photographs
+from colornet.evaluation import kinds, photographs
 from colornet.evaluation.fid import FeatureSets
 from colornet.evaluation.measure import BATCH, EvaluationTask, Measure, find_models
 from colornet.evaluation.perceptual_networks import PerceptualNetworks, load_perceptual_networks
@@ -56,6 +62,11 @@ ATTEMPTS = 3
 """How often photographs may take their worker process down before the job fails."""
 
 
+def _tuple(given: object) -> object:
+    """Take one place for a tuple of it, as Python and files of settings may give it."""
+    return (given,) if isinstance(given, str) else given
+
+
 @settings
 class EvaluateSettings:
     """The settings of jobs.evaluate."""
@@ -63,14 +74,20 @@ class EvaluateSettings:
     model: str = bundles.SHIPPED
     """The model bundle: a folder or s3:// prefix, as jobs.train writes it; the default comes with Colornet. Pictures
     are measured at its size."""
-    data: str
-    """Folder or s3:// prefix of training shards with held-out photographs, or of colour photographs."""
+    data: Annotated[tuple[str, ...], Field(min_length=1), BeforeValidator(_tuple)]
+    """Folders or s3:// prefixes of training shards with held-out photographs, or of colour photographs."""
     output: str
-    """Folder or s3:// prefix for the results. Must not be inside the data's place."""
+    """Folder or s3:// prefix for the results. Must not be inside a place of the data."""
     compare: tuple[str, ...] = ()
     """Further bundles, which are measured too and compared with the first."""
     sample: Annotated[int, Field(ge=1)] | None = None
     """Measure only so many photographs, chosen blindly, always the same."""
+    kind: tuple[str, ...] = ()
+    """SOURCE=KIND, for photographs of which no column `kind` says what they show: the kind of those that the column
+    `source` says to be from there. What has neither is of the kind "other"."""
+    equal_kinds: bool = False
+    """Weigh photographs so that each kind counts the same, in all means, shares, quarters and correlations; not in
+    FID."""
     lpips_weights: str | None = None
     """Measure LPIPS too, with the AlexNet or VGG16 of torchvision in this local file (.safetensors or .pth)."""
     fid_weights: str | None = None
@@ -85,15 +102,18 @@ class EvaluateSettings:
 def evaluate(settings: EvaluateSettings) -> ExitCode:
     """Run the job; returns its exit code. Raises ColornetError for what is wrong before it starts."""
     storage = Storage(settings.s3)
-    data, output = uris.normalize(settings.data), uris.normalize(settings.output)
-    if uris.contains(data, output):
-        raise SettingsError(f"the output {output} must lie outside of the data {data}")
+    data, output = [uris.normalize(place) for place in settings.data], uris.normalize(settings.output)
+    for place in data:
+        if uris.contains(place, output):
+            raise SettingsError(f"the output {output} must lie outside of the data {place}")
     if settings.gpu_share and not on_cluster() and not torch.cuda.is_available():
         raise SettingsError("gpu-share needs a GPU that PyTorch can use, and this machine has none")
     models, size = find_models([bundles.normalize(uri) for uri in (settings.model, *settings.compare)], storage)
     perceptual_networks = load_perceptual_networks(settings.lpips_weights, settings.fid_weights, size)
-    found = photographs.find(data, storage)
-    items = found.items() if settings.sample is None else photographs.sample(found.items(), settings.sample)
+    found = photographs.find_all(data, storage)
+    items = found.items(kinds.parse(settings.kind))
+    if settings.sample is not None:
+        items = photographs.sample(items, settings.sample)
     storage.check_writable(output)
     task = EvaluationTask(
         models=models,
@@ -107,7 +127,12 @@ def evaluate(settings: EvaluateSettings) -> ExitCode:
     features = FeatureSets()
     rows = pa.concat_tables(map(features.take, _measure(items, task, perceptual_networks, settings.gpu_share)))
     evaluation = Evaluation(
-        data, task, rows, features.distances(), perceptual_networks.lpips.name if perceptual_networks.lpips else ""
+        ", ".join(data),
+        task,
+        rows,
+        features.distances(),
+        perceptual_networks.lpips.name if perceptual_networks.lpips else "",
+        settings.equal_kinds,
     )
     evaluation.check()
     evaluation.write(output)
@@ -153,11 +178,12 @@ def _worker(task: EvaluationTask, perceptual_networks: "ray.ObjectRef[Perceptual
 
 
 def _print(evaluation: Evaluation) -> None:
-    head, lines = evaluation.table()
-    table = Table(*map(escape, head))
-    for line in lines:
-        table.add_row(*map(escape, line))
-    Console(width=None if sys.stdout.isatty() else LOG_WIDTH).print(table)
+    console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
+    for each in evaluation.tables():
+        table = Table(*map(escape, each.head), title=escape(each.title) or None, title_justify="left")
+        for line in each.lines:
+            table.add_row(*map(escape, line))
+        console.print(table)
     print(*evaluation.notes(), sep="\n")
 
 

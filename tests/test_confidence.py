@@ -44,7 +44,8 @@ SIZE = 32
 
 
 def measured(confidence: object, error: object) -> SelectiveRisk:
-    found = selective_risk(np.array(confidence, float), dict.fromkeys(CORRELATED, np.array(error, float)))
+    sure, errors = np.array(confidence, float), np.array(error, float)
+    found = selective_risk(sure, dict.fromkeys(CORRELATED, errors), -errors)
     assert found is not None
     return found
 
@@ -97,6 +98,35 @@ def test_the_interval_is_that_of_scipy():
     assert [found.low, found.high] == pytest.approx([wanted.low, wanted.high], abs=0.1 * (wanted.high - wanted.low))
 
 
+def test_the_gain_over_gray_is_correlated_too():
+    random = np.random.default_rng(0)
+    confidence, error, over_gray = random.normal(size=(3, 30))
+    found = selective_risk(confidence, dict.fromkeys(CORRELATED, error), over_gray)
+    assert found.gain_correlation.value == pytest.approx(scipy.stats.spearmanr(confidence, over_gray).statistic)
+    assert f"PSNR over gray, the rank correlation is {found.gain_correlation.value:.2f} [" in sentence("m", found)
+    same = selective_risk(confidence, dict.fromkeys(CORRELATED, error), 0 * over_gray)
+    assert same.gain_correlation.undefined == "all photographs have the same gain over gray"
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 4), st.integers(1, 3)), min_size=3, max_size=12))
+def test_a_weight_of_2_is_as_if_the_photograph_were_there_twice(drawn):
+    confidence, error, weights = np.array(drawn, float).T
+    times = weights.astype(int)
+    one = selective_risk(confidence, dict.fromkeys(CORRELATED, error), -error, weights)
+    other = measured(np.repeat(confidence, times), np.repeat(error, times))
+    correlations = [each.rank_correlation["ab_distance"].value for each in (one, other)]
+    assert (correlations[0] is None) == (correlations[1] is None)
+    if correlations[0] is not None:
+        assert correlations[0] == pytest.approx(correlations[1])
+        gains = [each.gain_correlation.value for each in (one, other)]
+        assert gains == pytest.approx([-each for each in correlations])
+    assert one.risk == pytest.approx(other.risk)
+    tripled = selective_risk(confidence, dict.fromkeys(CORRELATED, error), -error, np.full(len(error), 3.0))
+    plain = measured(confidence, error)
+    assert (tripled.risks, tripled.oracle_risks) == (pytest.approx(plain.risks), pytest.approx(plain.oracle_risks))
+
+
 @pytest.mark.parametrize(
     ("confidence", "error", "words"),
     [
@@ -116,7 +146,7 @@ def test_where_there_is_no_correlation_it_is_null_and_says_why(confidence, error
 
 
 def test_photographs_without_a_confidence_do_not_count():
-    assert selective_risk(np.full(4, np.nan), dict.fromkeys(CORRELATED, np.arange(4.0))) is None
+    assert selective_risk(np.full(4, np.nan), dict.fromkeys(CORRELATED, np.arange(4.0)), np.arange(4.0)) is None
     found = measured([0.1, np.nan, 0.3, 0.4, 0.5], [8, 100, 3, np.nan, 1])
     assert found == measured([0.1, 0.3, 0.5], [8, 3, 1]) and found.photographs == 3
 

@@ -17,7 +17,8 @@ from PIL import Image
 
 from colornet.errors import ColornetError, SettingsError
 from colornet.evaluation import photographs
-from colornet.evaluation.measure import EvaluationTask, Measure, Model
+from colornet.evaluation.calibration import MEASURES, PIXELS
+from colornet.evaluation.measure import EvaluationTask, Measure, Model, find_models
 from colornet.evaluation.metrics import METRICS
 from colornet.evaluation.perceptual_networks import PerceptualNetworks
 from colornet.evaluation.reference import Reference
@@ -35,6 +36,7 @@ from tests.faulty_s3 import running_proxy
 storage = Storage()
 
 SIZE = 32
+EVEN = np.ones(BINS, np.float32)
 
 
 def bundle(place: Path, seed: int) -> str:
@@ -115,6 +117,62 @@ def test_the_page_shows_all_photographs_beside_what_was_made_of_them(output):
     assert "&lt;old&gt;" in page and "<old>" not in page
 
 
+def test_calibration_can_be_computed_again_from_the_rows(output):
+    found = json.loads((output / "evaluation.json").read_text())
+    rows = pq.read_table(output / "evaluation.parquet").to_pylist()
+    for name, measures in found["calibration"].items():
+        mine = {k: np.array([row[k] for row in rows if row["colorizer"] == name]) for k in rows[0] if k in PIXELS}
+        assert measures["bias_a"]["mean"] == pytest.approx(mine["predicted_a"].mean() - mine["true_a"].mean())
+        if name != "gray":
+            gain = mine["product_b"].mean() / mine["predicted_squared_b"].mean()
+            assert measures["gain_b"]["mean"] == pytest.approx(gain)
+            assert measures["gain_b"]["low"] <= gain <= measures["gain_b"]["high"]
+    assert found["calibration"]["gray"]["gain_a"]["mean"] is None
+    assert set(found["measures"]) == set(found["calibration"]["new"]) == set(MEASURES)
+    gained = [found["results"][name]["psnr"]["mean"] for name in ("new", "gray")]
+    assert found["calibration"]["new"]["psnr_over_gray"]["mean"] == pytest.approx(gained[0] - gained[1])
+    assert list(found["calibration_differences"]) == ["<old> - new"] and found["equal_kinds"] is False
+    assert [(kind["name"], kind["photographs"]) for kind in found["kinds"]] == [("other", 4)]
+    assert [quarter["photographs"] for quarter in found["quarters"]] == [1, 1, 1, 1]
+    assert list(found["quarters"][0]["psnr_over_gray"]) == ["new", "<old>", "mean colour"]
+    page = (output / "comparison.html").read_text()
+    assert "<h2>Calibration</h2>" in page and "gain in a*" in page and "least colourful quarter" in page
+
+
+def described(folder: Path, name: str, images: list[bytes], **columns: list[str | None]) -> None:
+    folder.mkdir(exist_ok=True)
+    pq.write_table(pa.table({"image": images, **columns}), folder / name, row_group_size=2)
+
+
+def test_kinds_come_from_the_column_or_from_the_source_and_may_count_the_same(tmp_path, models):
+    images = [pictures.encoded(pictures.colour(40, 50, seed), "PNG") for seed in range(7)]
+    described(tmp_path / "a", "val.parquet", images[:3], source=["x", "x", "y"])
+    described(tmp_path / "b", "val-extra.parquet", images[3:6], source=["x", "z", "z"], kind=["scene", "food", None])
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / "large.png").write_bytes(pictures.encoded(pictures.colour(300, 300, 9), "PNG"))
+    found = photographs.find_all([str(tmp_path / place) for place in "abc"])
+    items = found.items({"x": "object"})
+    assert items["kind"].to_pylist() == ["object", "object", "other", "scene", "food", "other", "other"]
+    assert items["row"].to_pylist() == list(range(7)) and items["source"].to_pylist()[-2:] == ["z", None]
+    size = 16
+    task = EvaluationTask(find_models([models[0]])[0], Reference("training photographs", 1, 3.0, 4.0, EVEN), size)
+    rows = Measure(task)(items).drop_columns("features")
+    plain, equal = (Evaluation("data", task, rows, equal_kinds=each) for each in (False, True))
+    for name in ("new", "gray"):
+        errors = np.array([row["ciede2000"] for row in rows.to_pylist() if row["colorizer"] == name])
+        by_kind = [errors[[kind == each for kind in items["kind"].to_pylist()]].mean() for each in set(equal.kinds)]
+        assert plain.results[0][name]["ciede2000"].mean == pytest.approx(errors.mean())
+        assert equal.results[0][name]["ciede2000"].mean == pytest.approx(np.mean(by_kind))
+    over_gray = {part.name: part.psnr_over_gray["new"].mean for part in equal.parts[0]}
+    assert equal.calibration[0]["new"]["psnr_over_gray"].mean == pytest.approx(np.mean(list(over_gray.values())))
+    assert "each kind counts the same: food 1, object 2, other 3, scene 1." in " ".join(equal.notes())
+    assert not any("counts the same" in note for note in plain.notes())
+    with pytest.raises(SettingsError, match="no photograph without a kind has the source 'w'"):
+        found.items({"x": "object", "w": "scene"})
+    with pytest.raises(SettingsError, match=r"a/val\.parquet is given twice"):
+        photographs.find_all([str(tmp_path / "a"), str(tmp_path / "a" / "val.parquet")])
+
+
 def test_a_folder_without_a_photograph_is_an_error_that_names_a_file(tmp_path, models):
     places = {"model": models[0], "data": str(tmp_path / "data"), "output": str(tmp_path / "out")}
     (tmp_path / "data").mkdir()
@@ -125,9 +183,7 @@ def test_a_folder_without_a_photograph_is_an_error_that_names_a_file(tmp_path, m
 
 def test_that_nothing_could_be_read_is_an_error_that_names_a_photograph(data):
     items = photographs.find(data).items().slice(2, 1)
-    task = EvaluationTask(
-        models=(), reference=Reference("training photographs", 1, 0.0, 0.0, np.ones(BINS, np.float32)), size=8
-    )
+    task = EvaluationTask(models=(), reference=Reference("training photographs", 1, 0.0, 0.0, EVEN), size=8)
     evaluation = Evaluation(data, task, Measure(task)(items))
     with pytest.raises(ColornetError, match=r"none of the 1 photographs in .* can be read; val-00000.parquet, row"):
         evaluation.check()
@@ -135,7 +191,7 @@ def test_that_nothing_could_be_read_is_an_error_that_names_a_photograph(data):
 
 def test_what_ends_the_job_is_told_by_its_worker(ray_local, tmp_path, data):
     model = Model("gone", str(tmp_path), "")
-    reference = Reference("training photographs", 1, 0.0, 0.0, np.ones(BINS, np.float32))
+    reference = Reference("training photographs", 1, 0.0, 0.0, EVEN)
     task = EvaluationTask(models=(model,), reference=reference, size=8)
     with pytest.raises(ColornetError, match="not a model bundle"):
         list(job._measure(photographs.find(data).items(), task, PerceptualNetworks(), gpu_share=0))
@@ -155,7 +211,7 @@ def test_options_of_s3_reach_the_job_and_its_workers(s3, s3_server, monkeypatch,
 
         model = Model("bundle", f"{s3}/bundle", bundles.load(f"{s3}/bundle").digest)
         items = photographs.find(f"{s3}/data").items()
-        reference = Reference("training photographs", 1, 0.0, 0.0, np.ones(BINS, np.float32))
+        reference = Reference("training photographs", 1, 0.0, 0.0, EVEN)
         proxy.requests.clear()
         rows = Measure(EvaluationTask(models=(model,), reference=reference, size=SIZE, storage=Storage(wishes)))(items)
         assert rows["colorizer"].to_pylist() == ["bundle", "gray", "mean colour"]
@@ -189,6 +245,8 @@ def test_photographs_that_are_lost_with_their_worker_are_missed(ray_local, data,
         (["--compare", "{model}"], "the same bundle is given twice"),
         (["--data", "{tmp}/nothing"], "nothing"),
         (["--output", "{data}/evaluation"], "must lie outside"),
+        (["--kind", "objects"], "kind must be written as SOURCE=KIND"),
+        (["--kind", "nowhere=object"], "has the source 'nowhere'"),
         (["--lpips-weights", "{tmp}/nothing.pth"], "nothing.pth"),
         (["--lpips-weights", "{data}/val-00000.parquet"], "weights cannot be read from"),
         (["--fid-weights", "{data}/val-00000.parquet"], "weights cannot be read from"),

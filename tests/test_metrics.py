@@ -19,7 +19,7 @@ from PIL import Image
 from colornet.errors import SettingsError
 from colornet.evaluation import comparison, metrics, photographs, summary
 from colornet.evaluation.bootstrap import estimate, interval
-from colornet.evaluation.comparison import Example
+from colornet.evaluation.comparison import Example, Table
 from colornet.evaluation.gallery import CHOSEN, choose
 from colornet.evaluation.learned import Learned
 from colornet.evaluation.measure import Truth, channels_first
@@ -452,9 +452,11 @@ def test_the_largest_differences_are_shown_beside_a_blind_choice(differences):
 
 def test_the_page_escapes_names_and_holds_its_pictures():
     picture = pictures.colour(8, 8)
-    page = comparison.page("<A>", ["a & b"], ["", "<M>"], [["x", "1 < 2"]], [Example("<i>.jpg", {"<M>": picture})])
+    page = comparison.page(
+        "<A>", ["a & b"], [Table("<t>", ["", "<M>"], [["x", "1 < 2"]])], [Example("<i>.jpg", {"<M>": picture})]
+    )
     text = page.decode()
     assert "&lt;A&gt;" in text and "a &amp; b" in text and "1 &lt; 2" in text and "&lt;i&gt;.jpg" in text
-    assert "<M>" not in text and "<i>" not in text and "://" not in text and "<script" not in text
+    assert "<M>" not in text and "<i>" not in text and "<t>" not in text and "://" not in text and "<script" not in text
     embedded = text.partition("base64,")[2].partition('"')[0]
     assert Image.open(io.BytesIO(base64.b64decode(embedded))).size == (8, 8)

@@ -10,7 +10,7 @@ from lxml import html
 
 from colornet import pages
 from colornet.evaluation import comparison
-from colornet.evaluation.comparison import Example
+from colornet.evaluation.comparison import Example, Table
 from tests import pictures
 from tests.test_report import whole_page
 
@@ -19,7 +19,7 @@ HOSTILE = "\"'></td></style></title><script>alert(1)</script>{{ 7 * 7 }}&amp;\x0
 
 def compared(name: str) -> bytes:
     examples = [Example(name, {name: pictures.colour(8, 8)})]
-    return comparison.page(name, [name], ["", name], [[name, name]], examples, plot=b"a plot")
+    return comparison.page(name, [name], [Table(name, ["", name], [[name, name]])], examples, {name: b"a plot"})
 
 
 @pytest.mark.parametrize("page", [whole_page(), compared("a name")])
@@ -40,7 +40,7 @@ def test_hostile_names_are_no_markup_of_a_comparison():
     page = compared(HOSTILE)
     assert tags(page) == tags(compared("tame"))
     shown = HOSTILE.replace("\x00", "\ufffd").replace("\ud800", "\ufffd")
-    assert html.fromstring(page).xpath("//h2/text()") == [shown]
+    assert html.fromstring(page).xpath("//h2/text()") == [shown, shown]
     assert html.fromstring(page).xpath("//img/@alt")[-1] == shown
 
 

@@ -1,9 +1,12 @@
-"""Confidence intervals of means over photographs and of other statistics, by scipy's percentile bootstrap.
+"""Confidence intervals of means over photographs and of other statistics, by the percentile bootstrap.
 
 Photographs are drawn with replacement. All that is known of a photograph is drawn with it, so an interval of the
 differences between two colorizers is a paired one.
 
-Source: B. Efron, R. J. Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13.
+scipy draws for any statistic. Where many follow from weighted means, these are drawn once, for all of them: how often
+each photograph is in a draw is multinomial, and its count multiplies its weight.
+
+Source: B. Efron, R. J. Tibshirani, "An Introduction to the Bootstrap" (1993), chapter 13; of the counts section 20.2.
 """
 
 import warnings
@@ -23,9 +26,10 @@ _AT_ONCE = 100  # draws of photographs that are held in memory
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over photographs and its confidence interval."""
+    """A mean over photographs, or what else is measured of all of them, and its confidence interval."""
 
     mean: float
+    """The value itself."""
     low: float
     high: float
     photographs: int
@@ -72,7 +76,45 @@ def interval(
             method="percentile",
             rng=np.random.default_rng(seed),
         )
-    low, high = np.nanpercentile(found.bootstrap_distribution, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
+    return _percentiles(found.bootstrap_distribution)
+
+
+def weighted_means(columns: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Average columns (K, N) with weights (N,): (K,)."""
+    return np.average(columns, axis=-1, weights=weights)
+
+
+def resampled_means(columns: NDArray[np.float64], weights: NDArray[np.float64], seed: int = 0) -> NDArray[np.float64]:
+    """Average columns with weights in each of `RESAMPLES` draws of photographs, the same for the same N and seed.
+
+    Args:
+        columns: (K, N), finite.
+        weights: (N,), positive: how much each photograph counts; they are drawn with the photographs.
+        seed: of the draws.
+
+    Returns:
+        (K, `RESAMPLES`).
+    """
+    random, count = np.random.default_rng(seed), len(weights)
+    means = []
+    for _ in range(0, RESAMPLES, _AT_ONCE):
+        drawn = random.multinomial(count, np.full(count, 1 / count), size=_AT_ONCE).T * weights[:, None]
+        means.append(columns @ drawn / drawn.sum(0))
+    return np.concatenate(means, axis=1)
+
+
+def estimate_draws(value: float, draws: NDArray[np.float64], count: int) -> Estimate:
+    """Make an estimate of a value, of (R,) values of draws, NaN where it is not defined, and of how many photographs.
+
+    Draws that are not defined do not count. With fewer than two photographs there is no interval.
+    """
+    if count < 2 or not np.isfinite(value) or np.isnan(draws).all():
+        return Estimate(value, np.nan, np.nan, count)
+    return Estimate(value, *_percentiles(draws), count)
+
+
+def _percentiles(draws: NDArray[np.float64]) -> tuple[float, float]:
+    low, high = np.nanpercentile(draws, [50 * (1 - LEVEL), 50 * (1 + LEVEL)])
     return float(low), float(high)
 
 

@@ -1,4 +1,4 @@
-"""A page that people look at: the table, a plot, and photographs beside what the colorizers make of them."""
+"""A page that people look at: tables, plots, and photographs beside what the colorizers make of them."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,18 @@ _QUALITY = 88
 
 
 @dataclass(frozen=True)
+class Table:
+    """Numbers for people."""
+
+    title: str
+    """May be empty."""
+    head: Sequence[str]
+    """Heads of the columns."""
+    lines: Sequence[Sequence[str]]
+    """The cells, line by line."""
+
+
+@dataclass(frozen=True)
 class Example:
     """A photograph that is shown."""
 
@@ -25,28 +37,25 @@ class Example:
 def page(
     title: str,
     notes: Sequence[str],
-    head: Sequence[str],
-    lines: Sequence[Sequence[str]],
+    tables: Sequence[Table],
     examples: Sequence[Example],
-    plot: bytes = b"",
+    plots: Mapping[str, bytes] | None = None,
 ) -> bytes:
     """Write a page of HTML that needs no other file and runs no script.
 
     Args:
         title: what it is about.
         notes: sentences below it.
-        head: heads of the table's columns.
-        lines: the table's cells, line by line.
+        tables: in their order.
         examples: the photographs, in their order.
-        plot: a PNG that stands before them; empty if there is none.
+        plots: PNGs that stand before them, by what they show.
     """
     return pages.render(
         "comparison.html",
         title=title,
         notes=notes,
-        head=head,
-        lines=lines,
-        plot=pages.data_uri(plot, "png") if plot else None,
+        tables=tables,
+        plots=[(name, pages.data_uri(plot, "png")) for name, plot in (plots or {}).items()],
         examples=[
             (example.title, [(name, _embedded(picture)) for name, picture in example.pictures.items()])
             for example in examples

@@ -14,7 +14,8 @@ from torch import Tensor
 from colornet.color import lab
 from colornet.color.srgb import even_lightness, lightness_codes
 from colornet.errors import BundleError, SettingsError
-from colornet.evaluation import metrics
+from colornet.evaluation import calibration, metrics
+from colornet.evaluation.calibration import PIXELS
 from colornet.evaluation.fid import FEATURES, PHOTOGRAPHS
 from colornet.evaluation.learned import Learned
 from colornet.evaluation.metrics import METRICS
@@ -43,6 +44,7 @@ ROWS = pa.schema(
         pa.field("reason", pa.string()),  # why it cannot be read; then nothing below is there
         pa.field("colorizer", pa.string()),
         *(pa.field(name, pa.float64()) for name in METRICS),  # null where it is not defined
+        *(pa.field(name, pa.float64()) for name in PIXELS),
         pa.field("confidence", pa.float64()),  # as the archive job writes it; null of colorizers that have none
         pa.field("balance", pa.float64()),  # how much the photograph's auc_balanced counts
         pa.field("features", pa.list_(pa.float32(), FEATURES)),  # for FID, if that is asked for; see `FeatureSets`
@@ -204,7 +206,7 @@ class Truth:
             rgb: (N, 3, S, S), the rendered pictures of that one, sRGB in [0, 255].
 
         Returns:
-            (N,) for each of `METRICS` that needs no weights, and for `balance`.
+            (N,) for each of `METRICS` that needs no weights, for `calibration.PIXELS` and for `balance`.
         """
         ab = predictions[-1]
         painted = lab.rgb_to_lab(rgb / 255)
@@ -226,6 +228,7 @@ class Truth:
             "bleeding": bleeding(self.lab[:, 0], ab, self.ab),
             "size_spread": metrics.size_spread(predictions),
             "lightness_error": metrics.lightness_error(painted[:, 0], self.lab[:, 0]),
+            **calibration.measure(ab, self.ab),
             "balance": balance,
         }
 

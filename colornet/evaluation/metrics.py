@@ -12,7 +12,7 @@ class Metric:
 
     title: str
     unit: str
-    best: Literal["high", "low", "0", ""]
+    best: Literal["high", "low", "0", "1", ""]
     """Where good values lie; empty where that is not known."""
     meaning: str
 

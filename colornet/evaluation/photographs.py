@@ -6,12 +6,14 @@ the same pictures.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import UnidentifiedImageError
 
@@ -20,6 +22,7 @@ from colornet.datasets.photographs import crop
 from colornet.datasets.screening import Screening, examine
 from colornet.datasets.shards import HELD_OUT, TRAIN
 from colornet.errors import ColornetError, NotFoundError, SettingsError, StorageError, one_line
+from colornet.evaluation.kinds import kind_of
 from colornet.storage import ObjectInfo, Storage
 
 ITEMS = pa.schema(
@@ -29,6 +32,8 @@ ITEMS = pa.schema(
         pa.field("uri", pa.string()),
         pa.field("row_group", pa.int32()),  # of a shard; null for files
         pa.field("place", pa.int32()),  # in the row group; null for files
+        pa.field("source", pa.string()),  # where it is from, as its shard says; null where none does
+        pa.field("kind", pa.string()),  # what it shows; see `kinds`
     ]
 )
 """Which photograph, and where it lies."""
@@ -45,31 +50,67 @@ class RowGroup:
     uri: str
     number: int
     rows: int
+    sources: tuple[str | None, ...] = ()
+    """Of each row, where that was asked for."""
+    kinds: tuple[str | None, ...] = ()
+    """The same."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """What there is at a place."""
+    """What there is at some places."""
 
     measured: tuple[RowGroup, ...]
-    """Of the held-out photographs; empty for a folder."""
+    """Of the held-out photographs; empty for folders."""
     training: tuple[RowGroup, ...]
     """Of the training photographs, if there are any."""
     files: tuple[ObjectInfo, ...]
-    """Of a folder; empty for shards."""
+    """Of folders; empty for shards."""
 
-    def items(self) -> pa.Table:
-        """All that is to be measured, as a table of `ITEMS`."""
-        if self.files:
-            rows = [{"row": row, "photograph": file.key, "uri": file.uri} for row, file in enumerate(self.files)]
-            return pa.Table.from_pylist(rows, ITEMS)
-        return _items(self.measured, np.arange(sum(group.rows for group in self.measured)))
+    def items(self, kinds: Mapping[str, str] | None = None) -> pa.Table:
+        """All that is to be measured, as a table of `ITEMS`.
+
+        Args:
+            kinds: by source, of photographs whose shard does not say their kind.
+
+        Raises:
+            SettingsError: if none of those has one of these sources; the message names it.
+        """
+        kinds = kinds or {}
+        rows = list(_rows_of(self.measured, range(sum(group.rows for group in self.measured))))
+        rows += [{"photograph": file.key, "uri": file.uri} for file in self.files]
+        unknown = kinds.keys() - {row.get("source") for row in rows if not row.get("kind")}
+        if unknown:
+            raise SettingsError(f"kind: no photograph without a kind has the source {min(unknown)!r}")
+        for number, row in enumerate(rows):
+            row |= {"row": number, "kind": kind_of(row.get("kind"), row.get("source"), kinds)}
+        return pa.Table.from_pylist(rows, ITEMS)
 
     def sample_training(self, count: int, seed: int = 0) -> pa.Table:
         """Choose up to `count` training photographs: a table of `ITEMS`, empty if there are none."""
         rows = sum(group.rows for group in self.training)
         chosen = np.random.default_rng(seed).choice(rows, min(count, rows), replace=False) if rows else np.arange(0)
-        return _items(self.training, np.sort(chosen))
+        return pa.Table.from_pylist(list(_rows_of(self.training, np.sort(chosen).tolist())), ITEMS)
+
+
+def find_all(places: Sequence[str], storage: Storage = Storage()) -> Found:
+    """Look up the photographs at some places, as `find` does at each.
+
+    Raises:
+        SettingsError: also if a photograph would be measured twice.
+    """
+    found = [find(uri, storage) for uri in places]
+    together = Found(
+        tuple(group for each in found for group in each.measured),
+        tuple(group for each in found for group in each.training),
+        tuple(file for each in found for file in each.files),
+    )
+    groups = Counter((group.uri, group.number) for group in together.measured)
+    groups.update((file.uri, 0) for file in together.files)
+    (uri, _), count = groups.most_common(1)[0]
+    if count > 1:
+        raise SettingsError(f"data: {uri} is given twice")
+    return together
 
 
 def find(uri: str, storage: Storage = Storage()) -> Found:
@@ -90,7 +131,7 @@ def find(uri: str, storage: Storage = Storage()) -> Found:
         return Found((), (), files)
     held_out = [file.uri for file in shards if _name(file).startswith(HELD_OUT)]
     training = [file.uri for file in shards if _name(file).startswith(TRAIN)]
-    found = Found(tuple(_row_groups(held_out, storage)), tuple(_row_groups(training, storage)), ())
+    found = Found(tuple(_row_groups(held_out, storage, described=True)), tuple(_row_groups(training, storage)), ())
     if not sum(group.rows for group in found.measured):
         raise SettingsError(f"{uri}: no held-out photographs (val*.parquet); jobs.prepare makes them with --held-out")
     return found
@@ -126,25 +167,43 @@ def _name(file: ObjectInfo) -> str:
     return file.uri.rpartition("/")[2]
 
 
-def _row_groups(shards: Iterable[str], storage: Storage) -> Iterator[RowGroup]:
+def _row_groups(shards: Iterable[str], storage: Storage, *, described: bool = False) -> Iterator[RowGroup]:
+    """Yield all row groups; `described` ones know the source and kind of each row."""
     for uri in shards:
         with open_parquet(uri, storage) as file:
-            if "image" not in file.schema_arrow.names:
-                raise SettingsError(f"{uri}: no column `image`; its columns are {', '.join(file.schema_arrow.names)}")
+            names = file.schema_arrow.names
+            if "image" not in names:
+                raise SettingsError(f"{uri}: no column `image`; its columns are {', '.join(names)}")
+            told = [name for name in ("source", "kind") if described and name in names]
             for number in range(file.num_row_groups):
-                yield RowGroup(uri, number, file.metadata.row_group(number).num_rows)
+                texts = {f"{name}s": column for name, column in _texts(uri, file, number, told).items()}
+                yield RowGroup(uri, number, file.metadata.row_group(number).num_rows, **texts)
 
 
-def _items(groups: tuple[RowGroup, ...], chosen: NDArray[np.int64]) -> pa.Table:
-    """Make items of positions in the row groups, counted through."""
+def _texts(uri: str, file: pq.ParquetFile, group: int, names: list[str]) -> dict[str, tuple[str | None, ...]]:
+    """Read columns of a row group as text, by name."""
+    try:
+        columns = file.read_row_group(group, columns=names).to_pydict() if names else {}
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StorageError(f"{uri}: row group {group}: {one_line(error)}") from error
+    return {name: tuple(None if each is None else str(each) for each in column) for name, column in columns.items()}
+
+
+def _rows_of(groups: tuple[RowGroup, ...], chosen: Iterable[int]) -> Iterator[dict[str, Any]]:
+    """Yield items of positions in the row groups, counted through; their kinds are those that the shards say."""
     ends = np.cumsum([group.rows for group in groups], dtype=np.int64)
-    rows = []
-    for row, position in enumerate(chosen.tolist()):
+    for row, position in enumerate(chosen):
         index = int(np.searchsorted(ends, position, side="right"))
         group, place = groups[index], position - (int(ends[index - 1]) if index else 0)
-        name = f"{group.uri.rpartition('/')[2]}, row group {group.number}, row {place}"
-        rows.append({"row": row, "photograph": name, "uri": group.uri, "row_group": group.number, "place": place})
-    return pa.Table.from_pylist(rows, ITEMS)
+        yield {
+            "row": row,
+            "photograph": f"{group.uri.rpartition('/')[2]}, row group {group.number}, row {place}",
+            "uri": group.uri,
+            "row_group": group.number,
+            "place": place,
+            "source": group.sources[place] if group.sources else None,
+            "kind": group.kinds[place] if group.kinds else None,
+        }
 
 
 def _file(uri: str, storage: Storage) -> bytes:

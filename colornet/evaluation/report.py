@@ -3,29 +3,35 @@
 import io
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from colornet import distribution
 from colornet.errors import ColornetError
-from colornet.evaluation import comparison, confidence, summary
+from colornet.evaluation import breakdown, calibration, comparison, confidence, summary
 from colornet.evaluation.bootstrap import LEVEL, RESAMPLES
+from colornet.evaluation.breakdown import Part, by_chroma, by_kind
+from colornet.evaluation.comparison import Table
 from colornet.evaluation.confidence import CORRELATED, ERROR, SelectiveRisk
 from colornet.evaluation.confidence_plot import plot
 from colornet.evaluation.fid import FEW
 from colornet.evaluation.gallery import Gallery
+from colornet.evaluation.kinds import equal_weights
 from colornet.evaluation.measure import GRAY, MEAN_COLOUR, EvaluationTask
 from colornet.evaluation.metrics import METRICS
 from colornet.evaluation.summary import Results, column
 from colornet.storage import uris
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,8 @@ class Evaluation:
     """Of each colorizer, by name, if it was measured."""
     lpips: str = ""
     """The network whose LPIPS it is, if it was measured."""
+    equal_kinds: bool = False
+    """Whether photographs are weighed so that each kind counts the same, in all but FID."""
 
     @property
     def names(self) -> list[str]:
@@ -63,10 +71,37 @@ class Evaluation:
         """How many were measured."""
         return pc.count_distinct(self.measured["row"]).as_py()
 
+    @property
+    def colorizers(self) -> list[str]:
+        """The names of all that was measured, the trivial ones last."""
+        return [*self.names, GRAY, MEAN_COLOUR]
+
+    @cached_property
+    def kinds(self) -> list[str]:
+        """What each photograph shows."""
+        return self.measured.filter(pc.equal(self.measured["colorizer"], GRAY))["kind"].to_pylist()
+
+    @cached_property
+    def weights(self) -> NDArray[np.float64]:
+        """How much each photograph counts: (N,), with mean 1."""
+        return equal_weights(self.kinds) if self.equal_kinds else np.ones(self.photographs)
+
     @cached_property
     def results(self) -> tuple[Results, Results]:
         """The results of all colorizers, and the differences between models."""
-        return summary.summarize(self.measured, [*self.names, GRAY, MEAN_COLOUR], self.names)
+        return summary.summarize(self.measured, self.colorizers, self.names, self.weights)
+
+    @cached_property
+    def calibration(self) -> tuple[Results, Results]:
+        """`calibration.MEASURES` of all colorizers, and their differences between models."""
+        return calibration.calibrate(self.measured, self.colorizers, self.names, (GRAY, MEAN_COLOUR), self.weights)
+
+    @cached_property
+    def parts(self) -> tuple[list[Part], list[Part]]:
+        """What all but gray gain over it: of each kind, and of each quarter by true chroma."""
+        chroma = column(self.measured, GRAY, "true_chroma")
+        gained = {name: self._over_gray(name) for name in self.colorizers if name != GRAY}
+        return list(by_kind(self.kinds, chroma, gained)), list(by_chroma(chroma, gained, self.weights))
 
     @cached_property
     def selective_risk(self) -> dict[str, SelectiveRisk]:
@@ -75,6 +110,8 @@ class Evaluation:
             name: confidence.selective_risk(
                 column(self.measured, name, "confidence"),
                 {metric: column(self.measured, name, metric) for metric in CORRELATED},
+                self._over_gray(name),
+                self.weights,
             )
             for name in self.names
         }
@@ -97,6 +134,9 @@ class Evaluation:
             f"The mean colour, a* {reference.mean_a:.1f} and b* {reference.mean_b:.1f}, and the weights of the "
             f"balanced AuC are those of {reference.photographs} {reference.of}.",
         ]
+        if self.equal_kinds:
+            counts = ", ".join(f"{name} {count}" for name, count in sorted(Counter(self.kinds).items()))
+            notes.append(f"Photographs are weighed so that each kind counts the same: {counts}.")
         if self.lpips:
             notes.append(f"LPIPS is that of {self.lpips}.")
         if self.fid:
@@ -110,8 +150,8 @@ class Evaluation:
             notes.append(f"Could not be read: {count}, the first {first['photograph']}: {first['reason']}")
         return notes
 
-    def table(self) -> tuple[list[str], list[list[str]]]:
-        """Write the results for people: the head, and a line for each metric."""
+    def tables(self) -> list[Table]:
+        """Write the results for people."""
         results, differences = self.results
         head, lines = summary.table({**results, **differences})
         if self.fid:
@@ -120,7 +160,13 @@ class Evaluation:
             lines.append(["FID ↓", *("–" if math.isnan(value) else f"{value:.2f}" for value in values)])
         if self.selective_risk:
             lines += confidence.table(self.selective_risk, head[1:])
-        return head, lines
+        calibrated, changes = self.calibration
+        kinds, quarters = self.parts
+        return [
+            Table("", head, lines),
+            Table("Calibration", *summary.table({**calibrated, **changes}, calibration.MEASURES)),
+            Table("PSNR over gray, dB", *breakdown.table([*(kinds if len(kinds) > 1 else ()), *quarters])),
+        ]
 
     def write(self, output: str) -> None:
         """Store evaluation.parquet, evaluation.json, comparison.html and pictures at a folder or prefix.
@@ -135,7 +181,8 @@ class Evaluation:
         pq.write_table(self.measured, parquet)
         text = json.dumps(self._description(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
         drawn, gallery = self._plot(), Gallery(self.task, self.measured)
-        page = comparison.page("Colorizers compared", self.notes(), *self.table(), list(gallery.examples()), drawn)
+        plots = {"confidence against error": drawn} if drawn else {}
+        page = comparison.page("Colorizers compared", self.notes(), self.tables(), list(gallery.examples()), plots)
         self.task.storage.write(
             uris.join(output, "evaluation.parquet"), parquet.getvalue(), "application/vnd.apache.parquet"
         )
@@ -144,6 +191,9 @@ class Evaluation:
         if drawn:
             self.task.storage.write(uris.join(output, "confidence.png"), drawn, "image/png")
         self.task.storage.write(uris.join(output, "evaluation.json"), text.encode(), "application/json")
+
+    def _over_gray(self, colorizer: str) -> NDArray[np.float64]:
+        return calibration.over_gray(self.measured, colorizer, GRAY)
 
     def _plot(self) -> bytes:
         """Draw confidence against error of the models that have one; empty if none has."""
@@ -156,6 +206,8 @@ class Evaluation:
 
     def _description(self) -> dict[str, Any]:
         results, differences = self.results
+        calibrated, changes = self.calibration
+        kinds, quarters = self.parts
         reference = asdict(self.task.reference)
         del reference["weights"]
         return {
@@ -172,6 +224,12 @@ class Evaluation:
             "metrics": {name: asdict(metric) for name, metric in METRICS.items()},
             "results": summary.to_json(results),
             "differences": summary.to_json(differences),
+            "equal_kinds": self.equal_kinds,
+            "measures": {name: asdict(measure) for name, measure in calibration.MEASURES.items()},
+            "calibration": summary.to_json(calibrated),
+            "calibration_differences": summary.to_json(changes),
+            "kinds": [breakdown.to_json(part) for part in kinds],
+            "quarters": [breakdown.to_json(part) for part in quarters],
             "confidence": {name: asdict(found) for name, found in self.selective_risk.items()},
             "lpips_network": self.lpips or None,
             "fid": {name: value if math.isfinite(value) else None for name, value in self.fid.items()},
