@@ -15,7 +15,8 @@ the truth has more; and the PSNR over gray of each kind of photographs and each 
 
 OUTPUT gets evaluation.json with the results, evaluation.parquet with a row for each photograph and colorizer,
 comparison.html with pictures, and worst.jpg with those of which the first bundle errs most. Bundles that have a
-confidence also get confidence.png: every photograph's confidence and error, and the risk-coverage curve.
+confidence also get confidence.png: every photograph's confidence and error, and the risk-coverage curve. hints.png
+shows what --hint-counts measures.
 Photographs that cannot be read are named in evaluation.json.
 
 Exit codes: 0 measured; 1 the job failed; 2 the command line, a path or a setting is wrong.
@@ -24,6 +25,7 @@ Exit codes: 0 measured; 1 the job failed; 2 the command line, a path or a settin
 import contextlib
 import sys
 from collections.abc import Iterator
+from dataclasses import field
 from typing import Annotated
 
 import pyarrow as pa
@@ -37,8 +39,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from colornet.errors import ColornetError, ExitCode, SettingsError
-from colornet.evaluation import kinds, photographs
+from colornet.evaluation import photographs
 from colornet.evaluation.fid import FeatureSets
+from colornet.evaluation.kinds import KindsBySource
 from colornet.evaluation.measure import BATCH, EvaluationTask, Measure, find_models
 from colornet.evaluation.perceptual_networks import PerceptualNetworks, load_perceptual_networks
 from colornet.evaluation.reference import reference_of
@@ -82,12 +85,15 @@ class EvaluateSettings:
     """Further bundles, which are measured too and compared with the first."""
     sample: Annotated[int, Field(ge=1)] | None = None
     """Measure only so many photographs, chosen blindly, always the same."""
-    kind: tuple[str, ...] = ()
-    """SOURCE=KIND, for photographs of which no column `kind` says what they show: the kind of those that the column
-    `source` says to be from there. What has neither is of the kind "other"."""
+    kind: KindsBySource = field(default_factory=dict)
+    """What photographs show, by their column `source`: flickr=scene faces=people. The column `kind` goes before it;
+    what has neither is of the kind "other"."""
     equal_kinds: bool = False
     """Weigh photographs so that each kind counts the same, in all means, shares, quarters and correlations; not in
     FID."""
+    hint_counts: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    """Measure PSNR and CIEDE2000 against these numbers of hints a photograph too, which tell the true colour at random
+    places: 0 1 2 5 10 20 50. The model must take hints; those that it is compared with may. Takes minutes."""
     lpips_weights: str | None = None
     """Measure LPIPS too, with the AlexNet or VGG16 of torchvision in this local file (.safetensors or .pth)."""
     fid_weights: str | None = None
@@ -109,9 +115,11 @@ def evaluate(settings: EvaluateSettings) -> ExitCode:
     if settings.gpu_share and not on_cluster() and not torch.cuda.is_available():
         raise SettingsError("gpu-share needs a GPU that PyTorch can use, and this machine has none")
     models, size = find_models([bundles.normalize(uri) for uri in (settings.model, *settings.compare)], storage)
+    if settings.hint_counts and not models[0].takes_hints:
+        raise SettingsError(f"hint-counts: the bundle {models[0].uri} takes no hints: it was trained without them")
     perceptual_networks = load_perceptual_networks(settings.lpips_weights, settings.fid_weights, size)
     found = photographs.find_all(data, storage)
-    items = found.items(kinds.parse(settings.kind))
+    items = found.items(settings.kind)
     if settings.sample is not None:
         items = photographs.sample(items, settings.sample)
     storage.check_writable(output)
@@ -121,6 +129,7 @@ def evaluate(settings: EvaluateSettings) -> ExitCode:
         size=size,
         device="cuda" if settings.gpu_share else "cpu",
         storage=storage,
+        hint_counts=tuple(sorted(set(settings.hint_counts))),
     )
 
     start_ray()

@@ -245,7 +245,12 @@ def test_photographs_that_are_lost_with_their_worker_are_missed(ray_local, data,
         (["--compare", "{model}"], "the same bundle is given twice"),
         (["--data", "{tmp}/nothing"], "nothing"),
         (["--output", "{data}/evaluation"], "must lie outside"),
-        (["--kind", "objects"], "kind must be written as SOURCE=KIND"),
+        (["--kind", "objects"], "each must be SOURCE=KIND, not 'objects'"),
+        (["--kind", "=object"], "each must be SOURCE=KIND, not '=object'"),
+        (["--kind", "x="], "each must be SOURCE=KIND, not 'x='"),
+        (["--kind", "x=a", "x=b"], "the source 'x' has two kinds, 'a' and 'b'"),
+        (["--hint-counts", "0", "5"], "takes no hints: it was trained without them"),
+        (["--hint-counts", "-1"], "hint_counts.0 should be greater than or equal to 0"),
         (["--kind", "nowhere=object"], "has the source 'nowhere'"),
         (["--lpips-weights", "{tmp}/nothing.pth"], "nothing.pth"),
         (["--lpips-weights", "{data}/val-00000.parquet"], "weights cannot be read from"),
@@ -260,14 +265,29 @@ def test_photographs_that_are_lost_with_their_worker_are_missed(ray_local, data,
 def test_wrong_settings_end_with_exit_code_2_before_ray_starts(
     tmp_path, data, models, arguments, words, monkeypatch, capsys
 ):
-    given = {"--model": models[0], "--data": data, "--output": str(tmp_path / "out")}
-    given[arguments[0]] = arguments[1].format(tmp=tmp_path, data=data, model=models[0])
+    given = {"--model": [models[0]], "--data": [data], "--output": [str(tmp_path / "out")]}
+    given[arguments[0]] = [each.format(tmp=tmp_path, data=data, model=models[0]) for each in arguments[1:]]
     monkeypatch.setattr(job, "start_ray", lambda **_: pytest.fail("Ray was started"))
-    monkeypatch.setattr(sys, "argv", ["jobs.evaluate", *(word for pair in given.items() for word in pair)])
+    monkeypatch.setattr(
+        sys, "argv", ["jobs.evaluate", *(word for flag, told in given.items() for word in (flag, *told))]
+    )
     with pytest.raises(SystemExit) as ended:
         job.main()
     assert ended.value.code == 2
     assert words in capsys.readouterr().err
+
+
+def test_settings_take_kinds_as_pairs_and_one_place_as_text(tmp_path):
+    line = ["--data", "a", "b", "--output", "c", "--kind", "faces=people", "a=b=scene", "--equal-kinds"]
+    settings = job.main.parse(line, "evaluate").settings
+    assert (settings.data, settings.equal_kinds) == (("a", "b"), True)
+    assert settings.kind == {"faces": "people", "a=b": "scene"}
+    (tmp_path / "e.toml").write_text('data = "a"\noutput = "c"\n[kind]\nfaces = "people"\n')
+    configured = job.main.parse(["--config", str(tmp_path / "e.toml")], "evaluate").settings
+    assert (configured.data, configured.kind) == (("a",), {"faces": "people"})
+    assert EvaluateSettings(data="a", output="c").data == ("a",)
+    with pytest.raises(SettingsError, match="data"):
+        EvaluateSettings(data=(), output="c")
 
 
 def test_a_sample_is_of_at_least_one_photograph():

@@ -17,6 +17,7 @@ from colornet.errors import BundleError, SettingsError
 from colornet.evaluation import calibration, metrics
 from colornet.evaluation.calibration import PIXELS
 from colornet.evaluation.fid import FEATURES, PHOTOGRAPHS
+from colornet.evaluation.hint_curve import CURVES, draw_places, reveal
 from colornet.evaluation.learned import Learned
 from colornet.evaluation.metrics import METRICS
 from colornet.evaluation.perceptual_networks import PerceptualNetworks
@@ -46,6 +47,8 @@ ROWS = pa.schema(
         *(pa.field(name, pa.float64()) for name in METRICS),  # null where it is not defined
         *(pa.field(name, pa.float64()) for name in PIXELS),
         pa.field("confidence", pa.float64()),  # as the archive job writes it; null of colorizers that have none
+        # for each number of hints that was asked for; null of colorizers that take none
+        *(pa.field(name, pa.list_(pa.float64())) for name in CURVES),
         pa.field("balance", pa.float64()),  # how much the photograph's auc_balanced counts
         pa.field("features", pa.list_(pa.float32(), FEATURES)),  # for FID, if that is asked for; see `FeatureSets`
     ]
@@ -78,6 +81,8 @@ class Model:
     """What it is called in the results."""
     uri: str
     digest: str
+    takes_hints: bool = False
+    """Whether its generator can be told colours."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,8 @@ class EvaluationTask:
     """Where networks compute, as PyTorch calls it."""
     storage: Storage = Storage()
     """With what bundles and photographs are reached."""
+    hint_counts: tuple[int, ...] = ()
+    """How many hints a photograph are measured, of models that take them."""
 
 
 class Measure:
@@ -126,7 +133,22 @@ class Measure:
             if self.perceptual_networks.lpips is not None:
                 device = self.task.device
                 found["lpips"] = self.perceptual_networks.lpips(rgb.to(device), truth.rgb.to(device)).cpu()
+            found |= self._with_hints(items, colorizer, truth)
             yield from _rows(items, name, found, self._features(rgb))
+
+    def _with_hints(self, items: Sequence[Item], colorizer: ColorModel, truth: "Truth") -> dict[str, Tensor]:
+        """Measure what hints are worth: (N, as many as there are counts) for each of `CURVES`, if that is asked for."""
+        counts = self.task.hint_counts
+        if not (counts and isinstance(colorizer, Learned) and colorizer.predictor.takes_hints):
+            return {}
+        places = [draw_places(item["row"], max(counts)) for item in items]
+        true = list(zip(colorizer.seen(truth.ab), places, strict=True))
+        points = []
+        for count in counts:
+            ab = colorizer.with_hints(truth.lightness, [reveal(each, known[:count]) for each, known in true])
+            rgb = channels_first(truth.render(ab))
+            points.append(truth.compare(rgb, lab.rgb_to_lab(rgb / 255)))
+        return {name: torch.stack(each, dim=1) for name, each in zip(CURVES, zip(*points, strict=True), strict=True)}
 
     def _features(self, rgb: Tensor) -> Sequence[NDArray[np.float32] | None]:
         if self.perceptual_networks.inception is None:
@@ -139,7 +161,7 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     columns = {metric: values.double().tolist() for metric, values in found.items()}
     for index, item in enumerate(items):
-        defined = {metric: None if np.isnan(each[index]) else each[index] for metric, each in columns.items()}
+        defined = {metric: None if np.isnan(each[index]).any() else each[index] for metric, each in columns.items()}
         yield {**item, "colorizer": colorizer, **defined, "features": features[index]}
 
 
@@ -163,8 +185,11 @@ def find_models(uris: Sequence[str], storage: Storage = Storage()) -> tuple[tupl
     short = [uri.rpartition("/")[2] for uri in uris]
     names = short if len({*short, GRAY, MEAN_COLOUR, PHOTOGRAPHS}) == len(short) + 3 else uris
     loaded = [bundles.load(uri, storage) for uri in uris]
-    models = (Model(name, uri, bundle.digest) for name, uri, bundle in zip(names, uris, loaded, strict=True))
-    return tuple(models), loaded[0].image_size
+    models = tuple(
+        Model(name, uri, bundle.digest, bundle.takes_hints)
+        for name, uri, bundle in zip(names, uris, loaded, strict=True)
+    )
+    return models, loaded[0].image_size
 
 
 def load_colorizers(task: EvaluationTask) -> dict[str, ColorModel]:
@@ -198,6 +223,10 @@ class Truth:
         pairs = zip(self._codes, planes, strict=True)
         return np.stack([lab_to_srgb(codes, even_lightness(), colour, 8) for codes, colour in pairs])
 
+    def compare(self, rgb: Tensor, painted: Tensor) -> tuple[Tensor, Tensor]:
+        """PSNR and CIEDE2000, (N,) each, of rendered pictures (N, 3, S, S): sRGB in [0, 255], and the same as LAB."""
+        return psnr(rgb, self.rgb, peak=255), ciede2000(painted, self.lab).mean((-2, -1)).double()
+
     def measure(self, predictions: Tensor, rgb: Tensor) -> dict[str, Tensor]:
         """Measure what a colorizer made of each of the photographs.
 
@@ -210,14 +239,15 @@ class Truth:
         """
         ab = predictions[-1]
         painted = lab.rgb_to_lab(rgb / 255)
+        decibels, difference = self.compare(rgb, painted)
         distance = ab_distance(ab, self.ab)
         pixel_areas, balance = area(distance), self._weights.mean((-2, -1))
         signed, absolute = colourfulness(rgb), colourfulness(rgb, absolute=True)
         return {
-            "psnr": psnr(rgb, self.rgb, peak=255),
+            "psnr": decibels,
             "psnr_ab": psnr(ab, self.ab, peak=255),
             "ssim": ssim(rgb, self.rgb),
-            "ciede2000": ciede2000(painted, self.lab).mean((-2, -1)),
+            "ciede2000": difference,
             "ab_distance": distance.mean((-2, -1)),
             "auc": pixel_areas.mean((-2, -1)),
             "auc_balanced": (self._weights * pixel_areas).mean((-2, -1)) / balance,

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from colornet import distribution
 from colornet.errors import ColornetError
-from colornet.evaluation import breakdown, calibration, comparison, confidence, summary
+from colornet.evaluation import breakdown, calibration, comparison, confidence, hint_curve, summary
 from colornet.evaluation.bootstrap import LEVEL, RESAMPLES
 from colornet.evaluation.breakdown import Part, by_chroma, by_kind
 from colornet.evaluation.comparison import Table
@@ -25,6 +25,7 @@ from colornet.evaluation.confidence import CORRELATED, ERROR, SelectiveRisk
 from colornet.evaluation.confidence_plot import plot
 from colornet.evaluation.fid import FEW
 from colornet.evaluation.gallery import Gallery
+from colornet.evaluation.hint_curve import Curves
 from colornet.evaluation.kinds import equal_weights
 from colornet.evaluation.measure import GRAY, MEAN_COLOUR, EvaluationTask
 from colornet.evaluation.metrics import METRICS
@@ -32,6 +33,8 @@ from colornet.evaluation.summary import Results, column
 from colornet.storage import uris
 
 FORMAT = 4
+_PLOTS = {"confidence.png": "confidence against error", "hints.png": "quality against the number of hints"}
+"""What plots show, by the names of their files."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,11 @@ class Evaluation:
         return list(by_kind(self.kinds, chroma, gained)), list(by_chroma(chroma, gained, self.weights))
 
     @cached_property
+    def hint_curves(self) -> Curves:
+        """PSNR and CIEDE2000 against hints, of the models that take them, if that was measured."""
+        return hint_curve.curves(self.measured, self.names, self.task.hint_counts, self.weights)
+
+    @cached_property
     def selective_risk(self) -> dict[str, SelectiveRisk]:
         """Of those models that have a confidence, by name."""
         found = {
@@ -144,6 +152,9 @@ class Evaluation:
             if self.photographs < FEW:
                 notes.append(f"With fewer than {FEW} photographs FID is biased: too large, and not for all by as much.")
         notes += [confidence.sentence(name, found) for name, found in self.selective_risk.items()]
+        unhinted = [model.name for model in self.task.models if not model.takes_hints]
+        if self.hint_curves and unhinted:
+            notes.append(f"These take no hints: {', '.join(unhinted)}.")
         if self.unreadable:
             first = self.unreadable[0]
             count = len(self.unreadable)
@@ -162,17 +173,20 @@ class Evaluation:
             lines += confidence.table(self.selective_risk, head[1:])
         calibrated, changes = self.calibration
         kinds, quarters = self.parts
-        return [
+        tables = [
             Table("", head, lines),
             Table("Calibration", *summary.table({**calibrated, **changes}, calibration.MEASURES)),
             Table("PSNR over gray, dB", *breakdown.table([*(kinds if len(kinds) > 1 else ()), *quarters])),
         ]
+        if self.hint_curves:
+            tables.append(Table("Hints", *hint_curve.table(self.hint_curves)))
+        return tables
 
     def write(self, output: str) -> None:
         """Store evaluation.parquet, evaluation.json, comparison.html and pictures at a folder or prefix.
 
-        The pictures are worst.jpg, with the photographs of which the first model errs most, and confidence.png, if a
-        model has a confidence.
+        The pictures are worst.jpg, with the photographs of which the first model errs most, confidence.png, if a
+        model has a confidence, and hints.png, if hints were measured.
 
         Raises:
             StorageError: if that cannot be written.
@@ -180,29 +194,32 @@ class Evaluation:
         parquet = io.BytesIO()
         pq.write_table(self.measured, parquet)
         text = json.dumps(self._description(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        drawn, gallery = self._plot(), Gallery(self.task, self.measured)
-        plots = {"confidence against error": drawn} if drawn else {}
-        page = comparison.page("Colorizers compared", self.notes(), self.tables(), list(gallery.examples()), plots)
+        plots, gallery = self._plots(), Gallery(self.task, self.measured)
+        shown = {_PLOTS[file]: drawn for file, drawn in plots.items()}
+        page = comparison.page("Colorizers compared", self.notes(), self.tables(), list(gallery.examples()), shown)
         self.task.storage.write(
             uris.join(output, "evaluation.parquet"), parquet.getvalue(), "application/vnd.apache.parquet"
         )
         self.task.storage.write(uris.join(output, "comparison.html"), page, "text/html; charset=utf-8")
         self.task.storage.write(uris.join(output, "worst.jpg"), gallery.worst(), "image/jpeg")
-        if drawn:
-            self.task.storage.write(uris.join(output, "confidence.png"), drawn, "image/png")
+        for file, drawn in plots.items():
+            self.task.storage.write(uris.join(output, file), drawn, "image/png")
         self.task.storage.write(uris.join(output, "evaluation.json"), text.encode(), "application/json")
 
     def _over_gray(self, colorizer: str) -> NDArray[np.float64]:
         return calibration.over_gray(self.measured, colorizer, GRAY)
 
-    def _plot(self) -> bytes:
-        """Draw confidence against error of the models that have one; empty if none has."""
-        if not self.selective_risk:
-            return b""
-        columns = (
-            [column(self.measured, name, title) for name in self.selective_risk] for title in ("confidence", ERROR)
-        )
-        return plot(self.selective_risk, *columns)
+    def _plots(self) -> dict[str, bytes]:
+        """Draw what there is to draw: PNGs, by the names of their files."""
+        drawn = {}
+        if self.selective_risk:
+            columns = (
+                [column(self.measured, name, title) for name in self.selective_risk] for title in ("confidence", ERROR)
+            )
+            drawn["confidence.png"] = plot(self.selective_risk, *columns)
+        if self.hint_curves:
+            drawn["hints.png"] = hint_curve.plot(self.hint_curves)
+        return drawn
 
     def _description(self) -> dict[str, Any]:
         results, differences = self.results
@@ -231,6 +248,7 @@ class Evaluation:
             "kinds": [breakdown.to_json(part) for part in kinds],
             "quarters": [breakdown.to_json(part) for part in quarters],
             "confidence": {name: asdict(found) for name, found in self.selective_risk.items()},
+            "hints": hint_curve.to_json(self.hint_curves),
             "lpips_network": self.lpips or None,
             "fid": {name: value if math.isfinite(value) else None for name, value in self.fid.items()},
         }

@@ -25,6 +25,7 @@ from colornet.codecs.scan import Pixels
 from colornet.codecs.tiff import PageLayout, TiffOutput
 from colornet.errors import InColourError, SettingsError
 from colornet.hints import Hint, in_order, to_json
+from colornet.inference.hints import Cells
 from colornet.inference.letterbox import Letterbox, PreparedPage, turn
 from colornet.inference.predictor import Prediction, certainty_of_pixels
 from colornet.provenance import xmp
@@ -186,7 +187,7 @@ class Rendering:
 
     def add(self, page: PreparedPage, prediction: Prediction) -> None:
         """Give the next page its colour, and encode it; its hints are held, whatever was predicted, at any strength."""
-        ab = small_colour(prediction, page.letterbox, page.lightness, self.settings, _held(page))
+        ab = small_colour(prediction, page.letterbox, page.lightness, self.settings, held(page.hints, page.letterbox))
         planes = ab if self.settings.upsampling == "plain" else follow_lightness(ab, page.lightness)
         if self.format == "tiff":
             self._add_to_tiff(page.scan, planes)
@@ -295,11 +296,10 @@ def small_colour(
     return letterbox.as_stored(spread(predicted, sure, upright, neutral_below=settings.neutral_below, hints=hints))
 
 
-def _held(page: PreparedPage) -> list[spreading.Hint]:
-    """A page's hints, in pixels of the small upright picture."""
-    box = page.letterbox
-    cells = [] if page.hints is None else page.hints.tolist()
-    return [spreading.Hint(int(row) - box.top, int(column) - box.left, a, b) for row, column, a, b in cells]
+def held(hints: Cells | None, letterbox: Letterbox) -> list[spreading.Hint]:
+    """Bring hints from pixels of the network's square to those of the small upright picture."""
+    cells = [] if hints is None else hints.tolist()
+    return [spreading.Hint(int(row) - letterbox.top, int(column) - letterbox.left, a, b) for row, column, a, b in cells]
 
 
 def is_in_colour(scan: Scan) -> bool:
