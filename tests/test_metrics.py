@@ -263,7 +263,7 @@ def test_input_sizes_are_fractions_of_the_bundles_own(network):
     generator = build_generator(network, settings).eval()
     learned = Learned(Bundle(generator=generator, network=network, settings=settings, image_size=48))
     seen, predict = [], learned.predictor.predict
-    learned.predictor.predict = lambda pictures, letterboxes: (
+    learned.predictor.predict = lambda pictures, letterboxes, hints: (
         seen.append(pictures.shape[-2:]) or predict(pictures, letterboxes)
     )
     assert learned.at_sizes(torch.rand(1, 1, 40, 40) * 100)[0].shape == (3, 1, 2, 40, 40)
