@@ -20,6 +20,8 @@ import numpy as np
 from colornet.color import srgb
 from colornet.errors import SettingsError
 
+MOST_HINTS = 1000
+"""Of one scan."""
 LONGEST_NAME = 200
 """Characters of `Hint.by`."""
 LONGEST_NOTE = 2000
@@ -122,9 +124,11 @@ def in_order(hints: Iterable[Hint]) -> tuple[Hint, ...]:
     """Sort hints by page, row, column and the rest: what they come to does not depend on the order they are given in.
 
     Raises:
-        SettingsError: if two of them say different colours of one pixel.
+        SettingsError: if two of them say different colours of one pixel, or there are more than MOST_HINTS.
     """
     ordered = tuple(sorted(hints, key=lambda hint: (hint.page, hint.y, hint.x, hint.color, hint.by, hint.note)))
+    if len(ordered) > MOST_HINTS:
+        raise SettingsError(f"{len(ordered)} hints for one scan; it may have {MOST_HINTS}")
     for first, second in itertools.pairwise(ordered):
         if (first.page, first.x, first.y) == (second.page, second.x, second.y) and first.color != second.color:
             raise SettingsError(f"{first.place}: it is given two colours, {first.color} and {second.color}")

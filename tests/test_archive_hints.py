@@ -139,7 +139,7 @@ def test_rows_that_are_wrong_are_told_by_their_numbers(tmp_path, line, kind, wor
         (["x.tif,1,2,#000000,,,,"], 2, "unknown source", "the input has no scan 'x.tif'"),
         (["a,1,2,#000000,,9,,"], 2, "strength", "strength should be less than or equal to 2, not 9.0"),
         (["a,3,3,#000000,,1.5,,", "/in/a,4,4,#000000,,1,,"], 3, "strength", "/in/a has 1 and 1.5"),
-        (["/in/a,1,2,#ffffff,,,,"], 2, "two colours", r"\(1, 2\): it is given two colours, #000000 and #ffffff"),
+        (["/in/a,1,2,#ffffff,,,,"], 2, "scan", r"\(1, 2\): it is given two colours, #000000 and #ffffff"),
         (["/in/b,1,2,#ffffff,,,,"], 2, "two sources", "'/in/b' may be /in//in/b or /in/b"),
     ],
 )

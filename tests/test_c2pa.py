@@ -14,6 +14,7 @@ import tifffile
 
 from colornet import metadata
 from colornet.errors import ScanError, SettingsError
+from colornet.hints import Hint, from_json
 from colornet.metadata import Metadata, xmp
 from colornet.provenance import c2pa as content_credentials
 from colornet.provenance import xmp as provenance
@@ -67,6 +68,18 @@ def test_a_strength_that_somebody_chose_is_signed_too(signer):
         _, manifest, wrong = heard(signed, "jpeg", signer)
         (actions,) = (entry["data"]["actions"] for entry in manifest["assertions"] if "actions" in entry["label"])
         assert not wrong and actions[1]["parameters"].get("colornet.strength") == told
+
+
+def test_that_people_chose_colours_is_signed_as_an_action_of_theirs(signer):
+    hints = (Hint(3, 4, "#a04020", by='A "B" <c>\n', note="]]>"), Hint(1, 1, (1, -2), page=1))
+    origin = replace(ORIGIN, hints=hints)
+    signed = content_credentials.sign(output("jpeg"), "jpeg", SOURCE, "jpeg", credentials_of(signer), origin)
+    _, manifest, wrong = heard(signed, "jpeg", signer)
+    (actions,) = (entry["data"]["actions"] for entry in manifest["assertions"] if "actions" in entry["label"])
+    assert not wrong and [each["action"] for each in actions] == ["c2pa.opened", *["c2pa.color_adjustments"] * 2]
+    assert actions[2]["digitalSourceType"].endswith("/humanEdits")
+    assert actions[2]["description"] == 'colours at 2 places were chosen by A "B" <c>\n'
+    assert from_json(json.dumps(actions[2]["parameters"]["colornet.hints"])) == hints
 
 
 @pytest.mark.parametrize("format", content_credentials.FORMATS)

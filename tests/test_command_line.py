@@ -7,6 +7,7 @@ import time
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ from colornet.errors import ExitCode
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.networks import build_generator
-from tests import blocked, pictures
+from tests import blocked, hinted, pictures
 
 ROOT = Path(__file__).parents[1]
 
@@ -138,6 +139,22 @@ def test_a_folder_of_photographs_keeps_its_folders(tmp_path, model):
     assert sorted(found) == ["a.png", "deep/a.png"]
 
 
+def test_a_photograph_is_steered_from_the_command_line(tmp_path):
+    hinted.save(str(tmp_path / "bundle"))
+    (tmp_path / "a.png").write_bytes(pictures.encoded(np.full((64, 64), 128, np.uint8), "PNG"))
+    line = [str(tmp_path / "a.png"), "--model", str(tmp_path / "bundle"), "--hints-by", "A", "--strength", "0"]
+    hints = ["--hint", "10,10=#c02020", "--hint", "50,50=ab(0, -40)"]
+    done = photo(*line, *hints, "-o", str(tmp_path / "out"))
+    assert done.returncode == 0, done.stderr
+    data = (tmp_path / "out" / "a.png").read_bytes()
+    pixels = pictures.decoded(data).astype(int)
+    assert pixels[10, 10, 0] > pixels[10, 10, 2] + 40 and pixels[50, 50, 2] > pixels[50, 50, 0] + 40
+    assert data.count(b"<colornet:By>A</colornet:By>") == 2
+    (tmp_path / "hints.toml").write_text('hint = ["64,1=#c02020"]\n')
+    done = photo(*line, "--config", str(tmp_path / "hints.toml"), "-o", str(tmp_path / "none"))
+    assert done.returncode == ExitCode.FINDINGS and "(64, 1) lies outside of the picture" in done.stderr
+
+
 def test_importing_the_command_does_not_import_ray():
     check = "import colornet.cli.photo, sys; sys.exit('ray' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", check], timeout=60).returncode == 0
@@ -154,12 +171,16 @@ def test_importing_the_command_does_not_import_ray():
         (["--model", "{model}", "-o", "{tmp}/out"], "name a photograph or a folder"),
         (["{tmp}/b", "--model", "{model}", "-o", "{tmp}/b/out"], "must lie outside of"),
         (["{tmp}/empty", "--model", "{model}", "-o", "{tmp}/out"], "no photographs in"),
+        (["{tmp}/a.jpg", "-o", "{tmp}/out", "--hint", "1,2=red"], "the hint at (1, 2): color must be"),
+        (["{tmp}/a.jpg", "-o", "{tmp}/out", "--hint", "1;2=#000000"], "a hint is X,Y=#rrggbb"),
+        (["{tmp}/a.jpg", "-o", "{tmp}/out", "--model", "{model}", "--hint", "1,2=#000000"], "takes no hints"),
+        (["{tmp}/a.jpg", "{tmp}/c.jpg", "-o", "{tmp}/out", "--hint", "1,2=#000000"], "is for one photograph"),
     ],
 )
 def test_what_is_wrong_is_one_line_and_exit_code_2(tmp_path, model, arguments, words):
     (tmp_path / "b").mkdir()
     (tmp_path / "empty").mkdir()
-    for place in (tmp_path / "a.jpg", tmp_path / "b" / "a.jpg"):
+    for place in (tmp_path / "a.jpg", tmp_path / "b" / "a.jpg", tmp_path / "c.jpg"):
         place.write_bytes(pictures.encoded(pictures.gray(10, 10), "JPEG"))
     before = Path(tmp_path / "a.jpg").read_bytes()
     done = photo(*(argument.format(tmp=tmp_path, model=model) for argument in arguments))

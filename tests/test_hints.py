@@ -113,9 +113,11 @@ def test_whatever_a_hint_says_is_in_the_digest(changed):
     assert digest != RenderSettings(quality=80).digest_with([Hint(**said)])
 
 
-def test_two_colours_for_one_pixel_are_a_contradiction():
+def test_two_colours_for_one_pixel_are_a_contradiction_and_too_many_are_too_many():
     with pytest.raises(SettingsError, match=r"the hint at \(1, 2\): it is given two colours, #000000 and #000001"):
         in_order([Hint(1, 2, "#000001"), Hint(1, 2, "#000000")])
+    with pytest.raises(SettingsError, match="1001 hints for one scan"):
+        in_order([Hint(number, 2, "#000000") for number in range(1001)])
     assert len(in_order([Hint(1, 2, "#000000"), Hint(1, 2, "#000000", by="B"), Hint(1, 2, "#ff0000", page=1)])) == 3
     assert people([Hint(1, 2, "#000000", by=by) for by in ("B", "", "A", "B")]) == "A; B"
 

@@ -14,6 +14,7 @@ import pytest
 from colornet.archive import ledger
 from colornet.archive.summary import summarize
 from colornet.errors import ExitCode, SettingsError
+from colornet.hints import Hint, people, to_json
 from colornet.storage import Storage
 from jobs.ledger import LedgerSettings, report
 
@@ -242,3 +243,56 @@ def test_the_command_line(output, tmp_path):
     storage.write(f"{output}/stray.tif", b"1")
     checked = run(output, "--check")
     assert checked.returncode == ExitCode.FINDINGS and f"stray: {output}/stray.tif" in checked.stdout
+
+
+# --- colours that people chose ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def steered(tmp_path) -> str:
+    """Four pictures of which two have hints, each with a digest of its own; a third had some, and has none any more."""
+    output = str(tmp_path / "out")
+    hints = [Hint(3, 4, "#a04020", by="M. [bold]Rossi"), Hint(1, 1, (1, -2), by="B\x1b[2J")]
+
+    def row(number: int, chosen: list[Hint], **more) -> dict:
+        told = {"hints": to_json(chosen), "hints_by": people(chosen), "strength": 1.25} if chosen else {"strength": 1.0}
+        own = {"settings_digest": f"{number}" * 64, "run_digest": "s" * 64} if chosen else {}
+        key = {"key": f"{number}.tif", "output_uri": f"{output}/{number}.tif"}
+        return ledger_row(number, **key, **told, **own, **more)
+
+    ledger.append(output, [row(1, hints), row(2, []), row(3, hints[:1]), row(4, hints)])
+    ledger.append(output, [row(4, [], finished_at=NOON + timedelta(hours=1))])
+    return output
+
+
+def test_scans_with_hints_are_of_the_run_that_they_were_done_in(steered, tmp_path, capsys):
+    summary = summarize(steered, tmp_path)
+    (run,) = summary.runs
+    assert (run.settings_digest, run.rows, run.done, summary.hinted) == ("s" * 64, 5, 4, 2)
+    assert report(asked(steered)) == 0
+    assert "people chose colours in 2 of them" in capsys.readouterr().out
+
+
+def test_who_chose_colours_is_listed(steered, capsys):
+    assert report(asked(steered, hinted=True)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        "   2  strength 1.25  1.tif  by B\\x1b[2J; M. [bold]Rossi",
+        "   1  strength 1.25  3.tif  by M. [bold]Rossi",
+    ]
+    assert report(asked(steered, hinted=True, json=True)) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [each["key"] for each in found] == ["1.tif", "3.tif"]
+    assert found[1] == {
+        "key": "3.tif",
+        "hints": [{"x": 3, "y": 4, "color": "#a04020", "by": "M. [bold]Rossi"}],
+        "by": "M. [bold]Rossi",
+        "strength": 1.25,
+    }
+
+
+def test_without_hints_the_list_says_so_and_two_questions_are_one_too_many(output, capsys):
+    assert report(asked(output, hinted=True)) == 0
+    assert capsys.readouterr().out == "people chose no colours in the latest run\n"
+    with pytest.raises(SettingsError, match="hinted and check are two questions"):
+        asked(output, hinted=True, check=True)

@@ -1,6 +1,7 @@
 """Every output says what it is; exiftool, an independent reader, hears it."""
 
 import hashlib
+import html
 import os
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from colornet import metadata
 from colornet.errors import SettingsError
+from colornet.hints import Hint
 from colornet.metadata import Metadata, xmp
 from colornet.provenance import xmp as provenance
 from colornet.provenance.xmp import Origin
@@ -73,6 +75,42 @@ def test_it_says_what_strength_somebody_chose(tmp_path):
     once = provenance.describe(Metadata(), louder)  # an output as a source: its strength is not the new one's
     for origin, found in ((ORIGIN, Metadata()), (ORIGIN, once)):
         assert "XMP-colornet:Strength" not in exiftool.read(output("jpeg", found, origin), tmp_path / "b.jpg")
+
+
+HOSTILE = "<b>&amp;</b> ]]> \"'=HYPERLINK(A1)\n\u202e\x1b é"
+
+
+@exiftool.needed
+def test_it_says_which_colours_people_chose(tmp_path):
+    hints = (
+        Hint(3, 4, "#A04020", by=HOSTILE, note=HOSTILE),
+        Hint(5, 6, (1.5, -2)),
+        Hint(7, 8, "#000000", page=1, by="B"),
+    )
+    origin = Origin(**{**ORIGIN.__dict__, "hints": hints, "settings": "d"})
+
+    def read(found: Metadata, origin: Origin, page: int = 0) -> dict:
+        described = metadata.for_output(provenance.describe(found, origin, page=page), "jpeg")
+        return exiftool.read(metadata.embed(SOURCE, "jpeg", described), tmp_path / "a.jpg", "-E", "-struct")
+
+    found = read(Metadata(), origin)
+    first, second = found["XMP-colornet:Hints"]
+    said = html.unescape(first["By"])
+    assert said == html.unescape(first["Note"]) == HOSTILE.replace("\x1b", "\ufffd")
+    assert (first["Color"], first["X"], first["Y"]) == ("#a04020", 3, 4)
+    assert second == {"Color": "ab(1.5, -2)", "X": 5, "Y": 6}
+    (event,) = found["XMP-xmpMM:History"]
+    assert (
+        html.unescape(event["Parameters"])
+        == f"colorized; bundle {'ab' * 32}; settings d; colours at 2 places chosen by {said}"
+    )
+    (only,) = read(Metadata(), origin, 1)["XMP-colornet:Hints"]
+    assert (only["By"], only["X"]) == ("B", 7)
+    assert "XMP-colornet:Hints" not in read(Metadata(), origin, 2)
+    again = read(
+        provenance.describe(Metadata(), origin), ORIGIN
+    )  # an output as a source: its hints are not the new one's
+    assert "XMP-colornet:Hints" not in again and len(again["XMP-xmpMM:History"]) == 2
 
 
 @exiftool.needed

@@ -14,6 +14,7 @@ from pathlib import Path
 import boto3
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import skimage.data
 import tifffile
@@ -21,17 +22,22 @@ import torch
 
 from colornet import __version__
 from colornet.archive import inventory, ledger
+from colornet.archive import plan as plan_module
+from colornet.archive.hints import read_hints, write_hints
+from colornet.archive.plan import make_plan
 from colornet.archive.version import code_version
 from colornet.archive.worker import BUDGET, UNRECORDED, ColorizeTask, ColorizeWorker, give_up, load_predictor
+from colornet.codecs import open_source
 from colornet.errors import BundleError
+from colornet.hints import Hint, from_json
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
-from colornet.inference.letterbox import Letterbox
+from colornet.inference.letterbox import Letterbox, prepare
 from colornet.inference.predictor import Prediction
 from colornet.networks import build_generator
 from colornet.rendering.render import Rendered, Rendering, RenderSettings
 from colornet.storage import Storage, StoredObject
-from tests import pictures
+from tests import hinted, pictures
 
 
 @pytest.fixture
@@ -454,3 +460,106 @@ def test_every_line_about_a_scan_names_it(archive, task, caplog, monkeypatch):
     colorize(task, inventory.read_inventory(str(archive / "tiny.png")))
     (record,) = caplog.records
     assert record.levelno == logging.ERROR and record.exc_info and record.source_uri.endswith("tiny.png")
+
+
+# --- colours that people chose ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def steered(tmp_path) -> ColorizeTask:
+    """A run with a bundle that takes hints."""
+    digest = hinted.save(str(tmp_path / "steered"))
+    render = RenderSettings(size=32, in_colour="recolor", damaged="fail")
+    return ColorizeTask(
+        output=str(tmp_path / "out"), model=str(tmp_path / "steered"), bundle_digest=digest, render=render
+    )
+
+
+def planned(archive: Path, task: ColorizeTask, hints: str = "") -> pa.Table:
+    """What is left to be done, with this table of hints."""
+    folder = archive.parent
+    inventory.write_inventory(str(archive), folder / "scans.parquet")
+    (folder / "hints.csv").write_text(f"source,x,y,color,page,strength,by,note\n{hints}")
+    rows = read_hints(str(folder / "hints.csv"))
+    place = folder / "hints.parquet"
+    write_hints(rows, "hints.csv", folder / "scans.parquet", place, task.render, folder)
+    plan = make_plan(folder / "scans.parquet", task.output, task.run, folder, hinted=place)
+    return pa.concat_tables([*plan.batches(100), plan_module.SCHEMA.empty_table()])
+
+
+@pytest.fixture
+def sound(archive) -> Path:
+    for name in ("cut.jpg", "empty.jpg", "large.png", "notes.txt"):
+        (archive / name).unlink()
+    return archive
+
+
+def test_hints_are_on_record_and_only_what_they_change_is_done_again(sound, steered):
+    scans = planned(sound, steered)
+    before = {row["key"]: row for row in colorize(steered, scans).to_pylist()}
+    assert {(row["hints"], row["run_digest"], row["strength"]) for row in before.values()} == {(None, None, 1)}
+    written = outputs(steered)
+    told = 'portrait.png,20,30,#c02020,,0.5,"A ""<b>"" B",=1+1\nsub/square.tif,60,3,"ab(5, -40)",,,C,\n'
+    todo = planned(sound, steered, told)
+    assert todo["key"].to_pylist() == ["portrait.png", "sub/square.tif"]
+    first, second = colorize(steered, todo).to_pylist()
+    assert (first["status"], first["hints_by"], first["strength"]) == ("done", 'A "<b>" B', 0.5)
+    assert from_json(first["hints"]) == (Hint(20, 30, "#c02020", by='A "<b>" B', note="=1+1"),)
+    assert (second["hints_by"], second["strength"]) == ("C", 1)
+    assert first["run_digest"] == second["run_digest"] == steered.run.settings_digest
+    assert len({first["settings_digest"], second["settings_digest"], steered.run.settings_digest}) == 3
+    assert first["settings_digest"].encode() in outputs(steered)["portrait.png"]
+    changed = {key for key, data in outputs(steered).items() if data != written[key]}
+    assert changed == {"portrait.png", "sub/square.tif"}
+    assert planned(sound, steered, told).num_rows == 0
+    assert ledger.read(steered.output).num_rows == 7
+
+
+def test_a_hint_reaches_the_network_and_holds_at_any_strength(sound, steered):
+    """Also with a generator elsewhere, which gives the same bytes."""
+    flat = np.full((64, 64), 128, np.uint8)
+    flat[20:40, 10:50] = 200
+    (sound / "flat.png").write_bytes(pictures.encoded(flat, "PNG"))
+    todo = planned(sound, steered, "flat.png,30,30,#c02020,,0,,\n")
+    here, there = work_apart(steered, "here"), work_apart(steered, "there")
+    colorize(here, todo)
+    ColorizeWorker(there, Elsewhere(there))(todo)
+    assert outputs(here) == outputs(there)
+    pixels = pictures.decoded(outputs(here)["flat.png"]).astype(int)
+    assert pixels[30, 30, 0] > pixels[30, 30, 2] + 60
+    assert np.ptp(pixels[:10], axis=-1).max() < 4  # strength 0
+    page = prepare(open_source((sound / "flat.png").read_bytes()).page(0), 32, [Hint(30, 30, "#c02020")])
+    asked = [[None], [page.hints]]
+    predictor = load_predictor(steered)
+    without, with_hint = (predictor.predict(page.seen[None], [page.letterbox], each)[0] for each in asked)
+    assert not np.array_equal(without.ab, with_hint.ab)
+
+
+def test_pictures_with_and_without_hints_in_one_batch_are_as_alone(steered):
+    predictor = load_predictor(steered)
+    lightness = np.random.default_rng(0).uniform(-1, 1, (3, 32, 32)).astype(np.float16)
+    letterboxes = [Letterbox(0, 0, 32, 32)] * 3
+    hints = [None, np.array([[5, 5, 60, 20]], np.float32), None]
+    together = predictor.predict(lightness, letterboxes, hints)
+    for number, each in enumerate(hints):
+        beside = [each] if each is not None else None
+        alone = predictor.predict(lightness[number : number + 1], letterboxes[:1], beside)[0]
+        assert np.array_equal(together[number].ab, alone.ab)
+    filled, _ = predictor._predict(torch.from_numpy(lightness).unsqueeze(1), 5, torch.zeros(3, 3, 32, 32))
+    none, _ = predictor._predict(torch.from_numpy(lightness).unsqueeze(1), 5)
+    assert np.array_equal(filled, none)
+
+
+def test_a_hint_outside_of_its_scan_is_a_failed_row_that_names_it(sound, steered):
+    todo = planned(sound, steered, "tiny.png,1,0,#c02020,,,,\nportrait.png,1,0,#c02020,2,,,\n")
+    rows = {row["key"]: row for row in colorize(steered, todo).to_pylist() if row["hints"]}
+    assert {row["status"] for row in rows.values()} == {"failed"}
+    assert rows["tiny.png"]["reason"] == "the hint at (1, 0) lies outside of the picture, which has 1×1 pixels"
+    assert "the hint at (1, 0) of page 2: there is no such page" in rows["portrait.png"]["reason"]
+    assert planned(sound, steered, "tiny.png,0,0,#c02020,,,,\n")["key"].to_pylist() == ["portrait.png", "tiny.png"]
+
+
+def test_what_took_its_worker_down_keeps_its_hints(sound, steered):
+    todo = planned(sound, steered, "tiny.png,0,0,#c02020,,,A,\n").filter(pc.field("key") == "tiny.png")
+    (row,) = give_up(steered, todo, "its worker process died").to_pylist()
+    assert (row["hints_by"], row["run_digest"]) == ("A", steered.run.settings_digest)

@@ -42,7 +42,7 @@ PROBLEMS = {
     "number": "x, y, page or strength is no number of its kind",
     "hint": "the hint cannot be: its color is none, its page is negative, its by or note too long",
     "strength": "the strength is out of its range, or the rows of a scan have different ones",
-    "two colours": "two rows give one pixel different colours",
+    "scan": "the hints of a scan give one pixel different colours, or are too many",
     "unknown source": "the input has no such scan",
     "two sources": "a source is the key of one scan and the uri of another",
 }
@@ -206,7 +206,7 @@ def _scan(uri: str, rows: list[Row], settings: RenderSettings, problems: list[Pr
     try:
         hints = in_order(row.hint for row in rows)
     except SettingsError as error:
-        problems.append(Problem(rows[-1].number, "two colours", f"{rows[-1].source}: {error}"))
+        problems.append(Problem(rows[-1].number, "scan", f"{rows[-1].source}: {error}"))
         hints = ()
     return {
         "source_uri": uri,

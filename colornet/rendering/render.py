@@ -105,7 +105,7 @@ class RenderSettings:
         """Say what an output will be made of, and by what.
 
         Raises:
-            SettingsError: if two hints say different colours of one pixel.
+            SettingsError: if two hints say different colours of one pixel, or there are too many.
         """
         return Origin(
             source_name=source_name,

@@ -33,6 +33,10 @@ HINT_REACH = 12.0
 """Pixels over which a hint's weight falls to 1 / e, on a thing of one L*."""
 HINT_WEIGHT = 100.0
 """Of a hint where it is put; the surest prediction weighs 1."""
+HINT_LIMIT = 5 * HINT_REACH
+"""Pixels beyond which a hint's weight is nothing: there it is 1e-9 of a sure prediction's."""
+HINTS_AT_ONCE = 16
+"""Hints whose distances are in memory together."""
 HINT_SIGMA = 3.0
 """In L*: a difference between neighbours that makes one step as long as two. It counts by its square: grain is no
 obstacle, an edge is."""
@@ -83,9 +87,10 @@ def spread(
         weight = np.square(certainty)
         smooth = _smooth(np.stack([weight * ab[0], weight * ab[1], weight]), lightness)
         colour, known, neutral = smooth[:2], smooth[2], neutral_below**2
-    if hints:
-        near = _near(hints, lightness)
-        colour = colour + np.einsum("nhw,nc->chw", near, [(hint.a, hint.b) for hint in hints])
+    for start in range(0, len(hints), HINTS_AT_ONCE):
+        some = hints[start : start + HINTS_AT_ONCE]
+        near = _near(some, lightness)
+        colour = colour + np.einsum("nhw,nc->chw", near, [(hint.a, hint.b) for hint in some])
         known = known + near.sum(0)
     total = known + neutral
     return np.divide(colour, total, out=np.zeros_like(colour), where=total > 0).astype(np.float32)
@@ -149,5 +154,5 @@ def _near(hints: Sequence[Hint], lightness: NDArray[np.float32]) -> NDArray[np.f
     length = 1 + np.square((flat[first] - flat[second]) / HINT_SIGMA)
     steps = coo_array((length, (first, second)), shape=(height * width,) * 2).tocsr()
     start = [number[hint.row, hint.column] for hint in hints]
-    distance = dijkstra(steps, directed=False, indices=start).reshape(len(hints), height, width)
+    distance = dijkstra(steps, directed=False, indices=start, limit=HINT_LIMIT).reshape(len(hints), height, width)
     return HINT_WEIGHT * np.exp(-np.square(distance / HINT_REACH))
