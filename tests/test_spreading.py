@@ -63,7 +63,7 @@ def test_half_of_the_colour_is_left_of_what_is_as_sure_as_the_setting_and_less_o
     shares = [
         spread(ab, np.full_like(FLAT, sure), FLAT, neutral_below=0.3)[0].mean() / 40 for sure in (0.1, 0.3, 0.6, 1.0)
     ]
-    assert shares == pytest.approx([0.1, 0.5, 0.8, 1 / 1.09], abs=1e-3)
+    assert shares == pytest.approx([1 / 4, 1 / 2, 2 / 3, 1 / 1.3], abs=1e-3)
 
 
 def test_with_0_nothing_fades_however_unsure():

@@ -7,14 +7,14 @@ ones on the same thing. Where nobody is sure, the smoothed weights are small, an
 The smoothing is the fast global smoother (D. Min, S. Choi, J. Lu, B. Ham, K. Sohn, M. N. Do, "Fast Global Image
 Smoothing Based on Weighted Least Squares", IEEE TIP 23, 2014): the minimum of
 
-    sum (u - f)² + LAMBDA sum of exp(-|difference of L*| / SIGMA) (difference of u)²
+    sum (u - f)² + SMOOTHNESS sum of exp(-|difference of L*| / SIGMA) (difference of u)²
 
 over neighbouring pixels, found along columns and rows in turn. That weights are smoothed as the colours are, and
 divided by, is normalized convolution (H. Knutsson, C.-F. Westin, "Normalized and differential convolution", CVPR 1993).
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import dijkstra
 
-LAMBDA = 1000.0
+SMOOTHNESS = 1000.0
 """How far colour is spread: within a thing, to about its root in pixels."""
 SIGMA = 1.5
 """In L*: a difference between neighbours that lets through 1 / e."""
@@ -60,20 +60,25 @@ def spread(
     *,
     neutral_below: float,
     hints: Sequence[Hint] = (),
+    smoothness: float = SMOOTHNESS,
+    sigma: float = SIGMA,
 ) -> NDArray[np.float32]:
     """Let sure colours reach into what is unsure, as far as edges of L* let them, and the unsure fade to neutral.
 
-    Pixels weigh certainty². With w the smoothed weights, colours are multiplied by w / (w + neutral_below²).
+    Pixels weigh certainty². The root of the smoothed weights, s, is how sure their surroundings are: colour fades by
+    s / (s + neutral_below).
 
     Args:
         ab: (2, h, w) float32, predicted a* and b* in [-128, 127], of the upright picture without padding.
         certainty: (h, w) float32, in [0, 1], of each pixel's prediction. None if nothing is known of it: then nothing
             is spread but the hints, and nothing fades.
         lightness: (h, w) float32, L* in [0, 100].
-        neutral_below: certainty, in [0, 1], at which half of the colour is left; at 0 no colour fades, but where all
-            weights are 0 there is none.
+        neutral_below: certainty, in [0, 1], at which half of the colour is left. With 0 no colour fades, but where
+            certainty is 0 all around there is none.
         hints: colours that are known. At their places the result is theirs; from there they reach as far as the thing
             that they are on, and fade nowhere.
+        smoothness: how far colour is spread.
+        sigma: in L*, what an edge is.
 
     Returns:
         (2, h, w) float32.
@@ -81,27 +86,35 @@ def spread(
     Raises:
         ValueError: if a hint lies outside of the picture.
     """
-    if certainty is None:
-        colour, known, neutral = ab, np.ones_like(lightness), 0.0
-    else:
+    weight, colour = np.ones_like(lightness), ab
+    if certainty is not None:
         weight = np.square(certainty)
-        smooth = _smooth(np.stack([weight * ab[0], weight * ab[1], weight]), lightness)
-        colour, known, neutral = smooth[:2], smooth[2], neutral_below**2
+        *channels, weight = _smooth(np.stack([weight * ab[0], weight * ab[1], weight]), lightness, smoothness, sigma)
+        sure = np.sqrt(weight)
+        colour = np.stack(channels) * _ratio(sure, weight * (sure + np.float32(neutral_below)))
     for start in range(0, len(hints), HINTS_AT_ONCE):
         some = hints[start : start + HINTS_AT_ONCE]
         near = _near(some, lightness)
-        colour = colour + np.einsum("nhw,nc->chw", near, [(hint.a, hint.b) for hint in some])
-        known = known + near.sum(0)
-    total = known + neutral
-    return np.divide(colour, total, out=np.zeros_like(colour), where=total > 0).astype(np.float32)
+        known = np.einsum("nhw,nc->chw", near, [(hint.a, hint.b) for hint in some])
+        colour = _ratio(weight * colour + known, weight + near.sum(0))
+        weight = weight + near.sum(0)
+    return colour.astype(np.float32)
 
 
-def _smooth(planes: NDArray[np.float32], lightness: NDArray[np.float32]) -> NDArray[np.float32]:
+def _ratio(numerator: NDArray[Any], denominator: NDArray[Any]) -> NDArray[Any]:
+    """Divide, and give 0 where nothing is known."""
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
+
+
+def _smooth(
+    planes: NDArray[np.float32], lightness: NDArray[np.float32], smoothness: float, sigma: float
+) -> NDArray[np.float32]:
     """Smooth (C, h, w) along L*."""
-    down, right = (np.float32(LAMBDA) * np.exp(np.abs(np.diff(lightness, axis=axis)) / -SIGMA) for axis in (0, 1))
+    apart = [np.abs(np.diff(lightness, axis=axis)) for axis in (0, 1)]
+    down, right = (np.float32(smoothness) * np.exp(each / np.float32(-sigma)) for each in apart)
     right = np.ascontiguousarray(right.T)
     for turn in range(PASSES):
-        share = np.float32(1.5 * 4.0 ** (PASSES - 1 - turn) / (4.0**PASSES - 1))  # of LAMBDA: equation 16
+        share = np.float32(1.5 * 4.0 ** (PASSES - 1 - turn) / (4.0**PASSES - 1))  # of it: equation 16
         planes = _smooth_columns(planes, share * down)
         planes = np.ascontiguousarray(planes.swapaxes(1, 2))
         planes = np.ascontiguousarray(_smooth_columns(planes, share * right).swapaxes(1, 2))
