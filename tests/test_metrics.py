@@ -29,6 +29,7 @@ from colornet.evaluation.trivial import Constant
 from colornet.inference.bundle import Bundle
 from colornet.metrics import chroma_error
 from colornet.metrics.bleeding import bleeding, off_edge_share
+from colornet.metrics.blotches import blotches
 from colornet.metrics.ciede2000 import ciede2000
 from colornet.metrics.colourfulness import colourfulness
 from colornet.metrics.psnr import BEST_PSNR, psnr
@@ -221,6 +222,41 @@ def test_colour_bleeds_more_the_further_it_is_from_the_edge():
 def test_what_has_no_colour_has_no_bleeding_to_speak_of():
     assert bleeding(EDGE_IN_THE_MIDDLE, torch.zeros(1, 2, 32, 32), two_halves()).isnan().all()
     assert bleeding(EDGE_IN_THE_MIDDLE, two_halves(), torch.zeros(1, 2, 32, 32)).isnan().all()
+
+
+# --- blotches ---------------------------------------------------------------------------------------------------------
+
+
+def naive_blotches(lightness: np.ndarray, ab: np.ndarray) -> float:
+    """Of one picture, segment by segment."""
+    height, width = lightness.shape
+    segments: dict[tuple[int, int, int], list[np.ndarray]] = {}
+    for y, x in np.ndindex(height, width):
+        key = y * 8 // height, x * 8 // width, min(int(lightness[y, x] // 10), 9)
+        segments.setdefault(key, []).append(ab[:, y, x])
+    apart = sum(((np.array(each) - np.mean(each, 0)) ** 2).sum() for each in segments.values())
+    return float(np.sqrt(apart / (height * width)))
+
+
+@given(st.tuples(st.integers(1, 30), st.integers(1, 30)), st.integers(0, 9))
+def test_blotches_are_deviations_inside_segments(shape, seed):
+    random = np.random.default_rng(seed)
+    lightness = random.choice(np.float32([0, 5, 9.99, 10, 55, 99.9, 100]), (2, *shape))
+    ab = random.normal(0, 30, (2, 2, *shape)).astype(np.float32)
+    found = blotches(torch.from_numpy(lightness), torch.from_numpy(ab))
+    assert found.tolist() == pytest.approx(
+        [naive_blotches(*each) for each in zip(lightness, ab, strict=True)], rel=1e-4
+    )
+    doubled = blotches(torch.from_numpy(lightness), torch.from_numpy(2 * ab + 7))
+    assert doubled.tolist() == pytest.approx((2 * found).tolist(), rel=1e-4)
+
+
+def test_colour_that_changes_with_the_luminance_has_no_blotches_and_patches_are_some():
+    lightness = torch.where(torch.arange(32) < 13, 30.0, 70.0).expand(1, 32, 32)
+    colour = torch.where(torch.arange(32) < 13, -20.0, 30.0).expand(1, 2, 32, 32)
+    assert blotches(lightness, colour).item() == pytest.approx(0, abs=1e-5)
+    patchy = [blotches(lightness, colour + size * torch.eye(32)).item() for size in (5.0, 10.0, 20.0)]
+    assert patchy == sorted(patchy) and patchy[0] > 1
 
 
 # --- spread over sizes, luminance, the whole --------------------------------------------------------------------------
