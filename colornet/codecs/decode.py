@@ -14,7 +14,8 @@ from colornet import metadata
 from colornet.codecs import icc_profiles, pillow, pixels
 from colornet.codecs.limits import MAX_PIXELS, check_size
 from colornet.codecs.scan import Scan
-from colornet.codecs.tiff import PageLayout, TiffSource
+from colornet.codecs.tiff import TiffSource
+from colornet.codecs.tiff_output import PageLayout
 from colornet.errors import ScanError
 from colornet.formats import FORMATS, Format
 from colornet.metadata import Metadata

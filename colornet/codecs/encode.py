@@ -1,4 +1,4 @@
-"""Pixels to bytes, for the formats that hold one picture; TIFF is written by `codecs.tiff`."""
+"""Pixels to bytes, for the formats that hold one picture; TIFF is written by `codecs.tiff_output`."""
 
 import io
 from collections.abc import Iterator

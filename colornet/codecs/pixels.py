@@ -12,6 +12,7 @@ from colornet.color.srgb import even_lightness, gray_lightness, lightness_codes
 from colornet.errors import ScanError
 
 THUMBNAIL_SIDE = 256
+_OVERSHOOT = 0.03
 _SAME_LIGHTNESS = 0.5  # L*; profiles of "sRGB gray" differ by rounding
 
 
@@ -31,18 +32,23 @@ def widen(samples: NDArray[np.generic], bits: int) -> Pixels:
 
 
 def from_float(samples: NDArray[np.floating]) -> NDArray[np.uint16]:
-    """Bring floating-point samples to 16 bits: [0, 1], or [0, 255], or [0, 65535], by what they reach.
+    """Bring floating-point samples to 16 bits: from [0, 1], [0, 255] or [0, 65535], whichever they fill.
+
+    They fill a range that they use at least a quarter of, or [0, 1], if they go beyond its ends by no more than
+    0.03 of it: so far sharpening and rounding go. What lies beyond is clipped.
 
     Raises:
-        ScanError: if they are not finite, or negative: measurements, not luminance.
+        ScanError: if they are not finite, or fill none of these: measurements, not luminance.
     """
     low, high = float(samples.min()), float(samples.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise ScanError("floating-point samples that are not finite")
-    if low < 0 or high > 65535:
-        raise ScanError(f"floating-point samples from {low:g} to {high:g} are measurements, not a picture")
-    full = 1.0 if high <= 1 else 255.0 if high <= 255 else 65535.0
-    return (samples * np.float32(65535.0 / full) + np.float32(0.5)).astype(np.uint16)
+    for full, least in ((1.0, 0.0), (255.0, 255 / 4), (65535.0, 65535 / 4)):
+        if low >= -_OVERSHOOT * full and least <= high <= (1 + _OVERSHOOT) * full:
+            scaled = samples * np.float32(65535.0 / full) + np.float32(0.5)
+            return np.clip(scaled, 0, 65535).astype(np.uint16)
+    ranges = "[0, 1], [0, 255] or [0, 65535]"
+    raise ScanError(f"floating-point samples from {low:g} to {high:g} are measurements, not a picture in {ranges}")
 
 
 def from_gray(gray: Pixels, alpha: Pixels | None = None, *, icc: bytes | None = None, inverted: bool = False) -> Scan:

@@ -1,54 +1,28 @@
-"""TIFF: every page, of nearly any kind, through tifffile and imagecodecs."""
+"""TIFF, read: every page, of nearly any kind, through tifffile and imagecodecs."""
 
 import io
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
-import imagecodecs
 import numpy as np
 import tifffile
-from numpy.typing import NDArray
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TiffPage
 
 from colornet import metadata
 from colornet.codecs import icc_profiles, pixels
 from colornet.codecs.limits import check_size
 from colornet.codecs.scan import Scan
+from colornet.codecs.tiff_output import PageLayout
 from colornet.errors import ScanError
 from colornet.formats import Format
 from colornet.metadata import Metadata
 
 MAX_PAGES = 10_000
-STRIP_BYTES = 1 << 20
-LEVELS = {"zlib": 2, "zstd": 3}
-"""Levels of compression: higher ones cost much time and save little."""
 _GRAY = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
 _KNOWN = (*_GRAY, PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR, PHOTOMETRIC.PALETTE, PHOTOMETRIC.SEPARATED)
 _CHANNELS = {PHOTOMETRIC.RGB: 3, PHOTOMETRIC.YCBCR: 3, PHOTOMETRIC.SEPARATED: 4}
-
-
-@dataclass(frozen=True, kw_only=True)
-class PageLayout:
-    """How a page was stored: the colour page is stored likewise."""
-
-    compression: str = "zlib"
-    """Name of the compression in tifffile: a lossless one, as luminance is to be kept; "none" for none."""
-    tile: tuple[int, int] | None = None
-    """Height and width of tiles, or None for strips."""
-    extrasample: str = "unassalpha"
-    """What tifffile calls the alpha channel: "unassalpha" or "assocalpha"."""
-    bigtiff: bool = False
-    """Whether the file has 64-bit offsets."""
-    byteorder: Literal["<", ">"] = "<"
-    """Of all numbers in the file."""
-
-    def band_rows(self, scan: Scan) -> int:
-        """Rows that are written at a time: a row of tiles, or a strip of about a megabyte."""
-        if self.tile:
-            return self.tile[0]
-        rows = STRIP_BYTES // (scan.width * 3 * scan.bits // 8)
-        return max(16, rows - rows % 16)
 
 
 class TiffSource:
@@ -136,6 +110,7 @@ def _decode(page: TiffPage) -> Scan:
 
 def _samples(page: TiffPage) -> pixels.Pixels:
     """Decode to (H, W, C), over the full range of uint8 or uint16."""
+    _check_written(page)
     array = page.asarray()
     if page.planarconfig == 2 and array.ndim == 3:
         array = np.moveaxis(array, 0, 2)
@@ -152,10 +127,22 @@ def _samples(page: TiffPage) -> pixels.Pixels:
     return pixels.widen(array, bits)
 
 
+def _check_written(page: TiffPage) -> None:
+    """Refuse strips and tiles that were reserved and never written: decoders pass them as black."""
+    segments = math.prod(page.chunked)
+    written = sum(1 for place in zip(page.dataoffsets, page.databytecounts, strict=False) if all(place))
+    # Without compression one run of bytes is read, however many strips it is said to be.
+    if written < min(segments, len(page.dataoffsets) if page.is_contiguous else segments):
+        missing = f"{segments - written} of {segments} {'tiles' if page.is_tiled else 'strips'}"
+        raise ScanError(f"damaged TIFF: {missing} were never written")
+
+
 def _from_palette(page: TiffPage, index: Any) -> Scan:
     if page.colormap is None:
         raise ScanError("TIFF with a palette that is missing")
-    table = (np.asarray(page.colormap, np.uint16) >> 8).astype(np.uint8).T
+    entries = np.asarray(page.colormap, np.uint16)
+    # A writer that leaves the upper half unused has taken the map's 16 bits for 8: every reader guesses so.
+    table = (entries >> (8 if entries.max(initial=0) > 255 else 0)).astype(np.uint8).T
     return pixels.from_rgb(table[np.minimum(index, len(table) - 1)])
 
 
@@ -166,75 +153,3 @@ def _orientation(page: TiffPage) -> int:
 
 def _dtype_name(page: TiffPage) -> str:
     return "of an unknown type" if page.dtype is None else page.dtype.name
-
-
-class TiffOutput:
-    """A TIFF file in memory to which colour pages are added one by one."""
-
-    def __init__(self, layout: PageLayout) -> None:
-        """Open it; byte order and offset size are the first page's."""
-        self._buffer = io.BytesIO()
-        self._writer = tifffile.TiffWriter(self._buffer, bigtiff=layout.bigtiff, byteorder=layout.byteorder)
-
-    def add(self, bands: Iterator[NDArray[np.generic]], scan: Scan, layout: PageLayout) -> None:
-        """Append the colour page of a scan.
-
-        Args:
-            bands: (rows, W, C) with C = 3, or 4 with alpha, of `layout.band_rows(scan)` rows each but for the last.
-            scan: the page that gets its colour.
-            layout: how the page is stored.
-        """
-        channels = 3 if scan.alpha is None else 4
-        options = _compression(layout)
-        self._writer.write(
-            _tiles(bands, layout.tile) if layout.tile else _strips(bands, layout, options),
-            shape=(scan.height, scan.width, channels),
-            dtype=np.uint8 if scan.bits == 8 else np.uint16,
-            photometric="rgb",
-            extrasamples=[] if scan.alpha is None else [layout.extrasample],
-            tile=layout.tile,
-            rowsperstrip=None if layout.tile else min(layout.band_rows(scan), scan.height),
-            metadata=None,
-            maxworkers=1,
-            **options,
-        )
-
-    def finish(self) -> io.BytesIO:
-        """End the file and return it, open for reading and writing."""
-        self._writer.close()
-        return self._buffer
-
-
-def _tiles(bands: Iterator[NDArray[np.generic]], tile: tuple[int, int]) -> Iterator[NDArray[np.generic]]:
-    """Cut bands into tiles, those at the edges filled up by repeating the last row and column."""
-    height, width = tile
-    for band in bands:
-        padding = ((0, -band.shape[0] % height), (0, -band.shape[1] % width), (0, 0))
-        padded = np.pad(band, padding, mode="edge")
-        for column in range(0, padded.shape[1], width):
-            yield np.ascontiguousarray(padded[:, column : column + width])
-
-
-def _strips(bands: Iterator[NDArray[np.generic]], layout: PageLayout, options: dict[str, Any]) -> Iterator[Any]:
-    """Encode each band as one strip: of a page without tiles, tifffile takes no bands that are arrays."""
-    compression = options.get("compression")
-    for band in bands:
-        samples = imagecodecs.delta_encode(band, axis=1) if compression else band
-        raw: bytes | bytearray = samples.astype(samples.dtype.newbyteorder(layout.byteorder), copy=False).tobytes()
-        if compression == "lzw":
-            raw = imagecodecs.lzw_encode(raw)
-        elif compression == "zlib":
-            raw = imagecodecs.zlib_encode(raw, level=LEVELS["zlib"])
-        elif compression == "zstd":
-            raw = imagecodecs.zstd_encode(raw, level=LEVELS["zstd"])
-        yield bytes(raw)
-
-
-def _compression(layout: PageLayout) -> dict[str, Any]:
-    """Give tifffile's options for a page."""
-    if layout.compression == "none":
-        return {}
-    if layout.compression == "lzw":
-        return {"compression": "lzw", "predictor": True}
-    name = "zstd" if layout.compression == "zstd" else "zlib"
-    return {"compression": name, "predictor": True, "compressionargs": {"level": LEVELS[name]}}

@@ -22,7 +22,7 @@ from colornet import distribution, metadata
 from colornet.codecs import DEEP, EXTENSIONS, MAX_PIXELS, Format, Scan, Source, encode, jpeg_luma, open_source
 from colornet.codecs.encode import is_lossless_webp
 from colornet.codecs.scan import Pixels
-from colornet.codecs.tiff import PageLayout, TiffOutput
+from colornet.codecs.tiff_output import PageLayout, TiffOutput
 from colornet.errors import InColourError, SettingsError
 from colornet.hints import Hint, in_order, to_json
 from colornet.inference.hints import Cells
