@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from colornet.color import srgb
 from colornet.errors import SettingsError
 
 MOST_HINTS = 1000
@@ -161,6 +160,8 @@ def _is_level(value: object) -> bool:
 
 def _ab_of_rgb(levels: Sequence[int]) -> tuple[float, float]:
     """Return a* and b* of sRGB, each level 0 to 255. Source: CIE 15 (LAB)."""
+    from colornet.color import srgb  # it brings Numba, and not all who read hints look at their colours
+
     xyz = srgb.PRIMARIES @ srgb.linear_from_srgb(np.array(levels) / 255) / srgb.WHITE
     x, y, z = srgb.root_from_lightness(srgb.lightness_from_luminance(xyz)).tolist()
     return round(500 * (x - y), 2) + 0.0, round(200 * (y - z), 2) + 0.0

@@ -1,6 +1,8 @@
 """Plans and selections: what of an inventory is left to be done, against a model in plain Python."""
 
 import hashlib
+import subprocess
+import sys
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -376,3 +378,9 @@ def test_a_sampled_run_goes_on_with_its_sample(tmp_path):
 def test_selections_that_make_no_sense_are_refused(fields, words):
     with pytest.raises(SettingsError, match=words):
         Selection(**fields)
+
+
+def test_a_plan_is_made_without_pytorch():
+    """It is half a gigabyte, and a plan of millions of scans has other uses for it."""
+    check = "import sys, colornet.archive.plan; sys.exit(bool({'torch', 'numba'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", check], timeout=60).returncode == 0

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.csv
@@ -19,8 +19,10 @@ import pyarrow.parquet as pq
 from colornet.archive.database import database
 from colornet.errors import NotFoundError, SettingsError, StorageError, one_line
 from colornet.hints import Hint, in_order, people, to_json
-from colornet.rendering.render import RenderSettings
 from colornet.storage import Storage, uris
+
+if TYPE_CHECKING:  # a plan needs no PyTorch, which is half a gigabyte
+    from colornet.rendering.render import RenderSettings
 
 COLUMNS = {
     "source": "the scan: its key or its uri, as in the ledger",
@@ -128,7 +130,7 @@ def read_hints(place: str, storage: Storage = Storage()) -> list[Row]:
 
 
 def write_hints(
-    rows: Sequence[Row], table: str, scans: Path, place: Path, settings: RenderSettings, folder: Path
+    rows: Sequence[Row], table: str, scans: Path, place: Path, settings: "RenderSettings", folder: Path
 ) -> int:
     """Say of each scan with hints what they are, and what its settings come to, in a Parquet file of SCHEMA.
 
@@ -192,7 +194,7 @@ def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
 
 
-def _scan(uri: str, rows: list[Row], settings: RenderSettings, problems: list[Problem]) -> dict[str, Any]:
+def _scan(uri: str, rows: list[Row], settings: "RenderSettings", problems: list[Problem]) -> dict[str, Any]:
     """Lay out what is said of one scan, and note what is wrong with it."""
     strengths = {row.strength: row.number for row in reversed(rows) if row.strength is not None}
     if len(strengths) > 1:
