@@ -77,6 +77,8 @@ class Predicted(NamedTuple):
     """(N, 2, S, S), a* and b*."""
     certainty: Planes
     """(N, S, S), in [0, 1]."""
+    gray: Tensor
+    """(N,): PSNR of the gray photographs, dB."""
 
     @property
     def lightness(self) -> Planes:
@@ -150,7 +152,8 @@ def _predict(settings: BenchmarkSettings) -> Predicted:
     if not known:
         raise SettingsError(f"{settings.model}: its generator predicts no distribution, so there is nothing to spread")
     ab = np.stack([each.ab for each in predictions]).astype(np.float32)
-    return Predicted(truth, ab, np.stack([certainty_of_pixels(cells, whole) for cells in known]))
+    certainty = np.stack([certainty_of_pixels(cells, whole) for cells in known])
+    return Predicted(truth, ab, certainty, _psnr(truth, torch.zeros_like(truth.ab)))
 
 
 def _paint(predicted: Predicted, way: Way) -> Painted:
@@ -167,11 +170,11 @@ def _paint(predicted: Predicted, way: Way) -> Painted:
 
 def _figures(predicted: Predicted, ab: Planes, milliseconds: float | None) -> tuple[str, ...]:
     truth, colour = predicted.truth, torch.from_numpy(ab)
-    found, gray = _psnr(truth, colour), _psnr(truth, torch.zeros_like(colour))
-    worse = 100 * (found < gray - 1).double().mean()
+    found = _psnr(truth, colour)
+    worse = 100 * (found < predicted.gray - 1).double().mean()
     bleeds = bleeding(truth.lightness.squeeze(1), colour, truth.ab).nanmean()
     patchy = blotches(truth.lightness.squeeze(1), colour).mean()
-    gain = f"{(found - gray).mean():+.2f}"
+    gain = f"{(found - predicted.gray).mean():+.2f}"
     took = "" if milliseconds is None else f"{milliseconds:.1f}"
     return f"{_chroma(ab):.1f}", f"{found.mean():.2f}", gain, f"{worse:.0f}", f"{bleeds:+.3f}", f"{patchy:.2f}", took
 

@@ -17,7 +17,7 @@ import simplejpeg
 import torch
 from rich.console import Console
 
-from benchmarks import choices, hints, predict, training
+from benchmarks import choices, hints, predict, spreading, training
 from benchmarks.archive import DISTINCT, IMAGE_SIZE, write_archive, write_bundle
 from benchmarks.job import Run
 from benchmarks.observed import CALLS, LATENCY, Call, Observed, read_calls
@@ -30,13 +30,16 @@ from colornet.colorize import Colorizer
 from colornet.datasets import collection, shapes
 from colornet.datasets.plan import GROUP
 from colornet.errors import SettingsError
+from colornet.inference import bundle as bundles
+from colornet.inference.bundle import Bundle
+from colornet.networks import build_generator
 from colornet.rendering.render import RenderSettings
 from colornet.training import presets
 from colornet.training.build import build_gan
 from colornet.training.degradation import DEGRADATIONS
 from colornet.training.gan import GanModule
 from colornet.training.recipe import BOTH, DISCRIMINATOR
-from tests import hinted
+from tests import hinted, pictures
 
 
 def test_a_bundle_beside_the_reference_network(tmp_path, capsys):
@@ -46,6 +49,35 @@ def test_a_bundle_beside_the_reference_network(tmp_path, capsys):
     rows = {name.strip(): [float(cell) for cell in words[2:5]] for name, words in cells.items()}
     assert rows["reference"][0] == pytest.approx(57, abs=1) and rows["reference"][2] == 1
     assert rows["bundle"][0] < 1 and rows["bundle"][1] > rows["reference"][1] and rows["bundle"][2] > 1
+
+
+def test_spreading_is_measured_beside_paler_colour(tmp_path, capsys):
+    torch.manual_seed(0)
+    settings = {"encoder": "mobilenetv3_small_050", "width": 2, "head": "bins"}
+    generator = build_generator("backbone", settings)
+    torch.nn.init.normal_(generator.out.weight, std=0.3)
+    bundle = Bundle(generator=generator, network="backbone", settings=settings, image_size=32)
+    bundles.save(bundle, str(tmp_path / "bundle"))
+    for seed in range(3):
+        path = tmp_path / "photographs" / f"{seed}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(pictures.encoded(pictures.colour(300, 300, seed), "PNG"))
+    options = {"data": str(tmp_path / "photographs"), "model": str(tmp_path / "bundle")}
+    assert spreading.benchmark(spreading.BenchmarkSettings(**options)) == 0
+    rows = {}
+    for line in capsys.readouterr().out.splitlines():
+        if len(words := line.split("│")) > 7:
+            rows[words[1].strip()] = [float(cell) if cell.strip() else None for cell in words[2:9]]
+    chroma, blotchy = ({name: figures[column] for name, figures in rows.items()} for column in (0, 5))
+    paler = next(name for name in rows if name.startswith("paler"))
+    default = next(name for name in rows if name.startswith("spread"))
+    assert chroma[paler] == pytest.approx(chroma[default], abs=0.1) and chroma[default] < chroma["neutral_below 0.0"]
+    assert blotchy[default] < blotchy[paler] < blotchy["as predicted"]
+    assert rows["the photographs"][1] == pytest.approx(54.15, abs=3) and rows[default][6] > 0
+
+    write_bundle(tmp_path / "no distribution")
+    with pytest.raises(SettingsError, match="predicts no distribution"):
+        spreading.benchmark(spreading.BenchmarkSettings(data=options["data"], model=str(tmp_path / "no distribution")))
 
 
 def test_each_choice_changes_what_its_name_says():

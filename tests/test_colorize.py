@@ -309,7 +309,13 @@ def test_the_same_bytes_every_time():
     assert Colorizer(bundle())(data) == Colorizer(bundle())(data)
 
 
-@pytest.mark.parametrize(("field", "value"), [("size", -1), ("quality", 0), ("quality", 101), ("max_pixels", 0)])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        *(("size", -1), ("quality", 0), ("quality", 101), ("max_pixels", 0)),
+        *(("strength", -0.1), ("strength", 2.1), ("neutral_below", -0.1), ("neutral_below", 1.1)),
+    ],
+)
 def test_wrong_settings_are_named(field, value):
     with pytest.raises(SettingsError, match=f"^{field} should be"):
         RenderSettings(**{field: value})

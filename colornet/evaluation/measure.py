@@ -26,6 +26,7 @@ from colornet.evaluation.reference import Reference
 from colornet.evaluation.trivial import Constant
 from colornet.inference import bundle as bundles
 from colornet.metrics.bleeding import bleeding
+from colornet.metrics.blotches import blotches
 from colornet.metrics.chroma_error import ab_distance, area, colour_bins
 from colornet.metrics.ciede2000 import ciede2000
 from colornet.metrics.colourfulness import colourfulness
@@ -256,6 +257,7 @@ class Truth:
             "colourfulness_absolute": absolute,
             "colourfulness_absolute_difference": absolute - colourfulness(self.rgb, absolute=True),
             "bleeding": bleeding(self.lab[:, 0], ab, self.ab),
+            "blotches": blotches(self.lab[:, 0], ab),
             "size_spread": metrics.size_spread(predictions),
             "lightness_error": metrics.lightness_error(painted[:, 0], self.lab[:, 0]),
             **calibration.measure(ab, self.ab),

@@ -31,6 +31,7 @@ METRICS = {
     "colourfulness_absolute": Metric("colourfulness, abs.", "", "", "of absolute opponent channels, as DDColor has it"),
     "colourfulness_absolute_difference": Metric("colourfulness, abs. - true", "", "0", "that, less the photograph's"),
     "bleeding": Metric("edge bleeding", "", "0", "share of colour's change off luminance edges, less the true one"),
+    "blotches": Metric("blotches", "", "", "deviation of a*b* among near pixels alike in L*; less in paler colour"),
     "size_spread": Metric("spread over sizes", "", "low", "deviation of a*b* between three input sizes"),
     "lightness_error": Metric("L* error", "", "low", "mean difference of L* of the rendered picture from the true one"),
 }
