@@ -242,9 +242,23 @@ def test_a_finished_run_ends_at_once_with_the_bundle_in_place(finished, shards, 
 
 def test_another_recipe_under_the_same_name_is_refused(finished, shards):
     with pytest.raises(
-        SettingsError, match=r"'smoke' .* has another recipe \(stages.1.epochs was 2\): give another --name"
+        SettingsError, match=r"'smoke' .* has another recipe \(stages.1.batch_size was 4\): give another --name"
     ):
-        job.train(settings(shards, finished, gan={"epochs": 3}))
+        job.train(settings(shards, finished, gan={"batch_size": 3}))
+
+
+def test_a_finished_run_goes_on_with_more_epochs(ray_local, shards, tmp_path, capsys):
+    for epochs in (2, 3):
+        assert job.train(settings(shards, tmp_path, gan={"epochs": epochs})) == 0
+        assert bundles.load(str(tmp_path)).metrics == history(tmp_path)[-1]
+        assert [each["epoch"] for each in history(tmp_path)] == list(range(1, epochs + 2))
+    assert "going on after epoch 3, with 1 workers" in capsys.readouterr().err
+    assert Recipe.from_dict(bundles.load(str(tmp_path)).recipe).stages[-1].epochs == 3
+    weights = (tmp_path / "generator.safetensors").read_bytes()
+    assert job.train(settings(shards, tmp_path, gan={"epochs": 3})) == 0
+    assert (tmp_path / "generator.safetensors").read_bytes() == weights
+    with pytest.raises(SettingsError, match=r"stages.1.epochs was 3"):
+        job.train(settings(shards, tmp_path, gan={"epochs": 2}))
 
 
 def test_the_same_run_twice_is_the_same_and_one_with_a_killed_worker_too(ray_local, shards, tmp_path, capsys):

@@ -13,6 +13,9 @@ FILE = "recipe.json"
 def note_recipe(recipe: Recipe, run: str, storage: Storage = Storage()) -> None:
     """Keep the recipe at a run's place, or compare it with that which is there.
 
+    A run may become longer: its last stage may have more epochs than before, and stages may follow it. Then the recipe
+    takes the place of the one that was there.
+
     Args:
         recipe: of the run now.
         run: folder or s3:// prefix of its checkpoints; the last part is its name.
@@ -22,19 +25,29 @@ def note_recipe(recipe: Recipe, run: str, storage: Storage = Storage()) -> None:
         SettingsError: if the run was begun with another recipe; the message names the fields.
     """
     place, now = uris.join(run, FILE), recipe.to_dict()
-    before = _read_json(place, storage)
-    if before is None:
-        storage.write(place, (json.dumps(now, indent=2) + "\n").encode(), "application/json")
-    elif before != now:
-        changed = ", ".join(f"{key} was {value!r}" for key, value in _changes(before, now))
+    before = _read(place, storage)
+    if before is not None and (changes := _changes(_grown(before, now), now)):
+        changed = ", ".join(f"{key} was {value!r}" for key, value in changes)
         raise SettingsError(
-            f"the run {uris.name(run)!r} in {run} has another recipe ({changed}): give another --name or --output"
+            f"the run {uris.name(run)!r} in {run} has another recipe ({changed}): give another --name or --output. "
+            "Only its last stage may have more epochs, and more stages may follow"
         )
+    if before != now:
+        storage.write(place, (json.dumps(now, indent=2) + "\n").encode(), "application/json")
 
 
-def _read_json(uri: str, storage: Storage) -> Any:
+def _grown(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe with as many epochs in its last stage as it has now, and the stages that follow it now."""
+    *earlier, last = before["stages"]
+    if len(now["stages"]) <= len(earlier):
+        return before
+    epochs = max(last["epochs"], now["stages"][len(earlier)]["epochs"])
+    return {**before, "stages": [*earlier, {**last, "epochs": epochs}, *now["stages"][len(earlier) + 1 :]]}
+
+
+def _read(uri: str, storage: Storage) -> dict[str, Any] | None:
     try:
-        return json.loads(storage.read(uri).data)
+        return Recipe.from_dict(json.loads(storage.read(uri).data)).to_dict()  # younger fields have their defaults
     except NotFoundError:
         return None
     except ValueError as error:
