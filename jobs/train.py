@@ -5,6 +5,7 @@
     python -m jobs.train --data shapes/ --output model/ --recipe shapes --stages.0.epochs 3 --generator.width 8
     python -m jobs.train --data shards/ --output model/ --recipe mine.toml
     python -m jobs.train --data shards/ --output model/ --recipe earlier/bundle.json
+    python -m jobs.train --data shards/ --output model/ --start-from shipped://default
 
 Generator and discriminator are trained together, data-parallel: one process a worker, NCCL between GPUs, gloo between
 CPUs. With --min-workers the run takes what workers there are, and goes on when some leave or join. OUTPUT/report/ has
@@ -41,6 +42,7 @@ from colornet.storage import S3Options, Storage, uris
 from colornet.training import checkpoints
 from colornet.training.ranges import Count, CountOrZero, Positive
 from colornet.training.recipe import Recipe
+from colornet.training.start import find_start
 
 from .command import Job
 from .session import on_cluster, start_ray
@@ -94,6 +96,9 @@ class TrainSettings:
     """Folder or s3:// prefix with Parquet shards, as jobs.prepare writes them; val*.parquet are held out."""
     output: SkipValidation[str]
     """Folder or s3:// prefix for the bundle, the report and the checkpoints."""
+    start_from: str | None = None
+    """Fine-tune: the generator's first weights, and the generator itself, are those of this model bundle: a folder, an
+    s3:// prefix, or shipped://default. The recipe is then fine-tune, unless --recipe names another."""
     validation: str | None = None
     """Take the held-out photographs from the shards at this place instead."""
     name: str | None = None
@@ -147,6 +152,7 @@ def _prepare(settings: TrainSettings) -> Run:
     """Check all that can be checked without Ray, and note the recipe beside the run."""
     settings.recipe.check_networks()
     storage = Storage(settings.s3)
+    start = None if settings.start_from is None else find_start(settings.start_from, settings.recipe.generator, storage)
     validation = None if settings.validation is None else uris.normalize(settings.validation)
     data, output = uris.normalize(settings.data), uris.normalize(settings.output)
     run = Run(
@@ -157,6 +163,7 @@ def _prepare(settings: TrainSettings) -> Run:
         name=settings.name or settings.recipe.name,
         most_workers=settings.workers.num_workers,
         storage=storage,
+        start=start,
     )
     storage.check_writable(output)
     run.note_recipe()

@@ -8,7 +8,8 @@ import pytest
 from colornet.errors import SettingsError
 from colornet.training import presets
 from colornet.training.recipe import Recipe, Stage
-from colornet.training.same_run import FILE, note_recipe
+from colornet.training.same_run import FILE, note
+from colornet.training.start import Start
 
 SMOKE = presets.preset("smoke")
 
@@ -29,8 +30,8 @@ FOLLOWED = dataclasses.replace(LONGER, stages=(*LONGER.stages, Stage(name="more"
 
 @pytest.mark.parametrize("later", [SMOKE, LONGER, FOLLOWED], ids=["same", "longer", "followed"])
 def test_a_run_may_become_longer(tmp_path, later):
-    note_recipe(SMOKE, str(tmp_path))
-    note_recipe(later, str(tmp_path))
+    note(SMOKE, None, str(tmp_path))
+    note(later, None, str(tmp_path))
     assert noted(tmp_path) == later
 
 
@@ -45,9 +46,9 @@ def test_a_run_may_become_longer(tmp_path, later):
     ],
 )
 def test_nothing_else_may_change(tmp_path, later, changed):
-    note_recipe(SMOKE, str(tmp_path))
+    note(SMOKE, None, str(tmp_path))
     with pytest.raises(SettingsError, match=f"has another recipe {changed}: give another --name or --output"):
-        note_recipe(later, str(tmp_path))
+        note(later, None, str(tmp_path))
     assert noted(tmp_path) == SMOKE
 
 
@@ -55,4 +56,18 @@ def test_a_run_of_an_older_release_goes_on(tmp_path):
     older = SMOKE.to_dict()
     del older["weight_decay"]
     (tmp_path / FILE).write_text(json.dumps(older))
-    note_recipe(SMOKE, str(tmp_path))
+    note(SMOKE, None, str(tmp_path))
+
+
+def test_a_run_starts_from_one_bundle_only(tmp_path):
+    one, other = Start("/some/where/mine", "1" * 64), Start("s3://models/other", "2" * 64)
+    note(SMOKE, one, str(tmp_path / "fine"))
+    note(LONGER, one, str(tmp_path / "fine"))
+    note(SMOKE, None, str(tmp_path / "anew"))
+    for start in (None, other):
+        with pytest.raises(
+            SettingsError, match=r"'fine' .* started from mine of digest 111111111111, and --start-from"
+        ):
+            note(LONGER, start, str(tmp_path / "fine"))
+    with pytest.raises(SettingsError, match=r"'anew' .* started anew, and --start-from says otherwise"):
+        note(SMOKE, one, str(tmp_path / "anew"))

@@ -119,18 +119,18 @@ class Command(Generic[Settings]):
 
     def _defaults(self, arguments: list[str]) -> Settings | None:
         """Return what holds where flags say nothing; None if the class itself says it."""
-        configured = read_file(file) if (file := _value_of("--config", arguments)) else {}
+        configured = read_file(file) if (file := value_of("--config", arguments)) else {}
         if self.defaults is None:
             return overlay(self.settings, None, configured, file) if file else None
         # Where a name stands for a group of settings, it means what it means as a flag.
-        names = {key: value for key, value in configured.items() if key == "recipe" and isinstance(value, str)}
-        flags = [word for key, value in names.items() for word in (f"--{key}", value)]
+        words = {key.replace("_", "-"): value for key, value in configured.items() if isinstance(value, str)}
+        flags = [word for key in ("recipe", "start-from") if key in words for word in (f"--{key}", words[key])]
         base = self.defaults([*flags, *arguments])
-        rest = {key: value for key, value in configured.items() if key not in names}
+        rest = {key: value for key, value in configured.items() if key != "recipe" or "recipe" not in words}
         return overlay(self.settings, base, rest, file) if file else base
 
 
-def _value_of(flag: str, arguments: Sequence[str]) -> str:
+def value_of(flag: str, arguments: Sequence[str]) -> str:
     """Return the last value of a flag among arguments that are not parsed yet; empty without one."""
     found = ""
     for position, argument in enumerate(arguments):

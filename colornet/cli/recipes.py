@@ -6,8 +6,11 @@ from typing import Any, Generic, TypeVar
 
 import tyro
 
-from colornet.cli.command import Command, Line
+from colornet.cli.command import Command, Line, value_of
+from colornet.errors import SettingsError
+from colornet.inference import bundle as bundles
 from colornet.training.recipe_files import load_recipe, recipe_flag
+from colornet.training.start import generator_of
 
 Settings = TypeVar("Settings")
 
@@ -30,10 +33,19 @@ class RecipeCommand(Command[Settings], Generic[Settings]):
 
 
 def recipe_defaults(settings: Callable[..., Settings]) -> Callable[[list[str]], Settings]:
-    """Return what makes the settings that flags override: those with the recipe that --recipe names."""
+    """Return what makes the settings that flags override: those with the recipe that --recipe names.
+
+    With --start-from the recipe's generator is the bundle's, and the recipe is `fine-tune` unless another is named.
+    """
 
     def defaults(arguments: list[str]) -> Settings:
-        recipe = load_recipe(recipe_flag(arguments, otherwise="standard"))
+        start = value_of("--start-from", arguments)
+        recipe = load_recipe(recipe_flag(arguments, otherwise="fine-tune" if start else "standard"))
+        if start:
+            try:
+                recipe = replace(recipe, generator=generator_of(bundles.load(start)))
+            except SettingsError as error:
+                raise SettingsError(f"--start-from {start}: {error}: choose a --recipe for its generator") from error
         return settings(data=tyro.MISSING, output=tyro.MISSING, recipe=recipe)
 
     return defaults

@@ -33,6 +33,7 @@ from colornet.training.local.processes import run_workers
 from colornet.training.local.run import LocalRun
 from colornet.training.ranges import Count, CountOrZero, Positive
 from colornet.training.recipe import Recipe
+from colornet.training.start import find_start
 
 
 @settings
@@ -44,6 +45,9 @@ class LocalTrainSettings:
     """Folder or s3:// prefix with Parquet shards, as jobs.prepare writes them; val*.parquet are held out."""
     output: SkipValidation[str]
     """Folder or s3:// prefix for the bundle, the report and the checkpoint."""
+    start_from: str | None = None
+    """Fine-tune: the generator's first weights, and the generator itself, are those of this model bundle: a folder, an
+    s3:// prefix, or shipped://default. The recipe is then fine-tune, unless --recipe names another."""
     validation: str | None = None
     """Take the held-out photographs from the shards at this place instead."""
     name: str | None = None
@@ -109,6 +113,7 @@ def _prepare(settings: LocalTrainSettings, deadline: float | None) -> LocalRun:
     """Check all that can be checked before the workers start, and note the recipe beside the run."""
     settings.recipe.check_networks()
     storage = Storage(settings.s3)
+    start = None if settings.start_from is None else find_start(settings.start_from, settings.recipe.generator, storage)
     validation = None if settings.validation is None else uris.normalize(settings.validation)
     data, output = uris.normalize(settings.data), uris.normalize(settings.output)
     device = _device(settings)
@@ -119,6 +124,7 @@ def _prepare(settings: LocalTrainSettings, deadline: float | None) -> LocalRun:
         output=output,
         name=settings.name or settings.recipe.name,
         storage=storage,
+        start=start,
         most_workers=settings.num_workers,
         threads=settings.threads or max(1, len(os.sched_getaffinity(0)) // settings.num_workers),
         readers=settings.readers,

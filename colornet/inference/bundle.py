@@ -50,6 +50,8 @@ class Bundle:
     """What it was trained on: places, counts, licences."""
     metrics: Mapping[str, Any] = field(default_factory=dict)
     """What was measured at the end of the training."""
+    started_from: Mapping[str, str] = field(default_factory=dict)
+    """The `uri` and `digest` of the bundle that its training started from; empty if it started anew."""
     digest: str = ""
     """SHA-256, hexadecimal, over the weights and all that decides how they are used; empty until saved."""
     uri: str = ""
@@ -115,6 +117,8 @@ def save(bundle: Bundle, uri: str, storage: Storage = Storage(), *, dtype: torch
             "python": platform.python_version(),
         },
     }
+    if bundle.started_from:
+        description["started_from"] = dict(bundle.started_from)
     storage.write(uris.join(uri, WEIGHTS), weights, "application/octet-stream")
     text = json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     storage.write(uris.join(uri, DESCRIPTION), text.encode(), "application/json")
@@ -151,6 +155,7 @@ def load(uri: str, storage: Storage = Storage()) -> Bundle:
         recipe=description.get("recipe", {}),
         data=description.get("data", {}),
         metrics=description.get("metrics", {}),
+        started_from=description.get("started_from", {}),
         digest=_digest(description),
         uri=place,
     )

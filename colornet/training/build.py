@@ -15,6 +15,7 @@ from colornet.training.gan import GanModule
 from colornet.training.objective import Objective, rarity
 from colornet.training.perceptual import PerceptualLoss
 from colornet.training.recipe import Recipe
+from colornet.training.start import Start
 from colornet.training.trainer import Callback, Trainer
 from colornet.training.wrapping import for_training, unwrap
 
@@ -27,6 +28,7 @@ def build_trainer(
     photographs: Photographs,
     data: Collection | None = None,
     *,
+    start: Start | None = None,
     storage: Storage = Storage(),
     rank: int = 0,
     device: torch.device | str = "cpu",
@@ -38,14 +40,15 @@ def build_trainer(
     Args:
         recipe: what is trained.
         photographs: this worker's.
-        data: see `build_gan`, as are the next four.
+        data: see `build_gan`, as are the next five.
+        start: same.
         storage: same.
         rank: same.
         device: same.
         wrap: same.
         callbacks: called after `standard_callbacks`, in this order.
     """
-    gan = build_gan(recipe, data, storage=storage, rank=rank, device=device, wrap=wrap)
+    gan = build_gan(recipe, data, start=start, storage=storage, rank=rank, device=device, wrap=wrap)
     return Trainer(gan, photographs, [*standard_callbacks(), *callbacks])
 
 
@@ -53,6 +56,7 @@ def build_gan(
     recipe: Recipe,
     data: Collection | None = None,
     *,
+    start: Start | None = None,
     storage: Storage = Storage(),
     rank: int = 0,
     device: torch.device | str = "cpu",
@@ -66,19 +70,24 @@ def build_gan(
     Args:
         recipe: what is trained.
         data: the training photographs, which rare colours are weighed up by; without them all colours weigh the same.
-        storage: with what the photographs are reached.
+        start: the bundle that the generator's first weights are from; those of the recipe, unless given.
+        storage: with what the photographs and that bundle are reached.
         rank: number of this worker, from 0.
         device: where to train.
         wrap: moves a network, in channels_last, to the device and wraps it for several workers; unless given, it is
             moved.
 
     Raises:
-        SettingsError: if a network cannot be built, or weights that the recipe names cannot be had.
-        StorageError: if the photographs cannot be read.
+        SettingsError: if a network cannot be built, weights that the recipe names cannot be had, or those of the bundle
+            do not fit.
+        StorageError: if the photographs or the bundle cannot be read.
     """
     torch.manual_seed(recipe.seed)
     generator = recipe.build_generator()
-    recipe.load_encoder(generator)
+    if start is None:
+        recipe.load_encoder(generator)
+    else:
+        start.load_into(generator, storage)
     generator, discriminator = (
         _prepare(network, recipe, wrap or (lambda network: network.to(device)))
         for network in (for_training(generator), recipe.build_discriminator())

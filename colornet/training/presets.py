@@ -154,6 +154,27 @@ PRESETS: Mapping[str, Recipe] = {
         retrain_below=0.8,
         retrain_steps=200,
     ),
+    # To start from a bundle with, on some hundred photographs or more: small steps, few of them.
+    "fine-tune": dataclasses.replace(
+        _STANDARD,
+        name="fine-tune",
+        generator=dataclasses.replace(_STANDARD.generator, encoder_weights="none"),
+        discriminator=DiscriminatorRecipe(network="patch", width=32),
+        stages=(
+            dataclasses.replace(
+                _COLOUR,
+                name="fine-tuning",
+                epochs=4,
+                steps_per_epoch=100,
+                image_size=192,
+                batch_size=16,
+                generator_learning_rate=1e-4,
+                warmup=0.1,
+                decay=0.9,
+            ),
+        ),
+        ema_decay=0.99,
+    ),
     # Simple shapes in the colour of their kind: a minute or two on two processor cores. The generator sees 55 pixels
     # around each: at 32 these hold a whole shape wherever it lies, and steps are cheap. Small batches make many steps.
     "shapes": Recipe(

@@ -167,8 +167,8 @@ class Recipe:
     """
 
     name: Annotated[str, tyro.conf.arg(name="recipe", metavar="NAME|FILE|BUNDLE")] = "standard"
-    """The recipe to start from: a preset (standard, laptop, shipped, reference, shapes, smoke), a .json or .toml file,
-    or the recipe in a model bundle. All flags below override its fields."""
+    """The recipe to start from: a preset (standard, laptop, shipped, reference, fine-tune, shapes, smoke), a .json or
+    .toml file, or the recipe in a model bundle. All flags below override its fields."""
     generator: GeneratorRecipe = field(default_factory=GeneratorRecipe)
     """The network that colorizes."""
     discriminator: DiscriminatorRecipe = field(default_factory=DiscriminatorRecipe)

@@ -17,6 +17,7 @@ from colornet.storage import Storage, uris
 from colornet.training import same_run
 from colornet.training.gan import build_inference_generator
 from colornet.training.recipe import Recipe
+from colornet.training.start import Start
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,8 @@ class TrainingRun(ABC):
     """How many processes train at most."""
     storage: Storage = Storage()
     """With what every process reaches data and output."""
+    start: Start | None = None
+    """The bundle that the generator's first weights are from; new weights, unless given."""
 
     @property
     @abstractmethod
@@ -45,7 +48,9 @@ class TrainingRun(ABC):
 
     def describe(self, position: Position) -> dict[str, Any]:
         """Return what the report says of the run beside its numbers, when the workers stand at `position`."""
-        return {"name": self.name, "recipe": self.recipe.to_dict(), "data": self.describe_data(position)}
+        started = {} if self.start is None else {"started_from": self.start.describe()}
+        about = {"name": self.name, "recipe": self.recipe.to_dict(), "data": self.describe_data(position)}
+        return about | started
 
     def describe_data(self, position: Position) -> dict[str, object]:
         """Return where the photographs are from, how many, and their licences, for the bundle and the report.
@@ -62,8 +67,8 @@ class TrainingRun(ABC):
         return uris.join(self.output, "report", *names)
 
     def note_recipe(self) -> None:
-        """Keep the recipe beside the checkpoints; `SettingsError` if the run was begun with another one."""
-        same_run.note_recipe(self.recipe, self.uri, self.storage)
+        """Keep the recipe, and where the run starts, beside the checkpoints; see `same_run.note`."""
+        same_run.note(self.recipe, self.start, self.uri, self.storage)
 
     def save_bundle(self, state: dict[str, Any], *, half: bool) -> str:
         """Save the bundle, and return its digest.
@@ -85,6 +90,7 @@ class TrainingRun(ABC):
             recipe=self.recipe.to_dict(),
             data=self.describe_data(Position(**state["position"])),
             metrics=history[-1] if history else {},
+            started_from={} if self.start is None else self.start.describe(),
         )
         return bundles.save(made, self.output, self.storage, dtype=torch.float16 if half else torch.float32)
 

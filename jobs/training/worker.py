@@ -40,6 +40,7 @@ def work(config: dict[str, Any]) -> str | None:
         run.recipe,
         stream,
         run.data,
+        start=run.start,
         storage=run.storage,
         rank=_rank(),
         device=ray.train.torch.get_device(),

@@ -52,6 +52,7 @@ def work(run: LocalRun, rank: int, is_asked_to_stop: Callable[[], bool], say: Sa
         run.recipe,
         stream,
         run.data,
+        start=run.start,
         storage=run.storage,
         rank=rank,
         device=device,

@@ -22,6 +22,9 @@ _STYLE = "".join(
 )
 
 
+_ABOUT = ("recipe", "started_from", "data", "hardware")
+
+
 def page(history: History, panels: Sequence[tuple[int, bytes]], about: Mapping[str, Any]) -> bytes:
     """Write the page of a run in UTF-8: how it stands, curves, verdicts, panels, what it was made of and how fast.
 
@@ -30,8 +33,8 @@ def page(history: History, panels: Sequence[tuple[int, bytes]], about: Mapping[s
     Args:
         history: what was measured, epoch by epoch.
         panels: epochs and their panels (PNG). At most `SHOWN_PANELS` are shown: the first, the last, and some between.
-        about: `name` of the run, and plain data under `recipe`, `data` (counts, sources, licences) and `hardware`.
-            What is missing has no section.
+        about: `name` of the run, and plain data under `recipe`, `started_from` (a bundle), `data` (counts,
+            sources, licences) and `hardware`. What is missing has no section.
     """
     return pages.render(
         "training.html",
@@ -41,7 +44,7 @@ def page(history: History, panels: Sequence[tuple[int, bytes]], about: Mapping[s
         figures=[each._replace(svg=_markup(each.svg)) for each in curves.figures(history)],
         verdicts=_verdicts(history),
         panels=_panels(panels),
-        about=[(key.title(), about[key]) for key in ("recipe", "data", "hardware") if about.get(key)],
+        about=[(words(key).capitalize(), about[key]) for key in _ABOUT if about.get(key)],
         pace=_throughput(history),
     )
 
