@@ -2,6 +2,7 @@
 
     python -m jobs.prepare --input photos/ --output shards/
     python -m jobs.prepare --input s3://museum/colour s3://press/slides --output s3://training/shards --license CC0-1.0
+    python -m jobs.prepare --input photos/ --output shards/ --kind-from folder --keep-gray 0.05
     python -m jobs.prepare --input "shapes://2000?size=64&seed=7" --output shapes/
 
 OUTPUT gets train-00000.parquet … for jobs.train, val-00000.parquet … with the photographs that are held out,
@@ -19,7 +20,7 @@ import json
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -63,6 +64,14 @@ class PrepareSettings:
     """What to write in the column `license` of every photograph: under what licence they are."""
     source: str = ""
     """What to write in the column `source` of every photograph: where they are from. If empty, the input's uri."""
+    kind: str = ""
+    """What to write in the column `kind` of every photograph: what it shows, such as scene or people."""
+    kind_from: Literal["flag", "folder"] = "flag"
+    """Where `kind` is from: --kind, or the name of the folder of the input that a photograph lies in, at any depth
+    (photos/people/1970/a.jpg of photos/ is of kind people); --kind where it lies in none."""
+    keep_gray: float = 0.0
+    """Keep nearly gray photographs, too, up to this share of all that are kept; which ones follows from their content.
+    Black-and-white ones are never kept."""
     limit: int | None = None
     """Take only the first so many files of the listing: for a trial."""
     s3: S3Options = field(default_factory=S3Options)
@@ -74,6 +83,8 @@ class PrepareSettings:
             raise SettingsError("input must name at least one place")
         if not 0 <= self.held_out < 1:
             raise SettingsError(f"held-out must be at least 0 and less than 1, not {self.held_out}")
+        if not 0 <= self.keep_gray < 1:
+            raise SettingsError(f"keep-gray must be at least 0 and less than 1, not {self.keep_gray}")
         if self.limit is not None and self.limit < 1:
             raise SettingsError(f"limit must be at least 1, not {self.limit}")
 
@@ -100,8 +111,15 @@ def prepare(settings: PrepareSettings) -> ExitCode:
     start_ray()
     parts = uris.own(output, "parts")
     place = uris.join(parts, digest[:16])
-    work = Work(parts=place, screening=settings.screening, license=settings.license, storage=storage)
-    plan = shards.plan(_screen(files, work), settings.held_out)
+    work = Work(
+        parts=place,
+        screening=settings.screening,
+        license=settings.license,
+        kind=settings.kind,
+        kind_from_folder=settings.kind_from == "folder",
+        storage=storage,
+    )
+    plan = shards.plan(_screen(files, work), settings.held_out, keep_gray=settings.keep_gray)
     description = _describe(settings, inputs, files.num_rows, plan, digest)
     storage.write(uris.join(output, REJECTED), shards.rejected_file(plan.rejected), "application/vnd.apache.parquet")
     if not plan.shards:
@@ -167,6 +185,8 @@ def _digest(files: pa.Table, settings: PrepareSettings) -> str:
         "screening": dataclasses.asdict(settings.screening),
         "held_out": settings.held_out,
         "license": settings.license,
+        "kind": [settings.kind, settings.kind_from],
+        "keep_gray": settings.keep_gray,
     }
     digest = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode())
     for batch in files.to_batches(max_chunksize=10_000):
@@ -255,6 +275,7 @@ def _describe(settings: PrepareSettings, inputs: list[str], found: int, plan: Sh
         "found": found,
         "kept": plan.count(TRAIN),
         "held_out": plan.count(HELD_OUT),
+        "kinds": plan.kinds(),
         "rejected": reasons,
         "shards": {name: rows.num_rows for name, rows in plan.shards.items()},
     }
@@ -269,6 +290,7 @@ def _print_table(description: dict[str, Any]) -> None:
     lines = [
         ("files", description["found"]),
         ("kept for training", description["kept"]),
+        *((f"  {kind}", count) for kind, count in description["kinds"].items()),
         ("held out", description["held_out"]),
         ("rejected", sum(reasons.values())),
         *((f"  {reason}", count) for reason, count in reasons.items()),

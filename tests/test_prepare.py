@@ -1,14 +1,17 @@
 """jobs.prepare: what becomes of every kind of file, the same result however the work is cut, on folders and on S3."""
 
+import dataclasses
 import io
 import itertools
 import json
 import os
+import re
 import signal
 import struct
 import subprocess
 import sys
 import zlib
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +168,20 @@ def test_too_many_pixels_are_refused_by_the_header():
     assert examine(jpeg(), Screening(max_pixels=60_000)).width == 300
 
 
+def muted(seed: int, tint: int = 6) -> bytes:
+    """A colour photograph of next to no colour: fog, or an overcast sea."""
+    gray = pictures.gray(200, 300, seed).astype(int)
+    return as_form(Image.fromarray(np.dstack([gray - tint, gray, gray + tint]).clip(0, 255).astype(np.uint8)), "PNG")
+
+
+def test_nearly_gray_photographs_say_so_and_black_and_white_ones_are_rejected():
+    assert examine(jpeg(), SCREENING).gray is None
+    assert re.fullmatch(r"gray: mean chroma [1-4]\.\d, the least is 5", examine(muted(0), SCREENING).gray or "")
+    assert examine(muted(0), Screening(min_chroma=0.5)).gray is None
+    with pytest.raises(RejectedError, match=r"gray: mean chroma 0\."):
+        examine(muted(0, tint=0), SCREENING)
+
+
 # --- shards -----------------------------------------------------------------------------------------------------------
 
 
@@ -222,6 +239,44 @@ def test_shards_are_cut_by_bytes(tmp_path):
     assert all(size <= 1000 for size in sizes)
     assert all(first + second > 1000 for first, second in itertools.pairwise(sizes[:-1]))
     assert len(shards.plan(manifest, 0.0, shard_bytes=1).shards) == 20
+
+
+def test_a_share_of_nearly_gray_photographs_is_kept(tmp_path):
+    files = {f"colour/{seed}.jpg": jpeg(seed=seed) for seed in range(9)} | {"colour/copy.jpg": jpeg(seed=1)}
+    files |= {f"fog/{seed}.png": muted(seed) for seed in range(6)} | {"fog/again.png": muted(2)}
+    source = write_files(str(tmp_path / "in"), files)
+    manifest = screened(tmp_path / "parts", sources.listing([source]), 5)
+
+    def kept(share: float) -> set[str]:
+        plan = shards.plan(manifest, 0.3, keep_gray=share)
+        rows = [row for table in plan.shards.values() for row in table.to_pylist()]
+        assert len(rows) + plan.rejected.num_rows == len(files)
+        return {row["uri"].rpartition("/")[2] for row in rows if row["gray"]}
+
+    assert kept(0.0) == set() and kept(0.09) == set()
+    few, more, most = kept(0.1), kept(0.25), kept(0.9)
+    assert few < more < most and (len(few), len(more), len(most)) == (1, 3, 6)
+    assert shards.plan(manifest, 0.3).reasons() == {"gray": 6, "duplicate": 2}
+
+
+def test_the_kind_is_that_of_the_folder_or_what_was_said(tmp_path):
+    places = ["a.jpg", "people/b.jpg", "people/1970/c.jpg"]
+    source = write_files(str(tmp_path / "in"), {place: jpeg(seed=seed) for seed, place in enumerate(places)})
+    files = sources.listing([source, "shapes://1?size=16"])
+
+    def kinds(**options) -> list[str]:
+        work = parts.Work(parts=str(tmp_path / str(options)), screening=SCREENING, license="", **options)
+        manifest = parts.Screen(work)(files)
+        plan = shards.plan(manifest, 0.0)
+        shards.write_shard(str(tmp_path / "shard.parquet"), plan.shards["train-00000.parquet"])
+        found = {row["name"]: row["kind"] for row in pq.read_table(tmp_path / "shard.parquet").to_pylist()}
+        assert plan.kinds() == dict(Counter(filter(None, found.values())))
+        return [found[place] for place in (*places, "000000.png")]
+
+    [*_, shape] = kinds()
+    assert kinds() == ["", "", "", shape] and shape in KINDS
+    assert kinds(kind="scene") == ["scene", "scene", "scene", shape]
+    assert kinds(kind="scene", kind_from_folder=True) == ["scene", "people", "people", shape]
 
 
 def test_a_part_is_not_made_twice(tmp_path, monkeypatch):
@@ -404,6 +459,19 @@ def test_limit_and_mixed_inputs(ray_local, tmp_path):
     assert sum(row["kind"] in KINDS for row in rows) == 10
 
 
+def test_kinds_are_told_and_gray_is_kept(ray_local, tmp_path, capsys):
+    files = {f"people/{seed}.jpg": jpeg(seed=seed) for seed in range(4)} | {
+        "sea/a.png": muted(1),
+        "sea/b.png": muted(2),
+    }
+    source, output = write_files(str(tmp_path / "in"), files), str(tmp_path / "out")
+    made = dataclasses.replace(settings(source, output), held_out=0.0, kind_from="folder", keep_gray=0.2)
+    assert prepare(made) == 0
+    assert re.search(r"kept for training +5\n  people +4\n  sea +1\n", capsys.readouterr().out)
+    description = json.loads(contents(output)["prepare.json"])
+    assert description["kinds"] == {"people": 4, "sea": 1} and description["rejected"] == {"gray": 1}
+
+
 # --- the command line -------------------------------------------------------------------------------------------------
 
 
@@ -416,9 +484,10 @@ def test_limit_and_mixed_inputs(ray_local, tmp_path):
         (["--input", "{0}/in", "--output", "ftp://out"], "unknown scheme"),
         (["--input", "{0}/in", "--output", "{0}/out", "--held-out", "1"], "held-out"),
         (["--input", "{0}/in", "--output", "{0}/out", "--short-side", "3"], "short_side should be"),
+        (["--input", "{0}/in", "--output", "{0}/out", "--keep-gray", "1"], "keep-gray must be at least 0"),
         (["--input", "shapes://9?size=1", "--output", "{0}/out"], "size"),
     ],
-    ids=["inside", "same", "missing", "scheme", "held-out", "short-side", "shapes"],
+    ids=["inside", "same", "missing", "scheme", "held-out", "short-side", "keep-gray", "shapes"],
 )
 def test_wrong_settings_end_with_exit_code_2_before_ray_starts(tmp_path, arguments, words, monkeypatch, capsys):
     write_files(str(tmp_path / "in"), {"a.jpg": b"never read"})

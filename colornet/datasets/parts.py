@@ -41,7 +41,7 @@ SCHEMA = pa.schema(
         pa.field("license", pa.string()),
         pa.field("width", pa.int32()),  # pixels
         pa.field("height", pa.int32()),  # pixels
-        pa.field("kind", pa.string()),  # of shape; empty for photographs
+        pa.field("kind", pa.string()),  # of what it shows: scene, people, …; of shape; empty if nobody said
     ]
 )
 """Columns of a shard."""
@@ -53,13 +53,15 @@ MANIFEST = pa.schema(
         pa.field("digest", pa.binary()),  # SHA-256 of the file as found; null if it was rejected
         pa.field("reason", pa.string()),  # why it was rejected; null if it was kept
         pa.field("bytes", pa.int64()),  # of the photograph; 0 if rejected
+        pa.field("gray", pa.string()),  # why it is nearly gray; null if it is not
+        pa.field("kind", pa.string()),  # as in the shard
         pa.field("part", pa.string()),  # uri of the part
         pa.field("place", pa.int32()),  # row in the part
     ]
 )
 """Columns of a manifest: a row for each file."""
 
-PART = pa.schema([*SCHEMA, *MANIFEST])
+PART = pa.unify_schemas([SCHEMA, MANIFEST])
 """Columns of a part."""
 PART_ROW_GROUP = 16
 """Photographs of one row group of a part."""
@@ -86,6 +88,10 @@ class Work:
     """Which photographs are kept, and at what size."""
     license: str
     """What to write in the column `license`."""
+    kind: str = ""
+    """What to write in the column `kind`."""
+    kind_from_folder: bool = False
+    """Write there the name of the folder of the input that a photograph lies in, where it lies in one."""
     storage: Storage = Storage()
     """With what files and parts are reached."""
 
@@ -122,16 +128,21 @@ class Screen:
         return table.select(MANIFEST.names)
 
     def _row(self, item: Row, data: bytes | ColornetError) -> Row:
-        row: Row = {**item, "bytes": 0, "kind": "", "license": self.work.license}
+        row: Row = {**item, "bytes": 0, "kind": self._kind(item), "license": self.work.license}
         try:
-            digest, photograph, kind = self._photograph(item, data)
+            digest, photograph, shape = self._photograph(item, data)
         except ColornetError as error:
             return row | {"reason": _reason(error)}
         size = {"width": photograph.width, "height": photograph.height, "bytes": len(photograph.image)}
-        return row | size | {"image": photograph.image, "digest": digest, "kind": kind}
+        found = {"image": photograph.image, "digest": digest, "gray": photograph.gray, "kind": shape or row["kind"]}
+        return row | size | found
+
+    def _kind(self, item: Row) -> str:
+        folder, inside, _ = item["name"].partition("/")
+        return folder if self.work.kind_from_folder and inside else self.work.kind
 
     def _photograph(self, item: Row, data: bytes | ColornetError) -> tuple[bytes, Photograph, str]:
-        """Return the digest of the content, the photograph, and its kind."""
+        """Return the digest of the content, the photograph, and for a shape its kind."""
         if isinstance(data, ColornetError):
             raise data
         if sources.is_shapes(item["uri"]):

@@ -26,6 +26,8 @@ UNREADABLE = "unreadable"
 MAX_PIXELS = 2 * 89_478_485
 """Pillow refuses to open pictures with more pixels."""
 
+BLACK_AND_WHITE_CHROMA = 1.0
+"""Mean CIE-LAB chroma below which a picture has no colour at all, whatever its form: what JPEG leaves of gray."""
 JPEG_QUALITY = 95
 
 _CHROMA_SIDE = 128
@@ -72,6 +74,8 @@ class Photograph:
     """Pixels."""
     height: int
     """Pixels."""
+    gray: str | None = None
+    """Why it would be rejected as nearly gray; None if it would not be."""
 
 
 def examine(data: bytes, screening: Screening) -> Photograph:
@@ -86,11 +90,11 @@ def examine(data: bytes, screening: Screening) -> Photograph:
         screening: which photographs are kept, and at what size.
 
     Returns:
-        The photograph.
+        The photograph; a nearly gray one, too, which says so.
 
     Raises:
-        RejectedError: for anything that is wrong with the file; its category is unreadable, too large, too small or
-            gray.
+        RejectedError: for anything that is wrong with the file; its category is unreadable, too large, too small, or
+            gray for a black-and-white one.
     """
     if not data:
         raise RejectedError(f"{UNREADABLE}: the file is empty")
@@ -134,8 +138,7 @@ def _examine(data: bytes, picture: Image.Image, screening: Screening) -> Photogr
     orientation = _orientation(picture)
     fits = min(width, height) <= screening.short_side
     if picture.format == "JPEG" and picture.mode == "RGB" and orientation == 1 and fits and not _profile(picture):
-        _require_colour(picture, screening)
-        return Photograph(data, width, height)
+        return Photograph(data, width, height, _nearly_gray(picture, screening))
 
     size = _reduced(width, height, screening.short_side)
     # JPEG can be decoded at a fraction of its size; twice what is needed leaves the last step to the better filter.
@@ -143,10 +146,10 @@ def _examine(data: bytes, picture: Image.Image, screening: Screening) -> Photogr
     upright = _to_srgb(picture)
     if not fits:
         upright = upright.resize(size, Image.Resampling.LANCZOS)
-    _require_colour(upright, screening)
+    gray = _nearly_gray(upright, screening)
     if orientation in _UPRIGHT:
         upright = upright.transpose(_UPRIGHT[orientation])
-    return Photograph(_encode(upright), *upright.size)
+    return Photograph(_encode(upright), *upright.size, gray)
 
 
 def _reduced(width: int, height: int, short_side: int) -> tuple[int, int]:
@@ -154,10 +157,15 @@ def _reduced(width: int, height: int, short_side: int) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _require_colour(picture: Image.Image, screening: Screening) -> None:
+def _nearly_gray(picture: Image.Image, screening: Screening) -> str | None:
+    """Return why a nearly gray picture is to be rejected, or None; raise RejectedError for a black-and-white one."""
     chroma = mean_chroma(picture)
-    if chroma < screening.min_chroma:
-        raise RejectedError(f"gray: mean chroma {chroma:.1f}, the least is {screening.min_chroma:g}")
+    if chroma >= screening.min_chroma:
+        return None
+    reason = f"gray: mean chroma {chroma:.1f}, the least is {screening.min_chroma:g}"
+    if chroma < BLACK_AND_WHITE_CHROMA:
+        raise RejectedError(reason)
+    return reason
 
 
 def _orientation(picture: Image.Image) -> int:

@@ -7,6 +7,7 @@ the work is divided.
 
 import io
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -42,6 +43,12 @@ class ShardPlan:
         """How many photographs go to `TRAIN` or `HELD_OUT`."""
         return sum(table.num_rows for name, table in self.shards.items() if name.startswith(side))
 
+    def kinds(self) -> dict[str, int]:
+        """Photographs for training by kind, the most frequent first; those of no known kind are not counted."""
+        tables = [table["kind"] for name, table in self.shards.items() if name.startswith(TRAIN)]
+        counts = Counter(kind for table in tables for kind in table.to_pylist() if kind)
+        return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
     def reasons(self) -> dict[str, int]:
         """Rejected files by category, the most frequent first."""
         categories = pc.list_element(pc.split_pattern(self.rejected["reason"], ": ", max_splits=1), 0)
@@ -49,22 +56,25 @@ class ShardPlan:
         return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def plan(manifest: pa.Table, held_out: float, shard_bytes: int = SHARD_BYTES) -> ShardPlan:
+def plan(manifest: pa.Table, held_out: float, shard_bytes: int = SHARD_BYTES, *, keep_gray: float = 0.0) -> ShardPlan:
     """Decide which file goes into which shard.
 
     Of files with the same content the first is kept. A photograph is held out if its digest, read as a number in
     [0, 1), is below `held_out`, whatever other files there are. If no digest is that low, the
     photograph with the lowest is held out.
 
+    Nearly gray photographs are rejected, but for a share of all that are kept; which ones follows from their content.
+
     Args:
         manifest: tables of `MANIFEST` for the whole listing, in any order.
         held_out: share of photographs to hold out, in [0, 1).
         shard_bytes: bytes of photographs in one shard, at most.
+        keep_gray: share of nearly gray photographs among those that are kept, at most; in [0, 1).
 
     Returns:
         The plan; it depends on what was listed, not on how it was cut into parts.
     """
-    manifest = _reject_duplicates(manifest.sort_by("row"))
+    manifest = _reject_gray(_reject_duplicates(manifest.sort_by("row")), keep_gray)
     kept = manifest.filter(pc.is_null(manifest["reason"]))
     rejected = manifest.filter(pc.is_valid(manifest["reason"])).select(REJECTED.names)
     fractions = np.array([int.from_bytes(digest[:6], "big") for digest in kept["digest"].to_pylist()]) / 2.0**48
@@ -85,6 +95,22 @@ def _reject_duplicates(manifest: pa.Table) -> pa.Table:
     for row, (uri, digest, reason) in enumerate(zip(uris, digests, reasons, strict=True)):
         if reason is None and first.setdefault(digest, uri) is not uri:
             reasons[row] = f"duplicate: the same as {first[digest]}"
+    return _with_reasons(manifest, reasons)
+
+
+def _reject_gray(manifest: pa.Table, keep: float) -> pa.Table:
+    reasons, why = manifest["reason"].to_pylist(), manifest["gray"].to_pylist()
+    kept = [row for row, reason in enumerate(reasons) if reason is None]
+    gray = [row for row in kept if why[row] is not None]
+    most = int((len(kept) - len(gray)) * keep / (1 - keep) + 1e-9)
+    digests = manifest["digest"].to_pylist()
+    gray.sort(key=lambda row: digests[row][6:])  # the first bytes say which photographs are held out
+    for row in gray[most:]:
+        reasons[row] = why[row]
+    return _with_reasons(manifest, reasons)
+
+
+def _with_reasons(manifest: pa.Table, reasons: list[str | None]) -> pa.Table:
     return manifest.set_column(manifest.schema.get_field_index("reason"), "reason", pa.array(reasons, pa.string()))
 
 
