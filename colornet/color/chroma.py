@@ -11,6 +11,15 @@ COLOURFUL_SHARE = 0.02
 """Share of such pixels from which a picture is worth learning from, however gray the rest."""
 
 
+def chroma(ab: Tensor) -> Tensor:
+    """Return the chroma, (B, 1, H, W) float32, of (B, 2, H, W) in units of a*b*.
+
+    `vector_norm` over so short a dimension takes a hundred times as long on CPUs.
+    """
+    a, b = ab.float().unbind(1)
+    return torch.hypot(a, b).unsqueeze(1)
+
+
 def is_nearly_gray(ab: Tensor) -> Tensor:
     """Tell which pictures have next to no colour to learn from.
 
@@ -23,6 +32,6 @@ def is_nearly_gray(ab: Tensor) -> Tensor:
     Returns:
         (B,) bool.
     """
-    chroma = torch.linalg.vector_norm(ab.float(), dim=1).flatten(1)
-    colourful = (chroma > COLOURFUL_CHROMA).float().mean(1)
-    return (chroma.mean(1) < NEARLY_GRAY_CHROMA) & (colourful < COLOURFUL_SHARE)
+    chromas = chroma(ab).flatten(1)
+    colourful = (chromas > COLOURFUL_CHROMA).float().mean(1)
+    return (chromas.mean(1) < NEARLY_GRAY_CHROMA) & (colourful < COLOURFUL_SHARE)

@@ -52,8 +52,9 @@ class Batches(Iterator[Batch]):
         photographs = next(self._photographs)
         self.seconds_waited += time.monotonic() - started
         photographs = photographs.to(self._device, non_blocking=True)
-        photographs, ab = self._replace_nearly_gray(photographs, lab.split_scaled(photographs)[1])
-        lightness = lab.split_scaled(photographs)[0].contiguous()
+        lightness, ab = lab.split_scaled(photographs)
+        chosen = self._with_colour(ab)
+        photographs, lightness, ab = photographs[chosen], lightness[chosen].contiguous(), ab[chosen]
         seen = lightness
         if not self._recipe.degradation.changes_nothing:
             seen = degrade(photographs, self._recipe.degradation, torch.default_generator)
@@ -66,8 +67,8 @@ class Batches(Iterator[Batch]):
         """Return how many photographs of all workers were replaced, because they have no colour to learn from."""
         return int(sum_over_workers(self._nearly_gray).item())
 
-    def _replace_nearly_gray(self, photographs: Tensor, ab: Tensor) -> tuple[Tensor, Tensor]:
-        """Replace photographs that have no colour to learn from by others of the batch, and count them.
+    def _with_colour(self, ab: Tensor) -> Tensor:
+        """Return which photographs to take, (B,): for those that have no colour to learn from others, and count them.
 
         Some stay: whoever never saw gray paints everything.
         """
@@ -78,5 +79,4 @@ class Batches(Iterator[Batch]):
         # The GPU is not waited for: photographs with colour come first, and are repeated as often as it takes.
         order = torch.argsort(gray.int(), stable=True)
         coloured = (~gray).sum().clamp(min=1)
-        chosen = order[torch.arange(len(order), device=order.device) % coloured]
-        return photographs[chosen], ab[chosen]
+        return order[torch.arange(len(order), device=order.device) % coloured]

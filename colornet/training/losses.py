@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from colornet.color import lab
+from colornet.color.chroma import chroma
 from colornet.errors import TrainingError
 from colornet.networks.ab_bins import soft_encode
 
@@ -105,7 +106,7 @@ def reconstruction_loss(
     else:
         distance = functional.smooth_l1_loss(predicted, truth, reduction="none", beta=beta / 127.5)
     if vividness:
-        distance = distance * (1 + vividness * lab.unscale_ab(truth).norm(dim=1, keepdim=True) / VIVID_CHROMA)
+        distance = distance * (1 + vividness * chroma(lab.unscale_ab(truth)) / VIVID_CHROMA)
     return distance.mean()
 
 
