@@ -151,7 +151,7 @@ def test_between_two_hints_on_one_thing_colour_goes_over():
 def test_far_from_a_hint_nothing_changes():
     ab, sure = np.broadcast_to(RED, (2, HEIGHT, WIDTH)), np.full_like(FLAT, 0.4)
     found = spread(ab, sure, FLAT, neutral_below=0, hints=[Hint(24, 0, *GREEN)])
-    assert np.abs(found - RED)[:, :, int(4 * HINT_REACH) :].max() < 0.1
+    assert np.abs(found - RED)[:, :, int(4 * HINT_REACH * WIDTH) :].max() < 0.1
 
 
 @pytest.mark.parametrize(("row", "column"), [(-1, 0), (HEIGHT, 0), (0, WIDTH)])

@@ -29,15 +29,15 @@ SIGMA = 1.5
 PASSES = 3
 """How often columns and rows take turns; each pass is weaker than the one before, so that no streaks are left."""
 
-HINT_REACH = 12.0
-"""Pixels over which a hint's weight falls to 1 / e, on a thing of one L*."""
+HINT_REACH = 1 / 8
+"""Share of the picture's longer side over which a hint's weight falls to 1 / e, on a thing of one L*."""
 HINT_WEIGHT = 100.0
 """Of a hint where it is put; the surest prediction weighs 1."""
-HINT_LIMIT = 5 * HINT_REACH
-"""Pixels beyond which a hint's weight is nothing: there it is 1e-9 of a sure prediction's."""
+HINT_LIMIT = 5.0
+"""Reaches beyond which a hint's weight is nothing: there it is 1e-9 of a sure prediction's."""
 HINTS_AT_ONCE = 16
 """Hints whose distances are in memory together."""
-HINT_SIGMA = 3.0
+HINT_SIGMA = 2.0
 """In L*: a difference between neighbours that makes one step as long as two. It counts by its square: grain is no
 obstacle, an edge is."""
 
@@ -167,5 +167,6 @@ def _near(hints: Sequence[Hint], lightness: NDArray[np.float32]) -> NDArray[np.f
     length = 1 + np.square((flat[first] - flat[second]) / HINT_SIGMA)
     steps = coo_array((length, (first, second)), shape=(height * width,) * 2).tocsr()
     start = [number[hint.row, hint.column] for hint in hints]
-    distance = dijkstra(steps, directed=False, indices=start, limit=HINT_LIMIT).reshape(len(hints), height, width)
-    return HINT_WEIGHT * np.exp(-np.square(distance / HINT_REACH))
+    reach = HINT_REACH * max(height, width)
+    distance = dijkstra(steps, directed=False, indices=start, limit=HINT_LIMIT * reach).reshape(-1, height, width)
+    return HINT_WEIGHT * np.exp(-np.square(distance / reach))
