@@ -563,3 +563,13 @@ def test_what_took_its_worker_down_keeps_its_hints(sound, steered):
     todo = planned(sound, steered, "tiny.png,0,0,#c02020,,,A,\n").filter(pc.field("key") == "tiny.png")
     (row,) = give_up(steered, todo, "its worker process died").to_pylist()
     assert (row["hints_by"], row["run_digest"]) == ("A", steered.run.settings_digest)
+
+
+def test_of_a_scan_that_is_copied_nobody_chose_the_colours(sound, steered):
+    task = replace(steered, render=replace(steered.render, in_colour="copy"))
+    told = "sub/colour mode.jpg,1,1,#c02020,,,A,\n"
+    rows = {row["key"]: row for row in colorize(task, planned(sound, task, told)).to_pylist()}
+    row = rows["sub/colour mode.jpg"]
+    assert (row["status"], row["reason"]) == ("done", "already in colour: copied")
+    assert (row["hints"], row["hints_by"], row["strength"]) == (None, None, None)
+    assert planned(sound, task, told).num_rows == 0

@@ -128,7 +128,9 @@ def store(task: ColorizeTask, row: Row, rendered: Rendered) -> str:
 
 def success(rendered: Rendered) -> Row:
     """What the ledger says of a finished picture, but for its place."""
+    kept = rendered.mean_chroma is None  # the source's own colour: nobody chose any
     return {
+        **(dict.fromkeys(("hints", "hints_by", "strength")) if kept else {}),
         "output_size": len(rendered.data),
         "output_sha256": hashlib.sha256(rendered.data).hexdigest(),
         "status": "done",
