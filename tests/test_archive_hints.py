@@ -12,6 +12,7 @@ import pytest
 from colornet.archive import hints, inventory, ledger
 from colornet.archive.hints import HintsError, read_hints, write_hints
 from colornet.archive.plan import make_plan, tally
+from colornet.archive.selection import Selection
 from colornet.errors import SettingsError
 from colornet.hints import Hint, to_json
 from colornet.rendering.render import RenderSettings
@@ -247,3 +248,11 @@ def test_a_ledger_from_before_there_were_hints_is_gone_on_with(tmp_path):
     finish(tmp_path, rows_of(plan(tmp_path, scans, "b,1,1,#ff0000")), 1)
     assert ledger.compact(str(tmp_path)).rows == 3
     assert rows_of(plan(tmp_path, scans, "b,1,1,#ff0000")) == {}
+
+
+def test_hints_for_scans_that_are_not_selected_wait(tmp_path):
+    scans = scans_of(tmp_path, "a", "b")
+    laid_out(tmp_path, scans, HEADER, "a,1,1,#ff0000")
+    hinted = tmp_path / "laid_out.parquet"
+    part = make_plan(scans, str(tmp_path), RUN, tmp_path, Selection(include=("b",)), hinted=hinted)
+    assert (part.scans, part.hinted, list(rows_of(part))) == (1, 0, ["b"])
