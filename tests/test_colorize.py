@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 from torch import nn
 
 from colornet import metadata
-from colornet.codecs import Scan, decode, open_source, tiff
+from colornet.codecs import Scan, decode, open_source, tiff_output
 from colornet.color.srgb import gray_lightness
 from colornet.colorize import Colorizer
 from colornet.errors import InColourError, ScanError, SettingsError
@@ -176,7 +176,7 @@ def test_every_page_of_a_tiff_gets_its_own_colour():
 )
 @pytest.mark.parametrize("kind", [np.uint8, np.uint16])
 def test_tiffs_keep_their_layout_depth_and_lightness(options, kind, monkeypatch):
-    monkeypatch.setattr(tiff, "STRIP_BYTES", 16 * 101 * 3)  # several strips
+    monkeypatch.setattr(tiff_output, "STRIP_BYTES", 16 * 101 * 3)  # several strips
     gray = (pictures.gray(150, 101).astype(kind) * (257 if kind == np.uint16 else 1)) ^ kind(1)
     buffer = io.BytesIO()
     tifffile.imwrite(buffer, gray, **options)
@@ -195,7 +195,7 @@ def test_tiffs_keep_their_layout_depth_and_lightness(options, kind, monkeypatch)
 
 def test_jpeg_compressed_and_bilevel_tiffs(monkeypatch):
     """JPEG-compressed pages become deflate: another JPEG generation would change their luminance."""
-    monkeypatch.setattr(tiff, "STRIP_BYTES", 16 * 101 * 3)
+    monkeypatch.setattr(tiff_output, "STRIP_BYTES", 16 * 101 * 3)
     for pixels, options, expected in [
         (pictures.gray(150, 101), {"compression": "jpeg"}, tifffile.COMPRESSION.ADOBE_DEFLATE),
         (pictures.gray(150, 101) > 128, {}, tifffile.COMPRESSION.NONE),

@@ -3,14 +3,17 @@
 import io
 import struct
 
+import imagecodecs
 import numpy as np
 import pytest
 import skimage.color
 import tifffile
+from tifffile import EXTRASAMPLE
 
-from colornet.codecs import Scan, decode
+from colornet.codecs import Scan, decode, open_source
 from colornet.errors import ScanError
 from tests import pictures
+from tests.rendered import render
 
 GRAY = pictures.gray(64, 96)
 COLOUR = pictures.colour(64, 96)
@@ -27,10 +30,18 @@ def with_values(data: bytes, code: int, values: dict[int, int]) -> bytes:
     changed = bytearray(data)
     with tifffile.TiffFile(io.BytesIO(data)) as file:
         tag = file.pages[0].tags[code]
-        kind = {3: "<H", 4: "<I"}[tag.dtype]
+        kind = {3: "<H", 4: "<I", 13: "<I"}[tag.dtype]
     for index, value in values.items():
         struct.pack_into(kind, changed, tag.valueoffset + index * struct.calcsize(kind), value)
     return bytes(changed)
+
+
+def with_tag(data: bytes, page: int, code: int, value: int) -> bytes:
+    """Give a tag of one page another value, which tifffile would not write."""
+    changed = io.BytesIO(data)
+    with tifffile.TiffFile(changed, mode="r+") as file:
+        file.pages[page].tags[code].overwrite(value)
+    return changed.getvalue()
 
 
 def lightness(rgb: np.ndarray) -> np.ndarray:
@@ -94,3 +105,162 @@ def test_a_palette_of_8_bits_is_read_as_one_of_16(full):
     colours = np.random.default_rng(0).integers(0, 256, (3, 256))
     data = tiff(GRAY, photometric="palette", colormap=(colours * (full // 255)).astype(np.uint16))
     assert np.abs(lightness_of(decode(data)) - lightness(colours.T[GRAY].astype(np.uint8))).max() < 0.01
+
+
+# --- what is not the picture ------------------------------------------------------------------------------------------
+
+
+def several(*pages: tuple[np.ndarray, dict[str, object]]) -> bytes:
+    """A TIFF of pages, each with tifffile's options for it."""
+    buffer = io.BytesIO()
+    with tifffile.TiffWriter(buffer) as file:
+        for page, options in pages:
+            file.write(page, metadata=None, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("marked", [0, 1])
+def test_of_a_thumbnail_with_its_master_below_the_master_is_rendered(marked):
+    """As TIFF/EP keeps it, with the thumbnail marked as one or not; what the first directory tells is kept."""
+    deep = GRAY.astype(np.uint16) * 257
+    thumbnail = {"subifds": 1, "subfiletype": marked, "description": "Ansicht", "resolution": (72, 72)}
+    turned = {"extratags": [(274, 3, 1, 6, True)]}
+    data = several((COLOUR[::4, ::4], {**thumbnail, **turned}), (deep, {"subfiletype": 0, "resolution": (600, 600)}))
+    source = open_source(data)
+    scan = source.page(0)
+    assert (source.page_count, scan.bits, scan.orientation) == (1, 16, 6)
+    np.testing.assert_array_equal(scan.codes, deep)
+    rendered = render(data)
+    assert (rendered.width, rendered.height, rendered.pages) == (96, 64, 1)
+    assert "1 reduced" in rendered.note
+    with tifffile.TiffFile(io.BytesIO(rendered.data)) as file:
+        (page,) = file.pages
+        assert page.shape == (64, 96, 3) and page.dtype == np.uint16 and page.description == "Ansicht"
+        assert page.tags[274].value == 6 and page.tags[282].value == (600, 1)
+
+
+def test_a_thumbnail_whose_master_is_lost_is_not_taken_for_it():
+    data = several((GRAY[::4, ::4], {"subifds": 1, "subfiletype": 1}), (GRAY, {"subfiletype": 0}))
+    with pytest.raises(ScanError, match="damaged TIFF: what lies below its thumbnail"):
+        decode(with_values(data, 330, {0: 2**31}))
+
+
+def canon() -> bytes:
+    """A TIFF whose directory lies at its end, so that behind the header there is room for Canon's mark."""
+    data = tiff(GRAY)
+    return data[:4] + struct.pack("<I", len(data)) + b"CR\2\0" + data[12:] + data[8:400]
+
+
+CAMERA_RAW = {
+    "DNG": several((GRAY, {"extratags": [(50706, 1, 4, (1, 4, 0, 0), True)]})),
+    "Nikon": several(
+        (COLOUR[::4, ::4], {"subifds": 1, "subfiletype": 1, "extratags": [(271, 2, 0, "Nikon", True)]}),
+        (GRAY, {"photometric": "cfa", "extratags": [(33421, 3, 2, (2, 2), True), (33422, 1, 4, b"\0\1\1\2", True)]}),
+    ),
+    "CR2": canon(),
+}
+
+
+@pytest.mark.parametrize("kind", CAMERA_RAW)
+def test_camera_raw_is_refused_by_its_name(kind):
+    with pytest.raises(ScanError, match=rf"camera raw \({kind}\) is not supported"):
+        open_source(CAMERA_RAW[kind])
+
+
+def test_levels_of_a_pyramid_and_masks_are_left_out_and_noted():
+    in_chain = several((GRAY, {}), (GRAY[::2, ::2], {"subfiletype": 1}), (GRAY[::4, ::4], {"subfiletype": 1}))
+    below = several((GRAY, {"subifds": 2}), *((GRAY[::n, ::n], {"subfiletype": 1}) for n in (2, 4)))
+    infrared = with_tag(several((GRAY, {}), (255 - GRAY, {"subfiletype": 2}), (COLOUR[..., 0], {})), 1, 254, 4)
+    for data, pages, note in (
+        (in_chain, 1, "2 reduced or further versions left out"),
+        (below, 1, "2 reduced or further versions left out"),
+        (infrared, 2, "1 masks or infrared pages left out"),
+    ):
+        rendered = render(data)
+        assert (rendered.pages, rendered.note) == (pages, note)
+        with tifffile.TiffFile(io.BytesIO(rendered.data)) as file:
+            assert [page.shape[:2] for page in file.pages] == [GRAY.shape] * pages
+    with pytest.raises(ScanError, match="nothing but masks"):
+        open_source(with_tag(several((GRAY, {"subfiletype": 2})), 0, 254, 4))
+
+
+# --- channels beside the colour ---------------------------------------------------------------------------------------
+
+ALPHA = np.tile(np.linspace(0, 255, 96).astype(np.uint8), (64, 1))
+INFRARED = pictures.gray(64, 96, seed=9)
+
+
+def channels(picture: np.ndarray, *extra: tuple[str, np.ndarray]) -> bytes:
+    kinds, planes = [kind for kind, _ in extra], [plane for _, plane in extra]
+    photometric = "rgb" if picture.ndim == 3 else "minisblack"
+    return tiff(
+        np.dstack([picture, *planes]), photometric=photometric, planarconfig="contig", extrasamples=kinds, metadata=None
+    )
+
+
+@pytest.mark.parametrize("picture", [GRAY, COLOUR], ids=["gray", "colour"])
+def test_channels_of_unknown_meaning_stay_so(picture):
+    infrared, alpha = ("unspecified", INFRARED), ("unassalpha", ALPHA)
+    for extra in ([infrared], [infrared, infrared], [infrared, alpha], [alpha, infrared]):
+        scan = decode(channels(picture, *extra))
+        assert (scan.alpha is not None) == (alpha in extra) and scan.extra.shape[2] == extra.count(infrared)
+        rendered = render(channels(picture, *extra), in_colour="recolor")
+        assert rendered.note is None
+        with tifffile.TiffFile(io.BytesIO(rendered.data)) as file:
+            page, samples = file.pages[0], file.asarray()
+        kinds = [EXTRASAMPLE[kind.upper()] for kind, _ in sorted(extra, key=lambda each: each is infrared)]
+        assert list(page.extrasamples) == kinds
+        for channel, kind in enumerate(kinds, start=3):
+            expected = ALPHA if kind is EXTRASAMPLE.UNASSALPHA else INFRARED
+            np.testing.assert_array_equal(samples[..., channel], expected)
+
+
+def test_formats_without_a_place_for_unknown_channels_leave_them_out_and_say_so():
+    rendered = render(channels(GRAY, ("unspecified", INFRARED)), output_format="png")
+    assert rendered.note == "samples of unknown meaning left out: png has no place for them"
+    assert pictures.decoded(rendered.data).shape == (64, 96, 3)
+    deep = np.dstack([GRAY / 255, INFRARED / 7]).astype(np.float32)
+    rendered = render(tiff(deep, photometric="minisblack", planarconfig="contig", extrasamples=["unspecified"]))
+    assert rendered.note == "floating-point samples of unknown meaning left out"
+
+
+def test_a_channel_of_which_the_file_says_nothing_is_no_alpha():
+    """Pillow's RGBX, and writers that forget the tag."""
+    data = bytearray(channels(COLOUR, ("unassalpha", INFRARED)))
+    with tifffile.TiffFile(io.BytesIO(bytes(data))) as file:
+        struct.pack_into("<H", data, file.pages[0].tags[338].offset, 65000)
+    scan = decode(bytes(data))
+    assert scan.alpha is None
+    np.testing.assert_array_equal(scan.extra[..., 0], INFRARED)
+
+
+def test_more_channels_than_colour_alpha_and_infrared_are_refused():
+    with pytest.raises(ScanError, match="expected 1 samples a pixel, and up to 2 more"):
+        decode(channels(GRAY, *[("unspecified", INFRARED)] * 3))
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("picture", [GRAY, COLOUR], ids=["gray", "colour"])
+def test_associated_alpha_is_divided_out_before_colour_and_multiplied_in_behind_it(picture, kind):
+    """The same picture with unassociated alpha gives the same colours; these times alpha is what must be written."""
+    full = np.iinfo(kind).max
+    picture, alpha = (plane.astype(kind) * (full // 255) for plane in (picture, ALPHA))
+    opacity = alpha.astype(float) / full
+    multiplied = np.rint(picture * (opacity[..., None] if picture.ndim == 3 else opacity)).astype(kind)
+    opaque = opacity > 0.2
+    straight, associated = (
+        channels(*each) for each in ((picture, ("unassalpha", alpha)), (multiplied, ("assocalpha", alpha)))
+    )
+    expected = render(straight, in_colour="recolor").data
+    found = render(associated, in_colour="recolor").data
+    with tifffile.TiffFile(io.BytesIO(found)) as file:
+        assert file.pages[0].extrasamples == (EXTRASAMPLE.ASSOCALPHA,)
+        found = file.asarray().astype(float)
+    expected = tifffile.imread(io.BytesIO(expected)).astype(float)
+    np.testing.assert_array_equal(found[..., 3], alpha)
+    assert (found[..., :3] <= found[..., 3:]).all()
+    difference = np.abs(found[..., :3] - expected[..., :3] * opacity[..., None])
+    assert difference[opaque].max() <= 3
+    to_png = render(associated, in_colour="recolor", output_format="png").data
+    as_png = imagecodecs.png_decode(to_png).astype(float)
+    assert np.abs(as_png[..., :3] - expected[..., :3])[opaque].max() <= 3 / 0.2

@@ -2,7 +2,7 @@
 
 import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
@@ -51,6 +51,10 @@ class Source(Protocol):
     def page_count(self) -> int:
         """Pages; 1 in all formats but TIFF."""
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What of the file is in none of its pages, and will not be in an output."""
+
     def metadata(self) -> list[Metadata]:
         """Read what each page says of itself; damage to that is no error."""
 
@@ -68,6 +72,7 @@ class _OnePicture:
     decode: Callable[[], Scan]
     found: Metadata
     page_count: int = 1
+    notes: Sequence[str] = ()
 
     def metadata(self) -> list[Metadata]:
         return [self.found]
@@ -98,6 +103,10 @@ class _Strict:
     @property
     def page_count(self) -> int:
         return self.source.page_count
+
+    @property
+    def notes(self) -> Sequence[str]:
+        return self.source.notes
 
     def metadata(self) -> list[Metadata]:
         return self.source.metadata()

@@ -51,6 +51,24 @@ def from_float(samples: NDArray[np.floating]) -> NDArray[np.uint16]:
     raise ScanError(f"floating-point samples from {low:g} to {high:g} are measurements, not a picture in {ranges}")
 
 
+def divide_by_alpha(samples: Pixels, alpha: Pixels) -> Pixels:
+    """Undo `multiply_by_alpha`, up to its rounding: (H, W, C) without alpha's factor, 0 where nothing is opaque.
+
+    Args:
+        samples: (H, W, C), uint8 or uint16, multiplied by alpha as they are encoded: so all editors do it.
+        alpha: (H, W) of the same type.
+    """
+    full, opacity = np.uint32(np.iinfo(alpha.dtype).max), alpha.astype(np.uint32)[..., None]
+    scaled = (samples * full + opacity // 2) // np.maximum(opacity, 1)
+    return np.where(opacity > 0, np.minimum(scaled, full), 0).astype(samples.dtype)
+
+
+def multiply_by_alpha(samples: Pixels, alpha: Pixels) -> Pixels:
+    """Multiply (H, W, C) by (H, W) alpha, of the same type, over its full range; rounded."""
+    full = np.uint32(np.iinfo(alpha.dtype).max)
+    return ((samples * alpha.astype(np.uint32)[..., None] + full // 2) // full).astype(samples.dtype)
+
+
 def from_gray(gray: Pixels, alpha: Pixels | None = None, *, icc: bytes | None = None, inverted: bool = False) -> Scan:
     """Make a Scan of (H, W) gray levels over the full range of their type.
 

@@ -25,7 +25,9 @@ class Scan:
     bits: int
     """8 or 16: bits per channel in which the colour picture is written."""
     alpha: Pixels | None = None
-    """(H, W), opacity in that depth, or None where there is none."""
+    """(H, W), opacity in that depth, or None where there is none. Codes are never multiplied by it."""
+    extra: Pixels | None = None
+    """(H, W, n), samples in that depth of which the file does not say what they mean, such as infrared; or None."""
     plain: bool = True
     """Whether the file's numbers are sRGB as they stand; false where a profile gave them another meaning."""
     damaged: bool = False

@@ -2,31 +2,34 @@
 
 import io
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import tifffile
+from numpy.typing import NDArray
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TiffPage
 
 from colornet import metadata
-from colornet.codecs import icc_profiles, pixels
+from colornet.codecs import icc_profiles, pixels, tiff_pages
 from colornet.codecs.limits import check_size
-from colornet.codecs.scan import Scan
+from colornet.codecs.scan import Pixels, Scan
 from colornet.codecs.tiff_output import PageLayout
+from colornet.codecs.tiff_pages import Picture
 from colornet.errors import ScanError
 from colornet.formats import Format
 from colornet.metadata import Metadata
 
-MAX_PAGES = 10_000
+_MOST_EXTRA = 2
+"""Samples beyond a pixel's colour: alpha and infrared. More of them are the bands of a satellite."""
+_ALPHA = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
 _GRAY = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
 _KNOWN = (*_GRAY, PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR, PHOTOMETRIC.PALETTE, PHOTOMETRIC.SEPARATED)
 _CHANNELS = {PHOTOMETRIC.RGB: 3, PHOTOMETRIC.YCBCR: 3, PHOTOMETRIC.SEPARATED: 4}
 
 
 class TiffSource:
-    """An opened TIFF file. Thumbnails that it carries as reduced-resolution pages are left out."""
+    """An opened TIFF file. Thumbnails that it carries as reduced-resolution pages are left out, and masks are."""
 
     format: Format = "tiff"
 
@@ -34,48 +37,44 @@ class TiffSource:
         """Read the header and all pages' tags; raises ScanError or whatever tifffile raises on damage."""
         self.data = data
         self._file = tifffile.TiffFile(io.BytesIO(data))
-        if len(self._file.pages) > MAX_PAGES:
-            raise ScanError(f"TIFF of {len(self._file.pages)} pages, more than the bound of {MAX_PAGES}")
-        self.tiff_pages: Sequence[TiffPage] = _full_pages(self._file)
-        if not self.tiff_pages:
-            raise ScanError("damaged TIFF: it has no page")
-        for page in self.tiff_pages:
+        self.pictures, self.notes = tiff_pages.pictures(self._file)
+        if any(_is_float(picture.page) and _extra_channels(picture.page)[1] for picture in self.pictures):
+            self.notes.append("floating-point samples of unknown meaning left out")
+        for page in (picture.page for picture in self.pictures):
             check_size(page.imagewidth, page.imagelength, max_pixels)
             check_size(page.tilewidth or 1, page.tilelength or 1, max_pixels)
 
     @property
     def page_count(self) -> int:
         """Pages at full resolution."""
-        return len(self.tiff_pages)
+        return len(self.pictures)
 
     def page(self, index: int) -> Scan:
         """Decode one page."""
-        page = self.tiff_pages[index]
-        return replace(_decode(page), orientation=_orientation(page))
+        picture = self.pictures[index]
+        return replace(_decode(picture.page), orientation=_orientation(picture))
 
     def metadata(self) -> list[Metadata]:
-        """Read what each page says of itself."""
-        kept = {page.offset for page in self.tiff_pages}
-        found = zip(self._file.pages, metadata.read_pages(self._file), strict=True)
-        return [described for page, described in found if page.offset in kept]
+        """Read what each page says of itself; of a master below its thumbnail, what both say."""
+        found = metadata.read_pages(self._file, [picture.described for picture in self.pictures])
+        masters = metadata.read_pages(self._file, [picture.page for picture in self.pictures])
+        return [
+            replace(
+                told, icc=own.icc or told.icc, density=own.density or told.density, orientation=_orientation(picture)
+            )
+            for told, own, picture in zip(found, masters, self.pictures, strict=True)
+        ]
 
     def layout(self, index: int) -> PageLayout:
         """Say how one page is stored."""
-        page = self.tiff_pages[index]
+        page = self.pictures[index].page
         return PageLayout(
             compression=_writable_compression(page),
             tile=(page.tilelength, page.tilewidth) if page.is_tiled else None,
-            extrasample="assocalpha" if EXTRASAMPLE.ASSOCALPHA in page.extrasamples else "unassalpha",
+            premultiplied=EXTRASAMPLE.ASSOCALPHA in page.extrasamples,
             bigtiff=bool(self._file.is_bigtiff),
             byteorder=self._file.byteorder,
         )
-
-
-def _full_pages(file: tifffile.TiffFile) -> list[TiffPage]:
-    pages = [page for page in file.pages if isinstance(page, TiffPage)]
-    if len(pages) != len(file.pages):
-        raise ScanError("TIFF pages that cannot be read")
-    return [page for page in pages if not page.is_reduced] or pages
 
 
 def _writable_compression(page: TiffPage) -> str:
@@ -92,15 +91,26 @@ def _decode(page: TiffPage) -> Scan:
         raise ScanError(f"TIFF of {kind} is no picture that Colornet knows")
     if photometric is PHOTOMETRIC.YCBCR and page.compression != COMPRESSION.JPEG:
         raise ScanError(f"TIFF of {kind} that is not JPEG-compressed is not supported")
-    colours = _CHANNELS.get(photometric, 1)
-    if not colours <= page.samplesperpixel <= colours + 1:
-        raise ScanError(f"TIFF of {kind}: expected {colours} samples a pixel, and alpha")
+    colours = _colours(page)
+    if not colours <= page.samplesperpixel <= colours + _MOST_EXTRA:
+        raise ScanError(f"TIFF of {kind}: expected {colours} samples a pixel, and up to {_MOST_EXTRA} more")
     samples = _samples(page)
+    opacity, unknown = _extra_channels(page)
+    alpha = None if opacity is None else _to_range(page, samples[..., opacity])
+    colour = _to_range(page, samples[..., :colours])
+    if alpha is not None and EXTRASAMPLE.ASSOCALPHA in page.extrasamples:
+        colour = pixels.divide_by_alpha(colour, alpha)
+    scan = _without_extra(page, photometric, colour, alpha)
+    # Floating-point samples of an unknown meaning have no range either.
+    return (
+        replace(scan, extra=_to_range(page, samples[..., unknown])) if unknown and samples.dtype.kind != "f" else scan
+    )
+
+
+def _without_extra(page: TiffPage, photometric: PHOTOMETRIC, colour: Pixels, alpha: Pixels | None) -> Scan:
     icc = page.tags[34675].value if 34675 in page.tags and isinstance(page.tags[34675].value, bytes) else None
-    alpha = np.ascontiguousarray(samples[..., colours]) if samples.shape[2] > colours else None
-    colour = samples[..., :colours]
     if photometric is PHOTOMETRIC.PALETTE:
-        return _from_palette(page, colour[..., 0])
+        return _from_palette(page, colour[..., 0], alpha)
     if photometric in _GRAY:
         return pixels.from_gray(colour[..., 0], alpha, icc=icc, inverted=photometric is PHOTOMETRIC.MINISWHITE)
     if photometric is PHOTOMETRIC.SEPARATED:
@@ -108,23 +118,44 @@ def _decode(page: TiffPage) -> Scan:
     return pixels.from_rgb(colour, alpha, icc=icc)
 
 
-def _samples(page: TiffPage) -> pixels.Pixels:
-    """Decode to (H, W, C), over the full range of uint8 or uint16."""
+def _colours(page: TiffPage) -> int:
+    return _CHANNELS.get(PHOTOMETRIC(page.photometric), 1)
+
+
+def _is_float(page: TiffPage) -> bool:
+    return page.dtype is not None and page.dtype.kind == "f"
+
+
+def _extra_channels(page: TiffPage) -> tuple[int | None, list[int]]:
+    """Which channel is alpha, if any, and which are of unknown meaning: those of which the file says nothing too."""
+    colours = _colours(page)
+    kinds = dict(enumerate(page.extrasamples, start=colours))
+    extra = range(colours, page.samplesperpixel)
+    opacity = next((channel for channel in extra if kinds.get(channel) in _ALPHA), None)
+    return opacity, [channel for channel in extra if channel != opacity]
+
+
+def _samples(page: TiffPage) -> NDArray[Any]:
+    """Decode to (H, W, C), in the type and range that it is stored in."""
     _check_written(page)
     array = page.asarray()
     if page.planarconfig == 2 and array.ndim == 3:
         array = np.moveaxis(array, 0, 2)
     if array.shape[:2] != (page.imagelength, page.imagewidth):
         raise ScanError(f"TIFF whose pixels have the shape {array.shape}")
-    array = array.reshape(page.imagelength, page.imagewidth, -1)
-    if array.dtype.kind == "f":
-        return pixels.from_float(array)
-    bits = 1 if array.dtype == bool else int(page.bitspersample)
-    if bits > 16 or array.dtype.itemsize > 2:
+    return array.reshape(page.imagelength, page.imagewidth, -1)
+
+
+def _to_range(page: TiffPage, samples: NDArray[Any]) -> Pixels:
+    """Bring samples to the full range of uint8 or uint16; but indices of a palette stay as they are."""
+    if samples.dtype.kind == "f":
+        return pixels.from_float(samples)
+    bits = 1 if samples.dtype == bool else int(page.bitspersample)
+    if bits > 16 or samples.dtype.itemsize > 2:
         raise ScanError(f"TIFF of {bits}-bit integers: measurements, not a picture")
     if page.photometric == PHOTOMETRIC.PALETTE:
-        return array.astype(np.uint8) if array.dtype == bool else array
-    return pixels.widen(array, bits)
+        return samples.astype(np.uint8) if samples.dtype == bool else samples
+    return np.ascontiguousarray(pixels.widen(samples, bits))
 
 
 def _check_written(page: TiffPage) -> None:
@@ -137,18 +168,18 @@ def _check_written(page: TiffPage) -> None:
         raise ScanError(f"damaged TIFF: {missing} were never written")
 
 
-def _from_palette(page: TiffPage, index: Any) -> Scan:
+def _from_palette(page: TiffPage, index: Pixels, alpha: Pixels | None) -> Scan:
     if page.colormap is None:
         raise ScanError("TIFF with a palette that is missing")
     entries = np.asarray(page.colormap, np.uint16)
     # A writer that leaves the upper half unused has taken the map's 16 bits for 8: every reader guesses so.
     table = (entries >> (8 if entries.max(initial=0) > 255 else 0)).astype(np.uint8).T
-    return pixels.from_rgb(table[np.minimum(index, len(table) - 1)])
+    return pixels.from_rgb(table[np.minimum(index, len(table) - 1)], alpha)
 
 
-def _orientation(page: TiffPage) -> int:
-    tag = page.tags.get(274)
-    return tag.value if tag is not None and tag.value in range(1, 9) else 1
+def _orientation(picture: Picture) -> int:
+    tags = (page.tags.get(274) for page in (picture.described, picture.page))
+    return next((tag.value for tag in tags if tag is not None and tag.value in range(1, 9)), 1)
 
 
 def _dtype_name(page: TiffPage) -> str:

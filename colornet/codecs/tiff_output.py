@@ -10,6 +10,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from colornet.codecs import pixels
 from colornet.codecs.scan import Scan
 
 STRIP_BYTES = 1 << 20
@@ -25,8 +26,8 @@ class PageLayout:
     """Name of the compression in tifffile: a lossless one, as luminance is to be kept; "none" for none."""
     tile: tuple[int, int] | None = None
     """Height and width of tiles, or None for strips."""
-    extrasample: str = "unassalpha"
-    """What tifffile calls the alpha channel: "unassalpha" or "assocalpha"."""
+    premultiplied: bool = False
+    """Whether colours are multiplied by alpha (TIFF's associated alpha)."""
     bigtiff: bool = False
     """Whether the file has 64-bit offsets."""
     byteorder: Literal["<", ">"] = "<"
@@ -52,18 +53,22 @@ class TiffOutput:
         """Append the colour page of a scan.
 
         Args:
-            bands: (rows, W, C) with C = 3, or 4 with alpha, of `layout.band_rows(scan)` rows each but for the last.
+            bands: (rows, W, C), of `layout.band_rows(scan)` rows each but for the last: R, G, B, alpha and the scan's
+                extra samples, those that it has. R, G and B are not multiplied by alpha yet.
             scan: the page that gets its colour.
             layout: how the page is stored.
         """
-        channels = 3 if scan.alpha is None else 4
+        extra = 0 if scan.extra is None else scan.extra.shape[2]
+        alpha = [] if scan.alpha is None else ["assocalpha" if layout.premultiplied else "unassalpha"]
         options = _compression(layout)
+        if scan.alpha is not None and layout.premultiplied:
+            bands = map(_multiplied, bands)
         self._writer.write(
             _tiles(bands, layout.tile) if layout.tile else _strips(bands, layout, options),
-            shape=(scan.height, scan.width, channels),
+            shape=(scan.height, scan.width, 3 + len(alpha) + extra),
             dtype=np.uint8 if scan.bits == 8 else np.uint16,
             photometric="rgb",
-            extrasamples=[] if scan.alpha is None else [layout.extrasample],
+            extrasamples=alpha + ["unspecified"] * extra,
             tile=layout.tile,
             rowsperstrip=None if layout.tile else min(layout.band_rows(scan), scan.height),
             metadata=None,
@@ -75,6 +80,11 @@ class TiffOutput:
         """End the file and return it, open for reading and writing."""
         self._writer.close()
         return self._buffer
+
+
+def _multiplied(band: NDArray[Any]) -> NDArray[Any]:
+    """Multiply R, G and B by alpha, the fourth."""
+    return np.dstack([pixels.multiply_by_alpha(band[..., :3], band[..., 3]), band[..., 3:]])
 
 
 def _tiles(bands: Iterator[NDArray[np.generic]], tile: tuple[int, int]) -> Iterator[NDArray[np.generic]]:

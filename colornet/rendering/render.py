@@ -194,7 +194,10 @@ class Rendering:
         else:
             self._encoded = _encode(self.source, page.scan, planes, self.settings, self.format)
         chroma = float(np.hypot(*ab).mean())
-        self._added.append(_Added(page.scan.width, page.scan.height, page.scan.damaged, chroma, prediction.confidence))
+        left_out = page.scan.extra is not None and self.format != "tiff"
+        self._added.append(
+            _Added(page.scan.width, page.scan.height, page.scan.damaged, left_out, chroma, prediction.confidence)
+        )
 
     def finish(self, credentials: Credentials | None = None) -> Rendered:
         """Let the output say what it is; with `credentials`, signed, if it is of a format that C2PA knows.
@@ -249,6 +252,9 @@ class Rendering:
         notes = []
         if self._added[0].damaged:
             notes.append("damaged: rendered as far as it could be read")
+        notes += self.source.notes
+        if any(page.extra_left_out for page in self._added):
+            notes.append(f"samples of unknown meaning left out: {self.format} has no place for them")
         left_out = self.source.page_count - len(self._added)
         if left_out:
             notes.append(f"{left_out} pages left out: {self.format} holds one")
@@ -261,6 +267,7 @@ class _Added(NamedTuple):
     width: int
     height: int
     damaged: bool
+    extra_left_out: bool
     chroma: float
     confidence: float | None
 
@@ -339,7 +346,8 @@ def _bands(scan: Scan, planes: NDArray[np.float32], layout: PageLayout) -> Itera
     for row in range(0, scan.height, step):
         codes = scan.codes[row : row + step]
         rgb = lab_to_srgb(codes, scan.lightness, planes, scan.bits, first_row=row, height=scan.height)
-        yield rgb if scan.alpha is None else np.dstack([rgb, scan.alpha[row : row + step]])
+        beside = [plane[row : row + step] for plane in (scan.alpha, scan.extra) if plane is not None]
+        yield np.dstack([rgb, *beside]) if beside else rgb
 
 
 def _alpha(scan: Scan, bits: int) -> Pixels | None:

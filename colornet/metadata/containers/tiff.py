@@ -5,7 +5,7 @@ A page's metadata becomes an Exif block, as in every other container, and become
 
 import io
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import BinaryIO, Literal
 
 import tifffile
@@ -30,13 +30,16 @@ def read(data: bytes) -> Metadata:
     return _read_page(source, layout, first)
 
 
-def read_pages(tiff: tifffile.TiffFile) -> list[Metadata]:
-    """Read what the directory of each page in `tiff.pages` holds. What is damaged is named in that page's notes."""
+def read_pages(tiff: tifffile.TiffFile, pages: Iterable[tifffile.TiffPage] | None = None) -> list[Metadata]:
+    """Read what the directories of some pages hold; of all in `tiff.pages`, if none are given.
+
+    What is damaged is named in that page's notes.
+    """
     source = Bounded(tiff.filehandle)
     order: Literal["<", ">"] = "<" if tiff.byteorder == "<" else ">"
     layout = ByteLayout(order, big=bool(tiff.is_bigtiff))
     found = []
-    for page in tiff.pages:
+    for page in tiff.pages if pages is None else pages:
         try:
             found.append(checked(_read_page(source, layout, ifd.read_directory(source, layout, page.offset))))
         except Exception as error:  # damage to what a page says is no reason to lose its picture
