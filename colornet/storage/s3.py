@@ -23,7 +23,7 @@ from colornet.errors import NotFoundError
 from colornet.storage.options import S3Options
 from colornet.storage.s3_client import client_of, is_amazon
 from colornet.storage.s3_errors import ERRORS, code_of, explain, status_of
-from colornet.storage.server_errors import BrokenBodyError, NoConditionError
+from colornet.storage.server_errors import BrokenBodyError, ListingError, NoConditionError
 from colornet.storage.uris import OWN_FOLDER, is_directory_bucket
 
 if TYPE_CHECKING:
@@ -36,6 +36,10 @@ BODY_ATTEMPTS = 4
 PART_BYTES = 8 << 20
 """Of an upload in parts; the last one is smaller. S3 takes 10,000 of them, more than fits into memory."""
 PART_THREADS = 4
+_NO_ORDER = (
+    "the server does not list keys after another one, in their order: it lacks StartAfter of ListObjectsV2, as "
+    "servers do that know ListObjects V1 only"
+)
 _TRY_AGAIN = {
     "BadDigest",
     "XAmzContentSHA256Mismatch",
@@ -141,14 +145,26 @@ class S3Objects:
         """Yield the objects whose key begins with `prefix`, sorted by key, up to 1000 at a time.
 
         An object is the rest of its key, its size in bytes and its version. Only those whose rest comes after `after`
-        are listed. With each page comes whether there are more.
+        are listed. With each page comes whether there are more. Raises `ListingError` if the server lists in another
+        way, since then nobody knows which keys are missing.
+
+        It goes on from the last key that came: there are servers whose tokens skip keys. A directory bucket lists in no
+        order, and has nothing else than its tokens.
         """
-        paginator = self.client.get_paginator("list_objects_v2")
-        start: dict[str, Any] = {"StartAfter": prefix + after} if after else {}
-        for page in paginator.paginate(Bucket=bucket, Prefix=prefix, **start, **self._payer):
-            contents = page.get("Contents", ())
-            found = [(each["Key"].removeprefix(prefix), each["Size"], _version(each["ETag"])) for each in contents]
-            yield found, page.get("IsTruncated", False)
+        ordered = not is_directory_bucket(bucket)
+        last, token, more = prefix + after if after else None, "", True
+        while more:
+            go_on = {"ContinuationToken": token} if token else {"StartAfter": last} if last else {}
+            answer = self.client.list_objects_v2(Bucket=bucket, Prefix=prefix, **go_on, **self._payer)  # type: ignore[arg-type]
+            contents, more = answer.get("Contents", ()), answer.get("IsTruncated", False)
+            for each in contents if ordered else ():
+                if last is not None and each["Key"] <= last:
+                    raise ListingError(_NO_ORDER)
+                last = each["Key"]
+            token = "" if ordered and contents else answer.get("NextContinuationToken", "")
+            if more and not (token or contents):
+                raise ListingError("the server says that there are more keys, and not how to go on to them")
+            yield [(each["Key"].removeprefix(prefix), each["Size"], _version(each["ETag"])) for each in contents], more
 
     # boto3's own upload_fileobj tells no version, and sends no Content-MD5 to those who need it.
     def _put_in_parts(self, bucket: str, key: str, data: bytes, form: Mapping[str, Any]) -> str:

@@ -6,13 +6,14 @@ import botocore.exceptions
 import urllib3.exceptions
 
 from colornet.errors import AccessError, ExistsError, NotFoundError, StorageError
-from colornet.storage.server_errors import BrokenBodyError, NoConditionError
+from colornet.storage.server_errors import BrokenBodyError, ListingError, NoConditionError
 
 ERRORS = (
     botocore.exceptions.ClientError,
     botocore.exceptions.BotoCoreError,
     urllib3.exceptions.HTTPError,
     BrokenBodyError,
+    ListingError,
     NoConditionError,
 )
 """What the functions of `s3` raise, and `explain` explains."""

@@ -7,6 +7,10 @@ class BrokenBodyError(StorageError):
     """The answer began, and its body did not arrive whole and sound."""
 
 
+class ListingError(StorageError):
+    """The server does not list its keys one after the other, so that some would be missing, or come for ever."""
+
+
 class NoConditionError(StorageError):
     """The server cannot write under this condition."""
 
