@@ -176,7 +176,7 @@ def test_the_truth_is_calibrated_and_gray_and_one_colour_have_what_they_can_have
     assert gray["neutral_chroma"].mean == gray["psnr_over_gray"].mean == gray["worse_than_gray"].mean == 0
 
 
-def test_weights_count_by_their_shares_alone_and_photographs_in_any_order():
+def test_weights_count_by_their_shares_alone():
     one, same = calibrate(np.ones(PHOTOGRAPHS)), calibrate(np.full(PHOTOGRAPHS, 7.0))
     for name in NAMES:
         for measure, found in one[0][name].items():
