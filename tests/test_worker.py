@@ -227,6 +227,25 @@ def test_a_source_is_never_overwritten(archive, task):
     assert (archive / "landscape.jpg").read_bytes() == before
 
 
+def test_a_source_is_not_overwritten_through_a_link_in_the_output(archive, task):
+    before = {path: path.read_bytes() for path in archive.rglob("*") if path.is_file()}
+    Path(task.output).mkdir()
+    (Path(task.output) / "sub").symlink_to(archive / "sub")
+    (Path(task.output) / "landscape.jpg").symlink_to(archive / "landscape.jpg")
+    rows = colorize(task, inventory.read_inventory(str(archive))).to_pylist()
+    refused = {row["key"] for row in rows if "symbolic link" in (row["reason"] or "")}
+    assert refused == {"landscape.jpg", "sub/square.tif", "sub/colour mode.jpg"}
+    assert {row["status"] for row in rows if row["key"] in refused} == {"failed"}
+    assert {path: path.read_bytes() for path in archive.rglob("*") if path.is_file()} == before
+
+
+def test_an_output_folder_that_is_a_link_itself_is_a_place_like_any_other(archive, task, tmp_path):
+    (tmp_path / "disk").mkdir()
+    Path(task.output).symlink_to(tmp_path / "disk")
+    (row,) = colorize(task, inventory.read_inventory(str(archive / "landscape.jpg"))).to_pylist()
+    assert row["status"] == "done" and (tmp_path / "disk" / "landscape.jpg").is_file()
+
+
 def test_an_output_that_cannot_be_written_is_a_failed_row(archive, task):
     scans = inventory.read_inventory(str(archive / "landscape.jpg"))
     (Path(task.output) / "landscape.jpg").mkdir(parents=True)

@@ -115,6 +115,8 @@ def store(task: ColorizeTask, row: Row, rendered: Rendered) -> str:
     output_uri = uris.join(task.output, row["key"] + rendered.extension)
     if output_uri == row["source_uri"]:  # an inventory can name anything
         raise ScanError("its output would take its own place: sources are never touched")
+    if not uris.contains(task.output, output_uri):  # perhaps among the sources
+        raise ScanError("a symbolic link in the output would lead its output elsewhere: sources are never touched")
     metadata = {
         "colornet": distribution.version(),
         "bundle-digest": task.bundle_digest,
