@@ -67,7 +67,7 @@ def _measure(data: bytes, repeat: int) -> list[float]:
     def chain(settings: RenderSettings) -> Callable[[], object]:
         def step() -> object:
             rendering = Rendering(open_source(data), settings, origin)
-            for page in rendering.pages():
+            for _, page in rendering.pages():
                 rendering.add(prepare(page, SIZE), prediction)
             return rendering.finish()
 

@@ -95,7 +95,7 @@ class Colorizer:
         source = settings.open(data)
         origin = settings.origin(name, data, self.bundle.digest, hints)
         rendering = Rendering(source, settings, origin)
-        for number, scan in enumerate(rendering.pages()):
+        for number, scan in rendering.pages():
             page = prepare(scan, self.size, origin.hints_on(number))
             rendering.add(page, self.predictor.predict(page.seen[None], [page.letterbox], [page.hints])[0])
         return rendering.finish(credentials)

@@ -19,6 +19,6 @@ def render(data: bytes, *, colour: float = 10.0, **settings: object) -> Rendered
     options = RenderSettings(**settings)
     source = options.open(data)
     rendering = Rendering(source, options, options.origin("scan", data, ""))
-    for scan in rendering.pages():
+    for _, scan in rendering.pages():
         rendering.add(prepare(scan, SIZE), predicted(colour))
     return rendering.finish()

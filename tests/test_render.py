@@ -44,7 +44,7 @@ def test_a_page_is_shrunk_once_for_prediction_and_rendering(monkeypatch):
     options = RenderSettings()
     source = open_source(tiff(3))
     rendering = Rendering(source, options, options.origin("a.tif", source.data, ""))
-    for scan in rendering.pages():
+    for _, scan in rendering.pages():
         page = prepare(scan, SIZE)
         rendering.add(page, predicted())
         np.testing.assert_array_equal(page.letterbox.pad(page.lightness / 50 - 1, SIZE).astype(np.float16), page.seen)
@@ -69,7 +69,7 @@ def test_of_many_pages_the_one_before_is_in_memory_at_most():
 
     options = RenderSettings()
     rendering = Rendering(Counting(), options, options.origin("a.tif", source.data, ""))
-    for scan in rendering.pages():
+    for _, scan in rendering.pages():
         rendering.add(prepare(scan, SIZE), predicted())
     assert rendering.finish().pages == 5
     assert counts == [0, 1, 1, 1, 1]

@@ -7,11 +7,13 @@ import imagecodecs
 import numpy as np
 import pytest
 import skimage.color
+import skimage.data
 import tifffile
 from tifffile import EXTRASAMPLE
 
 from colornet.codecs import Scan, decode, open_source
-from colornet.errors import ScanError
+from colornet.errors import InColourError, ScanError
+from colornet.metadata import read_pages
 from tests import pictures
 from tests.rendered import render
 
@@ -264,3 +266,53 @@ def test_associated_alpha_is_divided_out_before_colour_and_multiplied_in_behind_
     to_png = render(associated, in_colour="recolor", output_format="png").data
     as_png = imagecodecs.png_decode(to_png).astype(float)
     assert np.abs(as_png[..., :3] - expected[..., :3])[opaque].max() <= 3 / 0.2
+
+
+# --- pages in colour --------------------------------------------------------------------------------------------------
+
+PHOTOGRAPH = skimage.data.astronaut()[:200, :240]
+
+
+def pages_of(data: bytes) -> list[np.ndarray]:
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        return [page.asarray() for page in file.pages]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (1, 1, 0, 1, 0)], ids=["behind", "before", "mixed"])
+@pytest.mark.parametrize("choice", ["skip", "copy"])
+def test_each_page_is_judged_by_itself(order, choice):
+    """Gray pages (0) get the colour that they get alone; pages in colour (1) keep every sample of their own."""
+    data = several(*((PHOTOGRAPH if kind else GRAY, {}) for kind in order))
+    rendered = render(data, in_colour=choice)
+    (alone,) = pages_of(render(tiff(GRAY)).data)
+    found = pages_of(rendered.data)
+    assert len(found) == len(order) == rendered.pages
+    for page, kind in zip(found, order, strict=True):
+        np.testing.assert_array_equal(page, PHOTOGRAPH if kind else alone)
+    assert rendered.note == f"{sum(order)} of {len(order)} pages in colour already: they keep their colours"
+    assert rendered.mean_chroma == pytest.approx(np.hypot(10, 10), rel=1e-3)
+    with tifffile.TiffFile(io.BytesIO(rendered.data)) as file:
+        told = [b"DigitalSourceType" in metadata.xmp for metadata in read_pages(file) if metadata.xmp]
+        assert told == [True] * order.count(0)
+
+
+def test_a_page_in_colour_keeps_depth_alpha_and_what_its_profile_means():
+    adobe = imagecodecs.cms_profile("adobergb")
+    deep = np.dstack([PHOTOGRAPH // 2 + 60, np.full((200, 240), 99, np.uint8)]).astype(np.uint16) * 257
+    data = several((GRAY, {}), (deep, {"photometric": "rgb", "extrasamples": ["unassalpha"], "iccprofile": adobe}))
+    _, page = pages_of(render(data).data)
+    assert page.dtype == np.uint16 and (page[..., 3] == 99 * 257).all()
+    expected = imagecodecs.cms_transform(
+        deep[..., :3].copy(), adobe, imagecodecs.cms_profile("srgb"), colorspace="rgb", outcolorspace="rgb"
+    )
+    assert np.abs(page[..., :3].astype(int) - expected).mean() < 100
+
+
+def test_only_a_scan_of_nothing_but_pages_in_colour_is_skipped_or_copied():
+    data = several((PHOTOGRAPH, {}), (PHOTOGRAPH[::-1], {}))
+    with pytest.raises(InColourError):
+        render(data)
+    rendered = render(data, in_colour="copy")
+    assert rendered.data == data and rendered.pixels == 2 * 200 * 240
+    recolored = render(data, in_colour="recolor")
+    assert recolored.note is None and not any(np.array_equal(page, PHOTOGRAPH) for page in pages_of(recolored.data))

@@ -308,11 +308,11 @@ class ColorizeWorker:
         source = settings.open(data)
         known["format"] = source.format
         rendering = Rendering(source, settings, origin)
-        for number, scan in enumerate(rendering.pages(), start=1):
+        for number, scan in rendering.pages():
             with watch.during("prepare"):
-                page = prepare(scan, settings.size, origin.hints_on(number - 1))
+                page = prepare(scan, settings.size, origin.hints_on(number))
             with watch.during("predict"):
-                prediction = self._predict(page, number, watch)
+                prediction = self._predict(page, number + 1, watch)
             rendering.add(page, prediction)
         return rendering.finish(credentials)
 

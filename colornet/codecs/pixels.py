@@ -107,6 +107,7 @@ def from_rgb(rgb: Pixels, alpha: Pixels | None = None, *, icc: bytes | None = No
         bits=8 * srgb.itemsize,
         alpha=alpha,
         plain=plain,
+        colours=srgb,
         thumbnail=_thumbnail(srgb),
     )
 

@@ -34,8 +34,10 @@ class Scan:
     """Whether it is what could be salvaged of a damaged file: parts may be missing or wrong."""
     orientation: int = 1
     """EXIF orientation, 1 to 8: how the picture must be turned to be upright."""
+    colours: Pixels | None = None
+    """(H, W, 3), the source's own colours in sRGB, in that depth; None where all is gray."""
     thumbnail: NDArray[np.uint8] | None = None
-    """(h, w, 3), the source's own colours in sRGB, 256 pixels on the longer side; None where all is gray."""
+    """(h, w, 3), the same in 8 bits, 256 pixels on the longer side; None where all is gray."""
 
     @property
     def height(self) -> int:

@@ -1,7 +1,7 @@
 """The finished scan: its own luminance, with colour, in the format and depth that it came in.
 
     rendering = Rendering(source, settings, origin)
-    for number, scan in enumerate(rendering.pages()):
+    for number, scan in rendering.pages():
         page = prepare(scan, size, origin.hints_on(number))
         rendering.add(page, predict(page))
     output = rendering.finish()
@@ -13,15 +13,13 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from colornet import distribution, metadata
-from colornet.codecs import DEEP, EXTENSIONS, MAX_PIXELS, Format, Scan, Source, encode, jpeg_luma, open_source
-from colornet.codecs.encode import is_lossless_webp
-from colornet.codecs.scan import Pixels
+from colornet.codecs import EXTENSIONS, MAX_PIXELS, Format, Scan, Source, open_source
 from colornet.codecs.tiff_output import PageLayout, TiffOutput
 from colornet.errors import InColourError, SettingsError
 from colornet.hints import Hint, in_order, to_json
@@ -33,9 +31,8 @@ from colornet.provenance.c2pa import Credentials, sign
 from colornet.provenance.xmp import DEFAULT_SOURCE_TYPE, DigitalSourceType, Origin
 from colornet.rendering import spreading
 from colornet.rendering.guided_upsampling import follow_lightness
-from colornet.rendering.jpeg_chroma import chroma_planes
-from colornet.rendering.lab_to_srgb import lab_to_srgb
 from colornet.rendering.monochrome import COLOURFUL, colour_beyond_tone
+from colornet.rendering.pages import bands, encoded, own_bands
 from colornet.rendering.spreading import spread
 from colornet.settings import Field, settings, to_dict
 
@@ -170,34 +167,49 @@ class Rendering:
         self._tiff: TiffOutput | None = None
         self._encoded = b""
 
-    def pages(self) -> Iterator[Scan]:
-        """Decode, one after the other, the pages that are to get their colour; none of a scan that is copied.
+    def pages(self) -> Iterator[tuple[int, Scan]]:
+        """Decode, one after the other, the pages that are to get their colour, each with its number, from 0.
+
+        Pages in colour already are not among them, unless they are to be recolored: beside others they keep their
+        colours. Of a scan that has only such pages there is none.
 
         Raises:
-            InColourError: if it is in colour already, and such scans are skipped.
+            InColourError: if all pages are in colour already, and such scans are skipped.
             ScanError: if a page cannot be decoded.
         """
-        for index in range(self.page_count):
-            scan = self.source.page(index)
-            if index == 0 and self.settings.in_colour != "recolor" and is_in_colour(scan):
-                self._copy = _unchanged(self.source, scan, self.settings)
-                return
-            yield scan
+        waiting: list[_Added] = []  # nobody knows yet whether the whole scan is in colour
+        for number in range(self.page_count):
+            scan = self.source.page(number)
+            if self.settings.in_colour == "recolor" or not is_in_colour(scan):
+                for earlier in range(len(waiting)):
+                    self._keep(self.source.page(earlier))
+                waiting = []
+                yield number, scan if scan.colours is None else replace(scan, colours=None)
+            elif self._added:
+                self._keep(scan)
+            else:
+                waiting.append(_Added.of(scan, self.format))
             del scan  # the next one is decoded without it
+        if waiting:
+            self._copy = _unchanged(self.source, waiting, self.settings)
 
     def add(self, page: PreparedPage, prediction: Prediction) -> None:
         """Give the next page its colour, and encode it; its hints are held, whatever was predicted, at any strength."""
         ab = small_colour(prediction, page.letterbox, page.lightness, self.settings, held(page.hints, page.letterbox))
         planes = ab if self.settings.upsampling == "plain" else follow_lightness(ab, page.lightness)
         if self.format == "tiff":
-            self._add_to_tiff(page.scan, planes)
+            layout = self.source.layout(len(self._added))
+            self._add_to_tiff(page.scan, bands(page.scan, planes, layout), layout)
         else:
-            self._encoded = _encode(self.source, page.scan, planes, self.settings, self.format)
+            self._encoded = encoded(self.source, page.scan, planes, self.format, self.settings.quality)
         chroma = float(np.hypot(*ab).mean())
-        left_out = page.scan.extra is not None and self.format != "tiff"
-        self._added.append(
-            _Added(page.scan.width, page.scan.height, page.scan.damaged, left_out, chroma, prediction.confidence)
-        )
+        self._added.append(_Added.of(page.scan, self.format, chroma, prediction.confidence))
+
+    def _keep(self, scan: Scan) -> None:
+        """Add a page of a TIFF in the colours that it has."""
+        layout = self.source.layout(len(self._added))
+        self._add_to_tiff(scan, own_bands(scan, layout), layout)
+        self._added.append(_Added.of(scan, self.format))
 
     def finish(self, credentials: Credentials | None = None) -> Rendered:
         """Let the output say what it is; with `credentials`, signed, if it is of a format that C2PA knows.
@@ -216,7 +228,7 @@ class Rendering:
             height=first.height,
             pages=len(self._added),
             pixels=pixels,
-            mean_chroma=sum(page.chroma * page.pixels for page in self._added) / pixels,
+            mean_chroma=self._mean_chroma(),
             confidence=self._confidence(),
             note=self._note(),
         )
@@ -225,17 +237,16 @@ class Rendering:
         signed = sign(output.data, self.format, self.source.data, self.source.format, credentials, self.origin)
         return replace(output, data=signed)
 
-    def _add_to_tiff(self, scan: Scan, planes: NDArray[np.float32]) -> None:
-        layout = self.source.layout(len(self._added))
+    def _add_to_tiff(self, scan: Scan, rows: Iterator[NDArray[np.generic]], layout: PageLayout) -> None:
         if self._tiff is None:
             self._tiff = TiffOutput(layout)
-        self._tiff.add(_bands(scan, planes, layout), scan, layout)
+        self._tiff.add(rows, scan, layout)
 
     def _described(self) -> bytes:
         """The encoded pages with their metadata, and with what they are."""
         described = [
-            xmp.describe(page, self.origin, self._confidence(), number)
-            for number, page in enumerate(self.source.metadata())
+            page if kept else xmp.describe(page, self.origin, self._confidence(), number)
+            for number, (page, kept) in enumerate(zip(self.source.metadata(), self._keeps(), strict=False))
         ]
         carried = [metadata.for_output(page, self.format) for page in described]
         if self._tiff is None:
@@ -243,6 +254,14 @@ class Rendering:
         file = self._tiff.finish()
         metadata.embed_pages(file, carried)
         return file.getvalue()
+
+    def _keeps(self) -> list[bool]:
+        """Whether each page has the colours that it had."""
+        return [page.chroma is None for page in self._added]
+
+    def _mean_chroma(self) -> float:
+        painted = [(page.chroma, page.pixels) for page in self._added if page.chroma is not None]
+        return sum(chroma * pixels for chroma, pixels in painted) / sum(pixels for _, pixels in painted)
 
     def _confidence(self) -> float | None:
         return min((page.confidence for page in self._added if page.confidence is not None), default=None)
@@ -255,6 +274,11 @@ class Rendering:
         notes += self.source.notes
         if any(page.extra_left_out for page in self._added):
             notes.append(f"samples of unknown meaning left out: {self.format} has no place for them")
+        kept = sum(self._keeps())
+        if kept:
+            notes.append(f"{kept} of {len(self._added)} pages in colour already: they keep their colours")
+        if any(self._added[hint.page].chroma is None for hint in self.origin.hints):
+            notes.append("hints on pages in colour already are not used")
         left_out = self.source.page_count - len(self._added)
         if left_out:
             notes.append(f"{left_out} pages left out: {self.format} holds one")
@@ -268,8 +292,15 @@ class _Added(NamedTuple):
     height: int
     damaged: bool
     extra_left_out: bool
-    chroma: float
+    chroma: float | None
+    """None of a page that keeps its colours."""
     confidence: float | None
+
+    @classmethod
+    def of(cls, scan: Scan, format: Format, chroma: float | None = None, confidence: float | None = None) -> Self:
+        """Note what is known of a page."""
+        left_out = scan.extra is not None and format != "tiff"
+        return cls(scan.width, scan.height, scan.damaged, left_out, chroma, confidence)
 
     @property
     def pixels(self) -> int:
@@ -314,43 +345,16 @@ def is_in_colour(scan: Scan) -> bool:
     return scan.thumbnail is not None and colour_beyond_tone(scan.thumbnail) > COLOURFUL
 
 
-def _unchanged(source: Source, first: Scan, settings: RenderSettings) -> Rendered:
+def _unchanged(source: Source, pages: Sequence[_Added], settings: RenderSettings) -> Rendered:
     if settings.in_colour == "skip":
         raise InColourError("already in colour")
     return Rendered(
         data=source.data,
         format=source.format,
         extension="",
-        width=first.width,
-        height=first.height,
+        width=pages[0].width,
+        height=pages[0].height,
         pages=source.page_count,
-        pixels=first.pixels,
+        pixels=sum(page.pixels for page in pages),
         note="already in colour: copied",
     )
-
-
-def _encode(source: Source, scan: Scan, planes: NDArray[np.float32], settings: RenderSettings, format: Format) -> bytes:
-    """Join a page with its colour and encode it, in a format of one page; without metadata."""
-    if format == source.format == "jpeg" and scan.plain and not scan.damaged and jpeg_luma.keeps_luma(source.data):
-        cb, cr = chroma_planes(scan.codes, scan.lightness, planes)
-        return jpeg_luma.recolor(source.data, cb, cr, quality=settings.quality)
-    bits = scan.bits if format in DEEP else 8
-    rgb = lab_to_srgb(scan.codes, scan.lightness, planes, bits)
-    lossless = format == source.format == "webp" and is_lossless_webp(source.data)
-    return encode(rgb, _alpha(scan, bits), format, quality=settings.quality, lossless=lossless)
-
-
-def _bands(scan: Scan, planes: NDArray[np.float32], layout: PageLayout) -> Iterator[NDArray[np.generic]]:
-    """Render a page from top to bottom in bands of a strip's or tile's height, so that it is never whole in memory."""
-    step = layout.band_rows(scan)
-    for row in range(0, scan.height, step):
-        codes = scan.codes[row : row + step]
-        rgb = lab_to_srgb(codes, scan.lightness, planes, scan.bits, first_row=row, height=scan.height)
-        beside = [plane[row : row + step] for plane in (scan.alpha, scan.extra) if plane is not None]
-        yield np.dstack([rgb, *beside]) if beside else rgb
-
-
-def _alpha(scan: Scan, bits: int) -> Pixels | None:
-    if scan.alpha is None or scan.bits == bits:
-        return scan.alpha
-    return (scan.alpha >> 8).astype(np.uint8)
