@@ -11,7 +11,7 @@ import numpy as np
 import simplejpeg
 
 from colornet import metadata
-from colornet.codecs import icc_profiles, pillow, pixels
+from colornet.codecs import icc_profiles, jpeg2000, pillow, pixels
 from colornet.codecs.limits import MAX_PIXELS, check_size
 from colornet.codecs.scan import Scan
 from colornet.codecs.tiff import TiffSource
@@ -114,8 +114,8 @@ class _Strict:
     def page(self, index: int) -> Scan:
         try:
             return _strictly(self.format, lambda: self.source.page(index))
-        except ScanError:
-            if not self.salvage or index:
+        except ScanError as error:
+            if not self.salvage or index or not str(error).startswith("damaged "):  # what is not read is not salvaged
                 raise
             return _strictly(self.format, lambda: _salvaged(self.data, self.format, self.max_pixels))
 
@@ -217,22 +217,10 @@ def _open_png(data: bytes, max_pixels: int) -> Source:
 
 def _open_jpeg2000(data: bytes, max_pixels: int, format: Format) -> Source:
     """A JP2 file, or the bare codestream ("j2k") that such a file wraps."""
-    header = data.find(b"\xff\x4f\xff\x51")
-    if header < 0:
-        raise ScanError("damaged JPEG 2000: there is no codestream in it")
-    right, bottom, left, top = struct.unpack(">4I", data[header + 8 : header + 24])
-    check_size(right - left, bottom - top, max_pixels)
-    (components, depth) = struct.unpack(">HB", data[header + 40 : header + 43])
-    if components > 4 or depth & 0x80 or (depth & 0x7F) + 1 > 16:
-        raise ScanError(f"JPEG 2000 of {components} components of {depth:#x} is no picture that Colornet knows")
-
+    header = jpeg2000.read_header(data)
+    check_size(header.width, header.height, max_pixels)
     found = metadata.read(data, format)
-
-    def work() -> Scan:
-        samples = imagecodecs.jpeg2k_decode(data)
-        return pixels.from_channels(pixels.widen(samples, (depth & 0x7F) + 1), icc=found.icc)
-
-    return _OnePicture(format, data, work, found)
+    return _OnePicture(format, data, lambda: jpeg2000.decode(data, header, found.icc), found)
 
 
 def _open_webp(data: bytes, max_pixels: int) -> Source:
