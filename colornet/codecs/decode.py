@@ -1,7 +1,6 @@
 """Bytes to Scans: the format from the first bytes, the size from the header before anything is decoded."""
 
 import re
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
@@ -11,7 +10,7 @@ import numpy as np
 import simplejpeg
 
 from colornet import metadata
-from colornet.codecs import icc_profiles, jpeg2000, pillow, pixels
+from colornet.codecs import icc_profiles, jpeg2000, pillow, pixels, png, webp
 from colornet.codecs.limits import MAX_PIXELS, check_size
 from colornet.codecs.scan import Scan
 from colornet.codecs.tiff import TiffSource
@@ -207,12 +206,15 @@ def _open_jpeg(data: bytes, max_pixels: int) -> Source:
 
 
 def _open_png(data: bytes, max_pixels: int) -> Source:
-    if data[12:16] != b"IHDR":
-        raise ScanError("damaged PNG: it does not begin with a header")
-    width, height = struct.unpack(">II", data[16:24])
-    check_size(width, height, max_pixels)
+    header = png.read_header(data)
+    check_size(header.width, header.height, max_pixels)
     found = metadata.read(data, "png")
-    return _OnePicture("png", data, lambda: pixels.from_channels(imagecodecs.png_decode(data), icc=found.icc), found)
+    return _OnePicture("png", data, lambda: png.decode(data, header, found.icc), found, notes=_frames(header.frames))
+
+
+def _frames(left_out: int) -> list[str]:
+    """The note on what an animation has beside its first picture."""
+    return [f"{left_out} further frames left out"] if left_out else []
 
 
 def _open_jpeg2000(data: bytes, max_pixels: int, format: Format) -> Source:
@@ -224,23 +226,14 @@ def _open_jpeg2000(data: bytes, max_pixels: int, format: Format) -> Source:
 
 
 def _open_webp(data: bytes, max_pixels: int) -> Source:
-    width, height = _webp_size(data)
+    width, height = webp.size(data)
     check_size(width, height, max_pixels)
     found = metadata.read(data, "webp")
-    return _OnePicture("webp", data, lambda: pixels.from_channels(imagecodecs.webp_decode(data), icc=found.icc), found)
 
+    def work() -> Scan:
+        return pixels.from_channels(imagecodecs.webp_decode(data), icc=found.icc)
 
-def _webp_size(data: bytes) -> tuple[int, int]:
-    """Width and height of a WebP by its first chunk (RFC 9649): the canvas's, or that of the only picture."""
-    kind, head = data[12:16], data[20:30]
-    if kind == b"VP8X" and len(head) == 10:
-        return 1 + int.from_bytes(head[4:7], "little"), 1 + int.from_bytes(head[7:10], "little")
-    if kind == b"VP8 " and len(head) == 10 and head[3:6] == b"\x9d\x01\x2a":
-        return int.from_bytes(head[6:8], "little") & 0x3FFF, int.from_bytes(head[8:10], "little") & 0x3FFF
-    if kind == b"VP8L" and len(head) >= 5 and head[0] == 0x2F:
-        sides = int.from_bytes(head[1:5], "little")
-        return 1 + (sides & 0x3FFF), 1 + (sides >> 14 & 0x3FFF)
-    raise ScanError("damaged WEBP: it does not begin with a picture")
+    return _OnePicture("webp", data, work, found, notes=_frames(webp.frames(data) - 1))
 
 
 def _open_bmp(data: bytes, max_pixels: int) -> Source:

@@ -1,7 +1,6 @@
 """Pixels to bytes, for the formats that hold one picture; TIFF is written by `codecs.tiff_output`."""
 
 import io
-from collections.abc import Iterator
 
 import imagecodecs
 import numpy as np
@@ -11,19 +10,6 @@ from PIL import Image
 from colornet.codecs.scan import Pixels
 from colornet.errors import SettingsError
 from colornet.formats import Format
-
-
-def is_lossless_webp(data: bytes) -> bool:
-    """Tell whether an encoded WebP holds its picture without loss."""
-    return any(data[at : at + 4] == b"VP8L" for at in _chunks(data))
-
-
-def _chunks(data: bytes) -> Iterator[int]:
-    """Where the chunks of a RIFF file begin."""
-    at = 12
-    while at + 8 <= len(data):
-        yield at
-        at += 8 + int.from_bytes(data[at + 4 : at + 8], "little") + (data[at + 4] & 1)
 
 
 def encode(rgb: Pixels, alpha: Pixels | None, format: Format, *, quality: int = 92, lossless: bool = False) -> bytes:

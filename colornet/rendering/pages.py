@@ -5,8 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from colornet.codecs import DEEP, Format, Scan, Source, encode, jpeg_luma
-from colornet.codecs.encode import is_lossless_webp
+from colornet.codecs import DEEP, Format, Scan, Source, encode, jpeg_luma, webp
 from colornet.codecs.scan import Pixels
 from colornet.codecs.tiff_output import PageLayout
 from colornet.rendering.jpeg_chroma import chroma_planes
@@ -20,7 +19,7 @@ def encoded(source: Source, scan: Scan, planes: NDArray[np.float32], format: For
         return jpeg_luma.recolor(source.data, cb, cr, quality=quality)
     bits = scan.bits if format in DEEP else 8
     rgb = lab_to_srgb(scan.codes, scan.lightness, planes, bits)
-    lossless = format == source.format == "webp" and is_lossless_webp(source.data)
+    lossless = format == source.format == "webp" and webp.is_lossless(source.data)
     return encode(rgb, _alpha(scan, bits), format, quality=quality, lossless=lossless)
 
 
