@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
-import kornia
 import numpy as np
 import torch
 import tyro
@@ -39,6 +38,7 @@ from colornet.metrics.bleeding import bleeding
 from colornet.metrics.blotches import blotches
 from colornet.metrics.chroma_error import BINS
 from colornet.metrics.psnr import psnr
+from colornet.rendering.guided_upsampling import follow_lightness
 from colornet.rendering.render import RenderSettings
 from colornet.rendering.spreading import spread
 from colornet.storage import uris
@@ -49,8 +49,10 @@ SMOOTHNESS = (100.0, 300.0, 3000.0)
 SIGMA = (0.75, 3.0, 6.0)
 RADII = (4, 8, 15)
 """Of the guided filter's windows, in pixels."""
-EPSILON = 1e-3
-"""Of the guided filter, in squared L* / 100."""
+EPSILON = 10.0
+"""Of the guided filter, in squared L*."""
+NEUTRAL = 0.0225
+"""Of the guided filter: the weight at which half of the colour is left, which gives the chroma of the default."""
 
 Planes = NDArray[np.float32]
 Way = Callable[[Planes, Planes, Planes], Planes]
@@ -128,13 +130,13 @@ def _ways() -> Mapping[str, Way]:
 
 
 def _guided(ab: Planes, certainty: Planes, lightness: Planes, *, radius: int) -> Planes:
-    """Smooth weighed colour and its weights with a guided filter over L*; fade as `spread` does."""
+    """Smooth weighed colour and its weights with a guided filter over L*, and fade by a constant beside them."""
     weight = np.square(certainty)
-    planes = torch.from_numpy(np.stack([weight * ab[0], weight * ab[1], weight])).unsqueeze(0)
-    guide = torch.from_numpy(lightness / 100).expand(1, 1, -1, -1)
-    smooth = kornia.filters.guided_blur(guide, planes, 2 * radius + 1, EPSILON, border_type="replicate")[0]
-    sure = smooth[2].clamp(min=1e-6)
-    return (smooth[:2] / sure * sure.sqrt() / (sure.sqrt() + DEFAULT)).numpy()
+    lines = follow_lightness(
+        np.stack([weight * ab[0], weight * ab[1], weight]), lightness, radius=radius, epsilon=EPSILON
+    )
+    *colour, known = lines[:3] * lightness + lines[3:]
+    return np.stack(colour) / (np.maximum(known, 0) + NEUTRAL)
 
 
 def _predict(settings: BenchmarkSettings) -> Predicted:
