@@ -1,15 +1,16 @@
-"""What Ray costs training: jobs.train beside a plain PyTorch loop that does the same steps on as many processes.
+"""What Ray costs training: jobs.train and colornet train-local beside a plain PyTorch loop on as many processes.
 
     python -m benchmarks.training
     python -m benchmarks.training --rounds 5 --stages.0.steps-per-epoch 50
     python -m benchmarks.training --stages.0.image-size 224 --stages.0.batch-size 32 --photographs 5000
     python -m benchmarks.training --rounds 0        # the step on one core only
 
-Both train the same networks on the same batches of the same photographs, by the same steps (`GanModule.step`, on
-degraded gray), with as many processes and threads: two that talk by gloo, or one where there is a GPU. jobs.train
-reads shards, looks at held-out photographs, reports and saves; the plain loop has all of its photographs in memory,
-decoded and cropped beforehand, and does nothing but steps. They take turns, and ratios are of neighbours, because what
-else a machine does changes by the minute; CPU seconds, of all processes of a run together, depend on that the least.
+All train the same networks on the same batches of the same photographs, by the same steps (`GanModule.step`, on
+degraded gray), with as many processes and threads: two that talk by gloo, or one where there is a GPU. jobs.train and
+train-local read shards, look at held-out photographs, report and save; the plain loop has all of its photographs in
+memory, decoded and cropped beforehand, and does nothing but steps. They take turns, and ratios are of neighbours,
+because what else a machine does changes by the minute; CPU seconds, of all processes of a run together, depend on that
+the least.
 The first epoch of each run, which has its start in it, is not counted.
 
 The default recipe is the adversarial stage of `standard`, small enough for two cores: crops of 128 pixels, 16 a
@@ -21,6 +22,7 @@ processor has bfloat16), and in float32 with contiguous tensors, one step of eac
 """
 
 import io
+import itertools
 import json
 import math
 import os
@@ -55,6 +57,8 @@ from colornet.training import presets
 from colornet.training.build import build_gan
 from colornet.training.degradation import degrade
 from colornet.training.gan import Batch, GanModule
+from colornet.training.local.processes import run_workers
+from colornet.training.local.run import LocalRun
 from colornet.training.recipe import BOTH, Recipe, Stage
 from colornet.training.trainer import SETTLE_EVERY
 from jobs.training.stream import READER_CPUS
@@ -84,7 +88,7 @@ class TrainingBenchmarkSettings:
     """The settings of benchmarks.training."""
 
     rounds: int = 3
-    """How often jobs.train and the plain loop are run, in turns; ratios are medians. 0 leaves them out."""
+    """How often each of the three is run, in turns; ratios are medians. 0 leaves them out."""
     photographs: int = 2000
     """Photographs in the shards, 320 x 240 JPEGs."""
     workers: int = 1 if torch.cuda.is_available() else 2
@@ -191,7 +195,7 @@ def _compare_runs(settings: TrainingBenchmarkSettings, folder: Path, console: Co
     decode_photographs(folder / "shards", folder / "memory.npy", stage.image_size)
     cores, gpu = len(os.sched_getaffinity(0)), torch.cuda.is_available()
     cpus = 1.0 if gpu else (cores - READER_CPUS) / settings.workers
-    kinds: dict[str, Callable[[Place], None]] = {"plain loop": _plain, "jobs.train": _job}
+    kinds: dict[str, Callable[[Place], None]] = {"plain loop": _plain, "jobs.train": _job, "train-local": _local}
     runs: dict[str, list[Run]] = {name: [] for name in kinds}
     load = [os.getloadavg()[0]]
     for number in range(settings.rounds):
@@ -215,10 +219,10 @@ def _compare_runs(settings: TrainingBenchmarkSettings, folder: Path, console: Co
     console.print(f"{settings.workers} processes with {place.threads} threads{' and a GPU' * gpu}, {cores} cores")
     console.print(table)
     kinds_of_ratio = {"in the steps": "step_rate", "with all between them": "whole_rate", "CPU s a photograph": "cpu"}
-    for words, name in kinds_of_ratio.items():
-        pairs = zip(_figures(runs["jobs.train"], name), _figures(runs["plain loop"], name), strict=True)
+    for way, (words, name) in itertools.product(("jobs.train", "train-local"), kinds_of_ratio.items()):
+        pairs = zip(_figures(runs[way], name), _figures(runs["plain loop"], name), strict=True)
         ratios = [job / plain for jobs, plains in pairs for job, plain in zip(jobs, plains, strict=True)]
-        console.print(f"jobs.train / plain loop, {words}: {_median_of(ratios, '.3f')}")
+        console.print(f"{way} / plain loop, {words}: {_median_of(ratios, '.3f')}")
     console.print(f"load average at the start and after each round: {', '.join(f'{each:.1f}' for each in load)}")
 
 
@@ -250,6 +254,20 @@ def _job(place: Place) -> None:
         recipe=place.recipe,
     )
     sys.exit(train(settings))
+
+
+def _local(place: Place) -> None:
+    run = LocalRun(
+        recipe=place.recipe,
+        data=collection.find(str(place.shards)),
+        data_uri=str(place.shards),
+        output=str(place.output),
+        name=place.recipe.name,
+        most_workers=place.workers,
+        threads=place.threads,
+        device="cuda" if place.gpu else "cpu",
+    )
+    run_workers(run, print)
 
 
 def _plain(place: Place) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import json
 import math
 import subprocess
@@ -264,12 +265,13 @@ def test_what_is_measured_on_one_core_is_the_adversarial_stage_of_presets():
 
 
 def test_ratios_are_of_neighbours(tmp_path, monkeypatch):
-    """The machine is twice as slow in the second round; the job takes 5/4 and 10/9 of the loop's time."""
-    turns = iter([8.0, 10.0, 18.0, 20.0])
+    """The machine is twice as slow in the second round; the jobs take 5/4 and 10/9, or 1 and 4/5 of the loop's time."""
+    ways = itertools.cycle([training._plain, training._job, training._local])
+    turns = iter([8.0, 10.0, 8.0, 18.0, 20.0, 22.5])
 
     def run(main, place):
         took = next(turns)
-        assert main is (training._plain if took in (8.0, 18.0) else training._job)
+        assert main is next(ways)
         epochs = [{"seconds": took, "finished": took * number} for number in (1, 2)]
         return training.Run(epochs, 10, [Sample(float(second), {1: second / 2}, 0) for second in range(41)])
 
@@ -280,6 +282,7 @@ def test_ratios_are_of_neighbours(tmp_path, monkeypatch):
     told = console.file.getvalue()
     assert "jobs.train / plain loop, in the steps: 0.850 (0.800, 0.900)" in told
     assert "jobs.train / plain loop, with all between them: 0.850 (0.800, 0.900)" in told
+    assert "train-local / plain loop, in the steps: 0.900 (1.000, 0.800)" in told
 
 
 # --- hints ------------------------------------------------------------------------------------------------------------
