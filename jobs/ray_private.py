@@ -35,6 +35,15 @@ def keep_idle_workers() -> None:
     os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(IDLE_WORKER_MS))
 
 
+def keep_priority() -> None:
+    """Let the processes of the Ray that is started next have the priority of this one.
+
+    Ray's own choice is next to the lowest, so that whatever else runs on the machine goes before a training, where a
+    plain loop would get its share. Who wants that says `nice`. That is all that is lost without the variable.
+    """
+    os.environ.setdefault("RAY_worker_niceness", "0")
+
+
 # --- ray.data.Dataset.map_batches -------------------------------------------------------------------------------------
 
 

@@ -33,6 +33,7 @@ def start_ray(*, worker_logs: bool = True, log_format: Literal["text", "json"] =
             # confuse a later `ray start`.
             os.environ.setdefault("RAY_AUTH_MODE", "disabled")
             ray_private.keep_idle_workers()
+            ray_private.keep_priority()
             ray.init(address="local", include_dashboard=False, **logs)
         signal.signal(signal.SIGTERM, on_termination)  # Ray's own would end the process with the wrong exit code
     quieten_ray_data()

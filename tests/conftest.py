@@ -45,6 +45,7 @@ def ray_local() -> Iterator[None]:
     """An embedded Ray of four small cores, for one module: starting one takes seconds. Only Ray believes in its GPU."""
     os.environ["RAY_AUTH_MODE"] = "disabled"
     ray_private.keep_idle_workers()
+    ray_private.keep_priority()
     ray.init(address="local", num_cpus=4, num_gpus=1, include_dashboard=False, object_store_memory=300_000_000)
     yield
     ray.shutdown()

@@ -106,6 +106,15 @@ def test_blocks_stay_whole_on_gpus_too(ray_local):
     assert sorted(table["row"].to_pylist() for table in done) == [block["row"].to_pylist() for block in blocks]
 
 
+def priority_of_this_process() -> int:
+    return os.getpriority(os.PRIO_PROCESS, 0)
+
+
+def test_workers_have_the_priority_of_the_job(ray_local):
+    """Or whatever else a machine does would go before."""
+    assert ray.get(ray.remote(priority_of_this_process).remote()) == priority_of_this_process()
+
+
 def test_who_is_asked_is_closed_before_an_error_leaves():
     """Whoever keeps the error keeps its frames, and what they hold would be closed by anyone, at any time."""
     closed = []

@@ -21,7 +21,7 @@ from colornet.training.degradation import DEGRADATIONS
 from colornet.training.local.processes import run_workers
 from colornet.training.local.run import CHECKPOINT, LocalRun
 from colornet.training.local.worker import work
-from tests import noise_shards
+from tests import blocked, noise_shards
 
 SMOKE = presets.preset("smoke")
 TIMES = ("seconds", "photographs_per_second", "waiting_for_data", "finished")
@@ -155,3 +155,12 @@ def test_another_recipe_under_the_same_name_is_refused(shards, tmp_path):
     run.note_recipe()
     with pytest.raises(SettingsError, match=r"'smoke' .* has another recipe \(stages.0.steps_per_epoch was 15"):
         make_run(shards, tmp_path, 26).note_recipe()
+
+
+def test_a_machine_with_little_installed_will_do(shards, tmp_path):
+    missing = ["ray", "boto3", "duckdb", "imagecodecs", "jpeglib", "simplejpeg", "tensorboardX", "tenacity"]
+    flags = ["--data", shards, "--output", tmp_path, "--recipe", "smoke", "--device", "cpu", "--threads", 1]
+    done = blocked.run(missing, "colornet.cli.train_local", *map(str, flags))
+    assert done.returncode == 0, done.stderr
+    assert bundles.load(str(tmp_path)).metrics["epoch"] == SMOKE.epochs
+    assert not (tmp_path / "report" / "tensorboard").exists()
