@@ -13,7 +13,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,12 +26,14 @@ from colornet.hints import Hint, in_order, to_json
 from colornet.inference.hints import Cells
 from colornet.inference.letterbox import Letterbox, PreparedPage, turn
 from colornet.inference.predictor import Prediction, certainty_of_pixels
+from colornet.metadata import Metadata
 from colornet.provenance import xmp
 from colornet.provenance.c2pa import Credentials, sign
 from colornet.provenance.xmp import DEFAULT_SOURCE_TYPE, DigitalSourceType, Origin
 from colornet.rendering import spreading
 from colornet.rendering.guided_upsampling import follow_lightness
 from colornet.rendering.monochrome import COLOURFUL, colour_beyond_tone
+from colornet.rendering.notes import Added, note
 from colornet.rendering.pages import bands, encoded, own_bands
 from colornet.rendering.spreading import spread
 from colornet.settings import Field, settings, to_dict
@@ -162,7 +164,7 @@ class Rendering:
         for hint in origin.hints:
             if hint.page >= self.page_count:
                 raise SettingsError(f"{hint.place}: there is no such page; the output has {self.page_count}, from 0")
-        self._added: list[_Added] = []
+        self._added: list[Added] = []
         self._copy: Rendered | None = None
         self._tiff: TiffOutput | None = None
         self._encoded = b""
@@ -177,7 +179,7 @@ class Rendering:
             InColourError: if all pages are in colour already, and such scans are skipped.
             ScanError: if a page cannot be decoded.
         """
-        waiting: list[_Added] = []  # nobody knows yet whether the whole scan is in colour
+        waiting: list[Added] = []  # nobody knows yet whether the whole scan is in colour
         for number in range(self.page_count):
             scan = self.source.page(number)
             if self.settings.in_colour == "recolor" or not is_in_colour(scan):
@@ -188,7 +190,7 @@ class Rendering:
             elif self._added:
                 self._keep(scan)
             else:
-                waiting.append(_Added.of(scan, self.format))
+                waiting.append(Added.of(scan, self.format))
             del scan  # the next one is decoded without it
         if waiting:
             self._copy = _unchanged(self.source, waiting, self.settings)
@@ -203,13 +205,13 @@ class Rendering:
         else:
             self._encoded = encoded(self.source, page.scan, planes, self.format, self.settings.quality)
         chroma = float(np.hypot(*ab).mean())
-        self._added.append(_Added.of(page.scan, self.format, chroma, prediction.confidence))
+        self._added.append(Added.of(page.scan, self.format, chroma, prediction.confidence))
 
     def _keep(self, scan: Scan) -> None:
         """Add a page of a TIFF in the colours that it has."""
         layout = self.source.layout(len(self._added))
         self._add_to_tiff(scan, own_bands(scan, layout), layout)
-        self._added.append(_Added.of(scan, self.format))
+        self._added.append(Added.of(scan, self.format))
 
     def finish(self, credentials: Credentials | None = None) -> Rendered:
         """Let the output say what it is; with `credentials`, signed, if it is of a format that C2PA knows.
@@ -220,8 +222,9 @@ class Rendering:
         if self._copy is not None:
             return self._copy
         first, pixels = self._added[0], sum(page.pixels for page in self._added)
+        told = self.source.metadata()[: len(self._added)]
         output = Rendered(
-            data=self._described(),
+            data=self._described(told),
             format=self.format,
             extension="" if self.format == self.source.format else EXTENSIONS[self.format],
             width=first.width,
@@ -230,7 +233,7 @@ class Rendering:
             pixels=pixels,
             mean_chroma=self._mean_chroma(),
             confidence=self._confidence(),
-            note=self._note(),
+            note=note(self.source, self.format, self._added, self.origin.hints, told),
         )
         if credentials is None:
             return output
@@ -242,13 +245,14 @@ class Rendering:
             self._tiff = TiffOutput(layout)
         self._tiff.add(rows, scan, layout)
 
-    def _described(self) -> bytes:
-        """The encoded pages with their metadata, and with what they are."""
-        described = [
-            page if kept else xmp.describe(page, self.origin, self._confidence(), number)
-            for number, (page, kept) in enumerate(zip(self.source.metadata(), self._keeps(), strict=False))
+    def _described(self, told: Sequence[Metadata]) -> bytes:
+        """The encoded pages, with what each says of itself: what its source said, and what it is."""
+        carried = [
+            metadata.for_output(
+                page if kept else xmp.describe(page, self.origin, self._confidence(), number), self.format
+            )
+            for number, (page, kept) in enumerate(zip(told, self._keeps(), strict=True))
         ]
-        carried = [metadata.for_output(page, self.format) for page in described]
         if self._tiff is None:
             return metadata.embed(self._encoded, self.format, carried[0])
         file = self._tiff.finish()
@@ -257,7 +261,7 @@ class Rendering:
 
     def _keeps(self) -> list[bool]:
         """Whether each page has the colours that it had."""
-        return [page.chroma is None for page in self._added]
+        return [page.keeps_colours for page in self._added]
 
     def _mean_chroma(self) -> float:
         painted = [(page.chroma, page.pixels) for page in self._added if page.chroma is not None]
@@ -265,46 +269,6 @@ class Rendering:
 
     def _confidence(self) -> float | None:
         return min((page.confidence for page in self._added if page.confidence is not None), default=None)
-
-    def _note(self) -> str | None:
-        """Say in the ledger what is not as it should be."""
-        notes = []
-        if self._added[0].damaged:
-            notes.append("damaged: rendered as far as it could be read")
-        notes += self.source.notes
-        if any(page.extra_left_out for page in self._added):
-            notes.append(f"samples of unknown meaning left out: {self.format} has no place for them")
-        kept = sum(self._keeps())
-        if kept:
-            notes.append(f"{kept} of {len(self._added)} pages in colour already: they keep their colours")
-        if any(self._added[hint.page].chroma is None for hint in self.origin.hints):
-            notes.append("hints on pages in colour already are not used")
-        left_out = self.source.page_count - len(self._added)
-        if left_out:
-            notes.append(f"{left_out} pages left out: {self.format} holds one")
-        return "; ".join(notes) or None
-
-
-class _Added(NamedTuple):
-    """What is known of a page that has its colour."""
-
-    width: int
-    height: int
-    damaged: bool
-    extra_left_out: bool
-    chroma: float | None
-    """None of a page that keeps its colours."""
-    confidence: float | None
-
-    @classmethod
-    def of(cls, scan: Scan, format: Format, chroma: float | None = None, confidence: float | None = None) -> Self:
-        """Note what is known of a page."""
-        left_out = scan.extra is not None and format != "tiff"
-        return cls(scan.width, scan.height, scan.damaged, left_out, chroma, confidence)
-
-    @property
-    def pixels(self) -> int:
-        return self.width * self.height
 
 
 def small_colour(
@@ -345,7 +309,7 @@ def is_in_colour(scan: Scan) -> bool:
     return scan.thumbnail is not None and colour_beyond_tone(scan.thumbnail) > COLOURFUL
 
 
-def _unchanged(source: Source, pages: Sequence[_Added], settings: RenderSettings) -> Rendered:
+def _unchanged(source: Source, pages: Sequence[Added], settings: RenderSettings) -> Rendered:
     if settings.in_colour == "skip":
         raise InColourError("already in colour")
     return Rendered(
