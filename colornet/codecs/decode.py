@@ -7,10 +7,9 @@ from typing import Protocol, TypeVar
 
 import imagecodecs
 import numpy as np
-import simplejpeg
 
 from colornet import metadata
-from colornet.codecs import icc_profiles, jpeg2000, pillow, pixels, png, webp
+from colornet.codecs import jpeg, jpeg2000, jpeg_segments, pillow, pixels, png, webp
 from colornet.codecs.limits import MAX_PIXELS, check_size
 from colornet.codecs.scan import Scan
 from colornet.codecs.tiff import TiffSource
@@ -187,22 +186,11 @@ def _salvaged(data: bytes, format: Format, max_pixels: int) -> Scan:
 
 
 def _open_jpeg(data: bytes, max_pixels: int) -> Source:
-    """A JPEG; of an MPO, which is several JPEGs in one file, the first."""
-    height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=True)
-    check_size(width, height, max_pixels)
+    frame = jpeg.read_header(data)
+    check_size(frame.width, frame.height, max_pixels)
     found = metadata.read(data, "jpeg")
-    icc = found.icc
-
-    def work() -> Scan:
-        if colorspace in ("CMYK", "YCCK"):
-            # Pillow knows that Adobe stores inks the other way round.
-            with pillow.open_jpeg(data) as image:
-                return pixels.from_rgb(icc_profiles.cmyk_to_srgb(np.asarray(image), icc))
-        if colorspace == "Gray":
-            return pixels.from_gray(simplejpeg.decode_jpeg(data, "GRAY", strict=True)[..., 0], icc=icc)
-        return pixels.from_rgb(simplejpeg.decode_jpeg(data, "RGB", strict=True), icc=icc)
-
-    return _OnePicture("jpeg", data, work, found)
+    notes = ["further pictures of an MPO left out"] if jpeg_segments.has_more_pictures(data) else []
+    return _OnePicture("jpeg", data, lambda: jpeg.decode(data, frame, found.icc), found, notes=notes)
 
 
 def _open_png(data: bytes, max_pixels: int) -> Source:

@@ -20,12 +20,14 @@ def encode(rgb: Pixels, alpha: Pixels | None, format: Format, *, quality: int = 
         alpha: (H, W) of the same type, or None. JPEG and BMP have no place for it.
         format: "jpeg" (4:2:0) and "webp" at `quality`; "png", "jp2", "j2k" and "bmp" without loss.
         quality: 1 to 100.
-        lossless: of WebP, which can be either.
+        lossless: of JPEG (T.81, annex H) and WebP, which can be either.
 
     Raises:
         SettingsError: if the format is not among these.
     """
     pixels = rgb if alpha is None else np.dstack([rgb, alpha])
+    if format == "jpeg" and lossless:
+        return bytes(imagecodecs.jpeg8_encode(rgb, lossless=True))
     if format == "jpeg":
         return simplejpeg.encode_jpeg(rgb, quality=quality, colorspace="RGB", colorsubsampling="420")
     if format == "png":

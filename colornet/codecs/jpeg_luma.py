@@ -22,20 +22,18 @@ from PIL import Image
 
 from colornet.codecs.jpeg_segments import (
     BASELINE,
-    CODING,
     DQT,
     DRI,
     EOI,
     EXTENDED,
-    FRAMES,
     PROGRESSIVE,
     SOI,
     Frame,
     Plane,
+    bare,
     is_complete,
     read_plane,
     rename_component,
-    segments,
     write_segment,
 )
 from colornet.errors import ScanError, SettingsError, one_line
@@ -127,7 +125,7 @@ def _read_source(data: bytes) -> Plane:
     """Read the luma of a source. Raises ScanError if it cannot be carried over."""
     try:
         height, width, colorspace, _ = simplejpeg.decode_jpeg_header(data, strict=True)
-    except ValueError as error:
+    except (ValueError, KeyError) as error:  # KeyError: of samplings for which simplejpeg has no name
         raise ScanError(f"damaged JPEG: {one_line(error)}") from error
     if colorspace not in ("Gray", "YCbCr"):
         raise ScanError(f"the luma of a JPEG in {colorspace} cannot be carried over")
@@ -151,19 +149,12 @@ def _check_planes(frame: Frame, cb: NDArray[np.uint8], cr: NDArray[np.uint8]) ->
 
 def _separate(data: bytes, luma: Plane) -> Plane:
     """Take the luma out of scans that hold other components too; the table stays the source's own."""
-    gray = read_plane(_write_gray(_luma_coefficients(_bare(data), luma.frame), luma.frame))
+    gray = read_plane(_write_gray(_luma_coefficients(bare(data), luma.frame), luma.frame))
     marker = EXTENDED if luma.frame.marker == EXTENDED or len(luma.table) == 128 else BASELINE
     frame = Frame(marker, 8, luma.frame.height, luma.frame.width, luma.frame.components[:1])
     return Plane(
         frame, luma.table, [rename_component(segment, frame.components[0].name) for segment in gray.scans], False
     )
-
-
-def _bare(data: bytes) -> bytes:
-    """A JPEG without metadata and comments."""
-    kept = [segment for segment in segments(data) if segment.marker in FRAMES or segment.marker in CODING]
-    parts = [part for segment in kept for part in (write_segment(segment.marker, segment.body), segment.coded)]
-    return b"".join([bytes((0xFF, SOI)), *parts, bytes((0xFF, EOI))])
 
 
 def _luma_coefficients(data: bytes, frame: Frame) -> NDArray[np.int16]:

@@ -3,6 +3,7 @@
 Source: ITU-R Rec. T.81, annex B.
 """
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,10 +11,14 @@ from typing import NamedTuple
 
 from colornet.errors import ScanError
 
-SOI, EOI, SOS, DQT, DHT, DRI = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD
-BASELINE, EXTENDED, PROGRESSIVE = 0xC0, 0xC1, 0xC2
-FRAMES = frozenset(range(0xC0, 0xD0)) - {DHT, 0xC8, 0xCC}
-CODING = (DQT, DHT, DRI, SOS)
+SOI, EOI, SOS, DQT, DHT, DAC, DRI = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xCC, 0xDD
+BASELINE, EXTENDED, PROGRESSIVE, LOSSLESS = 0xC0, 0xC1, 0xC2, 0xC3
+FRAMES = frozenset(range(0xC0, 0xD0)) - {DHT, 0xC8, DAC}
+CODING = (DQT, DHT, DAC, DRI, SOS)
+_JPEG_LS = 0xF7
+_BEGINNINGS = {0xE0: b"JFIF\0", 0xEE: b"Adobe"}
+"""Of the segments of applications that decide what components mean."""
+_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
 # What ends the coded data of a scan: a marker that is neither a stuffed zero, nor a restart, nor filling.
 _END_OF_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 
@@ -67,13 +72,16 @@ class Plane:
 
 
 def segments(data: bytes) -> Iterator[Segment]:
-    """The segments between the first SOI and EOI. Raises ScanError where something else stands in a marker's place."""
+    """The segments between the first SOI and EOI; stray bytes between them are passed over. Raises ScanError."""
     view, position = memoryview(data), 2
     if data[:2] != bytes((0xFF, SOI)):
         raise ScanError("damaged JPEG: it does not begin with a start of image")
     while True:
         if data[position : position + 1] != b"\xff":
-            raise ScanError(f"damaged JPEG: no marker at byte {position}")
+            found = _MARKER.search(data, position)
+            if found is None:
+                raise ScanError(f"damaged JPEG: no marker at byte {position}")
+            position = found.start()
         while data[position : position + 1] == b"\xff":
             position += 1
         marker = data[position] if position < len(data) else 0
@@ -91,6 +99,40 @@ def segments(data: bytes) -> Iterator[Segment]:
             end = found.start()
         yield Segment(marker, body, view[position:end])
         position = end
+
+
+def read_frame(data: bytes) -> Frame:
+    """Read the frame header. Raises ScanError if there is none, or headers are damaged."""
+    for segment in segments(data):
+        if segment.marker in FRAMES:
+            return _read_frame(segment)
+        if segment.marker == _JPEG_LS:
+            raise ScanError("JPEG-LS is not supported")
+        if segment.marker == SOS:
+            break
+    raise ScanError("damaged JPEG: there is no frame header")
+
+
+def has_more_pictures(data: bytes) -> bool:
+    """Whether other JPEGs follow the first: whether it has the index of an MPO (CIPA DC-007)."""
+    try:
+        head = itertools.takewhile(lambda segment: segment.marker != SOS, segments(data))
+        return any(segment.marker == 0xE2 and segment.body[:4] == b"MPF\0" for segment in head)
+    except ScanError:  # of damage the decoder tells
+        return False
+
+
+def bare(data: bytes) -> bytes:
+    """A JPEG of nothing but what its picture is decoded from: no metadata, no comments, no stray bytes between them."""
+    kept = [segment for segment in segments(data) if _is_decisive(segment)]
+    parts = [part for segment in kept for part in (write_segment(segment.marker, segment.body), segment.coded)]
+    return b"".join([bytes((0xFF, SOI)), *parts, bytes((0xFF, EOI))])
+
+
+def _is_decisive(segment: Segment) -> bool:
+    if segment.marker in _BEGINNINGS:
+        return bytes(segment.body[:5]).startswith(_BEGINNINGS[segment.marker])
+    return segment.marker in FRAMES or segment.marker in CODING
 
 
 def _read_frame(segment: Segment) -> Frame:

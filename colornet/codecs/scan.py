@@ -30,6 +30,8 @@ class Scan:
     """(H, W, n), samples in that depth of which the file does not say what they mean, such as infrared; or None."""
     plain: bool = True
     """Whether the file's numbers are sRGB as they stand; false where a profile gave them another meaning."""
+    fault: str | None = None
+    """What is wrong with the file, though the picture is whole; None if nothing is."""
     damaged: bool = False
     """Whether it is what could be salvaged of a damaged file: parts may be missing or wrong."""
     orientation: int = 1

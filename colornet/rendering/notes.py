@@ -19,6 +19,7 @@ class Added(NamedTuple):
     height: int
     damaged: bool
     extra_left_out: bool
+    fault: str | None
     chroma: float | None
     """None of a page that keeps its colours."""
     confidence: float | None
@@ -27,7 +28,7 @@ class Added(NamedTuple):
     def of(cls, scan: Scan, format: Format, chroma: float | None = None, confidence: float | None = None) -> Self:
         """Note what is known of a page."""
         left_out = scan.extra is not None and format != "tiff"
-        return cls(scan.width, scan.height, scan.damaged, left_out, chroma, confidence)
+        return cls(scan.width, scan.height, scan.damaged, left_out, scan.fault, chroma, confidence)
 
     @property
     def pixels(self) -> int:
@@ -53,6 +54,7 @@ def note(
         told: what the source says of these pages.
     """
     notes = ["damaged: rendered as far as it could be read"] if pages[0].damaged else []
+    notes += [f"read in spite of {page.fault}" for page in pages if page.fault]
     notes += source.notes
     if any(page.extra_left_out for page in pages):
         notes.append(f"samples of unknown meaning left out: {format} has no place for them")

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from colornet.codecs import DEEP, Format, Scan, Source, encode, jpeg_luma, webp
+from colornet.codecs import DEEP, Format, Scan, Source, encode, jpeg, jpeg_luma, webp
 from colornet.codecs.scan import Pixels
 from colornet.codecs.tiff_output import PageLayout
 from colornet.rendering.jpeg_chroma import chroma_planes
@@ -14,13 +14,26 @@ from colornet.rendering.lab_to_srgb import lab_to_srgb
 
 def encoded(source: Source, scan: Scan, planes: NDArray[np.float32], format: Format, quality: int) -> bytes:
     """Join a page with its colour and encode it, in a format of one page; without metadata."""
-    if format == source.format == "jpeg" and scan.plain and not scan.damaged and jpeg_luma.keeps_luma(source.data):
+    if (
+        format == source.format == "jpeg"
+        and scan.plain
+        and not scan.fault
+        and not scan.damaged
+        and jpeg_luma.keeps_luma(source.data)
+    ):
         cb, cr = chroma_planes(scan.codes, scan.lightness, planes)
         return jpeg_luma.recolor(source.data, cb, cr, quality=quality)
     bits = scan.bits if format in DEEP else 8
     rgb = lab_to_srgb(scan.codes, scan.lightness, planes, bits)
-    lossless = format == source.format == "webp" and webp.is_lossless(source.data)
+    lossless = format == source.format and _is_lossless(source)
     return encode(rgb, _alpha(scan, bits), format, quality=quality, lossless=lossless)
+
+
+def _is_lossless(source: Source) -> bool:
+    """Whether a scan in a format that can be either is held without loss."""
+    if source.format == "jpeg":
+        return jpeg.is_lossless(source.data)
+    return source.format == "webp" and webp.is_lossless(source.data)
 
 
 def bands(scan: Scan, planes: NDArray[np.float32], layout: PageLayout) -> Iterator[NDArray[np.generic]]:
