@@ -52,7 +52,7 @@ RADII = (4, 8, 15)
 EPSILON = 10.0
 """Of the guided filter, in squared L*."""
 NEUTRAL = 0.0225
-"""Of the guided filter: the weight at which half of the colour is left, which gives the chroma of the default."""
+"""Of the guided filter: the weight at which half of the colour is left, which gives about the chroma of the default."""
 
 Planes = NDArray[np.float32]
 Way = Callable[[Planes, Planes, Planes], Planes]
