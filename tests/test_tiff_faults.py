@@ -316,3 +316,31 @@ def test_only_a_scan_of_nothing_but_pages_in_colour_is_skipped_or_copied():
     assert rendered.data == data and rendered.pixels == 2 * 200 * 240
     recolored = render(data, in_colour="recolor")
     assert recolored.note is None and not any(np.array_equal(page, PHOTOGRAPH) for page in pages_of(recolored.data))
+
+
+# --- old-style JPEG ---------------------------------------------------------------------------------------------------
+
+
+def old_style(jpeg: bytes, channels: int, *, whole: bool) -> bytes:
+    """A TIFF of one strip of JPEG as section 22 of TIFF 6.0 has it: of a whole one, or of its coded data alone."""
+    body = bytearray(b"II*\0\0\0\0\0")
+    stream = jpeg if whole else jpeg[jpeg.index(b"\xff\xda") + 4 :]
+    tags = [(256, 96), (257, 64), (258, 8), (259, 6), (262, 6 if channels == 3 else 1), (273, len(body))]
+    tags += [(277, channels), (278, 64), (279, len(stream)), (512, 1)]
+    tags += [(513, len(body)), (514, len(stream))] if whole else []
+    body += stream + b"\0" * (len(stream) % 2)
+    struct.pack_into("<I", body, 4, len(body))
+    rows = b"".join(struct.pack("<HHII", code, 4, 1, value) for code, value in tags)
+    return bytes(body) + struct.pack("<H", len(tags)) + rows + bytes(4)
+
+
+@pytest.mark.parametrize("picture", [GRAY, COLOUR], ids=["gray", "YCbCr"])
+def test_old_style_jpeg_is_read_or_refused_for_what_it_is(picture):
+    jpeg = pictures.encoded(picture, "JPEG", quality=90)
+    channels = 1 if picture.ndim == 2 else 3
+    found = lightness_of(decode(old_style(jpeg, channels, whole=True)))
+    assert np.abs(found - lightness(pictures.decoded(jpeg))).max() < 1.0
+    with pytest.raises(ScanError, match="damaged"):
+        decode(old_style(jpeg[: len(jpeg) // 2] + b"\xff\xd9", channels, whole=True))
+    with pytest.raises(ScanError, match="old-style JPEG whose tables lie outside"):
+        decode(old_style(jpeg, channels, whole=False))

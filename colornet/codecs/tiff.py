@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TiffPage
 
 from colornet import metadata
-from colornet.codecs import icc_profiles, pixels, tiff_pages
+from colornet.codecs import icc_profiles, jpeg, pixels, tiff_pages
 from colornet.codecs.limits import check_size
 from colornet.codecs.scan import Pixels, Scan
 from colornet.codecs.tiff_output import PageLayout
@@ -22,6 +22,8 @@ from colornet.metadata import Metadata
 
 _MOST_EXTRA = 2
 """Samples beyond a pixel's colour: alpha and infrared. More of them are the bands of a satellite."""
+_WHOLE_JPEG, _WHOLE_JPEG_LENGTH = 513, 514
+"""JPEGInterchangeFormat, and its length."""
 _ALPHA = (EXTRASAMPLE.ASSOCALPHA, EXTRASAMPLE.UNASSALPHA)
 _GRAY = (PHOTOMETRIC.MINISBLACK, PHOTOMETRIC.MINISWHITE)
 _KNOWN = (*_GRAY, PHOTOMETRIC.RGB, PHOTOMETRIC.YCBCR, PHOTOMETRIC.PALETTE, PHOTOMETRIC.SEPARATED)
@@ -52,7 +54,9 @@ class TiffSource:
     def page(self, index: int) -> Scan:
         """Decode one page."""
         picture = self.pictures[index]
-        return replace(_decode(picture.page), orientation=_orientation(picture))
+        old = picture.page.compression == COMPRESSION.OJPEG
+        scan = _decode_old_jpeg(picture.page, self.data) if old else _decode(picture.page)
+        return replace(scan, orientation=_orientation(picture))
 
     def metadata(self) -> list[Metadata]:
         """Read what each page says of itself; of a master below its thumbnail, what both say."""
@@ -107,8 +111,26 @@ def _decode(page: TiffPage) -> Scan:
     )
 
 
+def _decode_old_jpeg(page: TiffPage, data: bytes) -> Scan:
+    """Decode JPEG as TIFF 6.0 (section 22) had it, before there was a better way: read where it is a whole JPEG."""
+    tags = (page.tags.valueof(_WHOLE_JPEG), page.tags.valueof(_WHOLE_JPEG_LENGTH))
+    start, length = tags if all(isinstance(value, int) for value in tags) else (page.dataoffsets[0], None)
+    stream = data[start : start + (length or page.databytecounts[0])]
+    if not stream.startswith(b"\xff\xd8"):
+        raise ScanError("TIFF with old-style JPEG whose tables lie outside of its stream is not supported")
+    frame = jpeg.read_header(stream)
+    if (frame.height, frame.width) != (page.imagelength, page.imagewidth):
+        raise ScanError("TIFF with old-style JPEG in several streams is not supported")
+    return jpeg.decode(stream, frame, _profile(page))
+
+
+def _profile(page: TiffPage) -> bytes | None:
+    found = page.tags.valueof(34675)
+    return found if isinstance(found, bytes) else None
+
+
 def _without_extra(page: TiffPage, photometric: PHOTOMETRIC, colour: Pixels, alpha: Pixels | None) -> Scan:
-    icc = page.tags[34675].value if 34675 in page.tags and isinstance(page.tags[34675].value, bytes) else None
+    icc = _profile(page)
     if photometric is PHOTOMETRIC.PALETTE:
         return _from_palette(page, colour[..., 0], alpha)
     if photometric in _GRAY:
