@@ -9,7 +9,7 @@ import imagecodecs
 import numpy as np
 
 from colornet import metadata
-from colornet.codecs import jpeg, jpeg2000, jpeg_segments, pillow, pixels, png, webp
+from colornet.codecs import bmp, jpeg, jpeg2000, jpeg_segments, pillow, pixels, png, webp
 from colornet.codecs.limits import MAX_PIXELS, check_size
 from colornet.codecs.scan import Scan
 from colornet.codecs.tiff import TiffSource
@@ -225,14 +225,9 @@ def _open_webp(data: bytes, max_pixels: int) -> Source:
 
 
 def _open_bmp(data: bytes, max_pixels: int) -> Source:
-    with pillow.open_bmp(data) as image:
-        check_size(image.width, image.height, max_pixels)
-
-    def work() -> Scan:
-        with pillow.open_bmp(data) as image:
-            return pixels.from_channels(np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB")))
-
-    return _OnePicture("bmp", data, work, metadata.read(data, "bmp"))
+    header = bmp.read_header(data)
+    check_size(header.width, header.height, max_pixels)
+    return _OnePicture("bmp", data, lambda: bmp.decode(data, header), metadata.read(data, "bmp"))
 
 
 _OPENERS: dict[Format, Callable[[bytes, int], Source]] = {
