@@ -344,3 +344,18 @@ def test_old_style_jpeg_is_read_or_refused_for_what_it_is(picture):
         decode(old_style(jpeg[: len(jpeg) // 2] + b"\xff\xd9", channels, whole=True))
     with pytest.raises(ScanError, match="old-style JPEG whose tables lie outside"):
         decode(old_style(jpeg, channels, whole=False))
+
+
+@pytest.mark.parametrize("options", [{"rowsperstrip": 32}, {"tile": (32, 32)}], ids=["strips", "tiles"])
+@pytest.mark.parametrize("picture", [GRAY, COLOUR], ids=["gray", "colour"])
+def test_holes_in_strips_and_tiles_of_jpeg_are_damage(picture, options):
+    """As in a JPEG file; libjpeg by itself fills them up with gray."""
+    data = tiff(picture, compression="jpeg", photometric="ycbcr" if picture.ndim == 3 else "minisblack", **options)
+    decode(data)
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        start, length = file.pages[0].dataoffsets[1], file.pages[0].databytecounts[1]
+    middle = start + length * 3 // 4
+    broken = data[:middle] + b"\xff\xd9" + bytes(start + length - middle - 2) + data[start + length :]
+    assert np.isfinite(tifffile.imread(io.BytesIO(broken))).all()
+    with pytest.raises(ScanError, match="damaged TIFF: Corrupt JPEG data"):
+        decode(broken)

@@ -63,6 +63,15 @@ def decode(data: bytes, frame: Frame, icc: bytes | None) -> Scan:
     return replace(scan, fault=fault)
 
 
+def check(data: bytes) -> None:
+    """Raise ValueError or ScanError if the picture of a JPEG of one or three components is damaged."""
+    try:
+        # At an eighth of the size: every coefficient is still read, and pixels are not wanted.
+        simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, strict=True)
+    except ValueError:
+        _samples(data, "GRAY")
+
+
 def _samples(data: bytes, space: str) -> tuple[Pixels, str | None]:
     """(H, W, C), and what is wrong with the file beside."""
     try:

@@ -160,6 +160,8 @@ def _extra_channels(page: TiffPage) -> tuple[int | None, list[int]]:
 def _samples(page: TiffPage) -> NDArray[Any]:
     """Decode to (H, W, C), in the type and range that it is stored in."""
     _check_written(page)
+    if page.compression == COMPRESSION.JPEG and page.bitspersample == 8 and page.samplesperpixel in (1, 3):
+        _check_jpegs(page)
     array = page.asarray()
     if page.planarconfig == 2 and array.ndim == 3:
         array = np.moveaxis(array, 0, 2)
@@ -188,6 +190,15 @@ def _check_written(page: TiffPage) -> None:
     if written < min(segments, len(page.dataoffsets) if page.is_contiguous else segments):
         missing = f"{segments - written} of {segments} {'tiles' if page.is_tiled else 'strips'}"
         raise ScanError(f"damaged TIFF: {missing} were never written")
+
+
+def _check_jpegs(page: TiffPage) -> None:
+    """Refuse damaged strips and tiles of JPEG: the decoder fills up what it cannot read."""
+    tables = page.jpegtables or b""
+    for start, length in zip(page.dataoffsets, page.databytecounts, strict=False):
+        page.parent.filehandle.seek(start)
+        stream = page.parent.filehandle.read(length)
+        jpeg.check(tables[:-2] + stream[2:] if tables else stream)
 
 
 def _from_palette(page: TiffPage, index: Pixels, alpha: Pixels | None) -> Scan:
