@@ -7,7 +7,7 @@
 
 The job's own files lie under OUTPUT/_colornet/: `ledger/*.parquet` has one row a scan, `summary.json` the totals;
 `python -m jobs.ledger OUTPUT` reads them. The same command started again goes on where it stopped, and tries the failed
-scans again.
+scans again. An output holds the pictures of one run: one bundle, and the same settings of how they look.
 
 Exit codes: 0 every scan has its row; 1 the job failed; 2 the command line, a path or a setting is wrong; 3 with
 --fail-on-errors, if scans failed; 4 stopped, because storage fails for everything or another job has the output: the
@@ -20,7 +20,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from colornet.archive import inventory, ledger
+from colornet.archive import inventory, ledger, occupancy
 from colornet.archive.hints import Row, read_hints, write_hints
 from colornet.archive.plan import ColorizePlan, Tally, make_plan, tally
 from colornet.archive.worker import ColorizeTask
@@ -30,7 +30,8 @@ from colornet.storage import Storage, uris
 from colornet.storage.lock import OutputLock
 
 from .colorizing import summary
-from .colorizing.preview import preview
+from .colorizing.preview import PART, preview
+from .colorizing.repair import amiss
 from .colorizing.run import work_off
 from .colorizing.settings import ColorizeSettings
 from .command import Job
@@ -51,7 +52,7 @@ def colorize(settings: ColorizeSettings) -> ExitCode:
         if settings.reckoning.plan:
             inventory.write_inventory(source, scans, storage)
             hinted = _hinted(hints, scans, folder, task, settings)
-            preview(_plan(scans, folder, task, settings, hinted), task, settings.reckoning)
+            preview(_plan(scans, folder, task, settings, hinted), task, settings)
             return ExitCode.DONE
         storage.check_writable(uris.own(output))
         started = datetime.now(UTC)
@@ -60,7 +61,13 @@ def colorize(settings: ColorizeSettings) -> ExitCode:
         hinted = _hinted(hints, scans, folder, task, settings)
         ledger.compact(output, storage)
         plan = _plan(scans, folder, task, settings, hinted)
+        if plan.pending and plan.occupants and not settings.replace:
+            raise SettingsError(
+                f"{occupancy.told(output, plan.occupants)}; choose another output, or --replace to paint over them"
+            )
         print(f"{plan.scans} scans in {source}, {plan.scans - plan.pending} finished before, {plan.pending} to do")
+        if settings.select.is_partial:
+            print(PART)
         if plan.hinted:
             print(f"{plan.hinted} of them with hints, {plan.hinted_pending} of those to do")
         try:
@@ -126,7 +133,18 @@ def _hinted(
 def _plan(
     scans: Path, folder: Path, task: ColorizeTask, settings: ColorizeSettings, hinted: Path | None
 ) -> ColorizePlan:
-    return make_plan(scans, task.output, task.run, folder, settings.select, settings.retry_failed, task.storage, hinted)
+    return make_plan(
+        scans,
+        task.output,
+        task.run,
+        folder,
+        settings.select,
+        settings.retry_failed,
+        task.storage,
+        hinted,
+        amiss(task) if settings.repair else (),
+        task.render.extension,
+    )
 
 
 main = Job(settings=ColorizeSettings, run=colorize, description=__doc__, program="python -m jobs.colorize")

@@ -31,6 +31,7 @@ from colornet.archive.summary import (
     LedgerRun,
     Steered,
     Summary,
+    find_run,
     least_certain,
     steered,
     summarize,
@@ -52,18 +53,22 @@ class LedgerSettings:
     compact: bool = False
     """Merge the ledger's small parts into large ones first."""
     check: bool = False
-    """Compare the latest run with what is there: read every output, and list what is not as it should be."""
+    """Compare what is there with the rows that it was made under: read every output, and list what is not as it should
+    be. With --run, compare with the rows of that run. `jobs.colorize --repair` makes again what of its run is found."""
+    run: str = ""
+    """Which run is meant: what the digest of its bundle, or of its settings, begins with, or both with a / between. The
+    latest one, if this is empty."""
     input: str | None = None
     """With --check: the archive's input, as jobs.colorize takes it, to find scans without a row."""
     json: bool = False
     """Print what is asked for, the totals or a list, as JSON."""
     failures: Path | None = None
-    """Write the latest run's failed scans to this file, .csv or .parquet."""
+    """Write the run's failed scans to this file, .csv or .parquet."""
     least_certain: Annotated[int, Field(ge=1)] | None = None
-    """List so many pictures of the latest run of whose colour the generator was least sure, the least certain first:
+    """List so many pictures of the run of whose colour the generator was least sure, the least certain first:
     confidence, from 0 to 1, and key. Only bundles that predict distributions (head bins) know how sure they are."""
     hinted: bool = False
-    """List the pictures of the latest run in which people chose colours: how many, how strong, key, and who."""
+    """List the pictures of the run in which people chose colours: how many, how strong, key, and who."""
     s3: S3Options = field(default_factory=S3Options)
     """What a bucket's owner may ask of requests."""
 
@@ -90,17 +95,18 @@ def report(settings: LedgerSettings) -> ExitCode:
             done = ledger.compact(settings.output, storage)
             notes.print(f"{done.merged} small parts merged into {done.written}, with {done.rows} rows")
         if settings.failures is not None:
-            count = write_failures(settings.output, settings.failures, folder, storage)
+            count = write_failures(settings.output, settings.failures, folder, storage, settings.run)
             notes.print(f"{count} failed scans written to {escape(str(settings.failures))}")
         if settings.check:
             return _check(settings, folder, storage, console)
         if settings.least_certain is not None:
-            _list(least_certain(settings.output, settings.least_certain, folder, storage), settings, console)
+            pictures = least_certain(settings.output, settings.least_certain, folder, storage, settings.run)
+            _list(pictures, settings, console)
             return ExitCode.DONE
         if settings.hinted:
-            _list_steered(steered(settings.output, folder, storage), settings, console)
+            _list_steered(steered(settings.output, folder, storage, settings.run), settings, console)
             return ExitCode.DONE
-        summary = summarize(settings.output, folder, storage)
+        summary = summarize(settings.output, folder, storage, settings.run)
         if settings.json:
             print(json.dumps(_totals(settings.output, summary), indent=2))
         else:
@@ -116,7 +122,8 @@ def _check(settings: LedgerSettings, folder: Path, storage: Storage, console: Co
     if settings.input is not None:
         scans = folder / "scans.parquet"
         inventory.write_inventory(uris.normalize(settings.input), scans, storage)
-    findings = audit(settings.output, scans=scans, storage=storage)
+    run = find_run(settings.output, settings.run, folder, storage) if settings.run else None
+    findings = audit(settings.output, run, scans, storage)
     if settings.json:
         print(json.dumps([dataclasses.asdict(finding) for finding in findings], indent=2))
     else:
@@ -171,9 +178,10 @@ def _print(console: Console, summary: Summary) -> None:
             run.bundle_digest[:12], run.settings_digest[:12], _clock(run.first), _clock(run.last), *_counts(run)
         )
     console.print(runs)
-    run = summary.latest
+    run, is_latest = summary.run, summary.run == summary.runs[-1]
+    name = "The latest run" if is_latest else "The run"
     console.print(
-        f"\nThe latest run, {escape(run.bundle_digest[:12])} with {escape(run.settings_digest[:12])}: "
+        f"\n{name}, {escape(run.bundle_digest[:12])} with {escape(run.settings_digest[:12])}: "
         f"{run.done:,} done, {run.failed:,} failed, {run.skipped:,} skipped; {summary.pixels / 1e6:,.0f} megapixels, "
         f"{decimal(summary.source_bytes)} in, {decimal(summary.output_bytes)} out"
     )
@@ -234,8 +242,9 @@ def _totals(output: str, summary: Summary) -> dict[str, Any]:
         return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
     found = plain(dataclasses.asdict(summary))
-    runs, failures = found.pop("runs"), dict(found.pop("failures"))
-    return {"output": uris.normalize(output), "runs": runs, "latest": {**runs[-1], **found, "failures": failures}}
+    runs, run, failures = found.pop("runs"), found.pop("run"), dict(found.pop("failures"))
+    told = "latest" if run == runs[-1] else "run"
+    return {"output": uris.normalize(output), "runs": runs, told: {**run, **found, "failures": failures}}
 
 
 main = Job(settings=LedgerSettings, run=report, description=__doc__, program="python -m jobs.ledger")

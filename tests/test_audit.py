@@ -172,7 +172,9 @@ def test_a_torn_part_is_found_wherever_it_is_torn(archive, cut):
     findings = archive.found()
     assert ("part", f"_colornet/ledger/{part.name}") in findings
     assert ("missing", "/in/colour.tif") in findings  # its rows are gone with it
-    assert audit(archive.output, scans=archive.scans) == audit(archive.output, RUN, archive.scans)
+    as_it_is = audit(archive.output, scans=archive.scans)  # what can be read is then an older run's row of a.tif
+    assert ("part", str(part)) in {(found.kind, found.uri) for found in as_it_is}
+    assert [found.source for found in as_it_is if found.kind == "contents"] == ["/in/a.tif"]
 
 
 def test_a_part_with_damaged_pages_is_found(archive):
@@ -224,3 +226,34 @@ def test_several_findings_are_all_told(archive):
     archive.append(tie_row)
     assert archive.found() == [("contents", "a.tif"), ("stray", "stray.tif"), ("tie", "/in/ü.png")]
     assert isinstance(audit(archive.output, RUN)[0], Finding)
+
+
+# --- several runs in one output --------------------------------------------------------------------------------------
+
+THEIRS = ledger.RunKey("theirs", "s")
+
+
+def painted_over(archive: Archive, name: str, minute: int = 5) -> None:
+    """Let another run paint over a picture of the run."""
+    row = archive.done(name, b"another picture")
+    archive.append(row | {"bundle_digest": "theirs", "finished_at": NOON + timedelta(minutes=minute)})
+
+
+def test_every_picture_is_compared_with_the_row_that_made_it(archive):
+    painted_over(archive, "a.tif")
+    assert audit(archive.output, scans=archive.scans) == []
+    assert audit(archive.output, THEIRS) == []
+    assert [(found.kind, found.source) for found in audit(archive.output, RUN)] == [("size", "/in/a.tif")]
+    write("sub/b.jpg", b"changed")(archive)  # of the run that is not the latest
+    (found,) = audit(archive.output, scans=archive.scans)
+    assert (found.kind, found.source) == ("contents", "/in/sub/b.jpg")
+    write("a.tif", b"PICTURE")(archive)
+    assert [found.kind for found in audit(archive.output)] == ["contents", "size"]
+
+
+def test_a_source_is_missing_if_no_run_has_a_row_of_it(archive):
+    painted_over(archive, "a.tif")
+    assert audit(archive.output, scans=archive.scans) == []
+    assert {found.source for found in audit(archive.output, THEIRS, archive.scans)} == {
+        f"/in/{name}" for name in archive.rows if name != "a.tif"
+    }

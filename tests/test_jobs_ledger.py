@@ -1,5 +1,6 @@
 """jobs.ledger: what an operator asks a ledger. In this process, but for the exit codes of the command line."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -88,7 +89,7 @@ def test_pace_and_steps(output, tmp_path):
     assert sum(period.pixels for period in summary.pace) == summary.pixels
     for earlier, later in zip(summary.pace, summary.pace[1:], strict=False):
         assert earlier.start + timedelta(seconds=earlier.seconds) <= later.start
-    assert summary.pace[-1].start + timedelta(seconds=summary.pace[-1].seconds) <= summary.latest.last
+    assert summary.pace[-1].start + timedelta(seconds=summary.pace[-1].seconds) <= summary.run.last
     steps = {step.name: (step.median, step.p95) for step in summary.steps}
     assert set(steps) == {"fetch", "all"} and steps["fetch"] == (0.5, 0.5)
     assert 5 <= steps["all"][0] <= 6 and 9 <= steps["all"][1] <= 10  # of 1, 2, … 10
@@ -243,6 +244,36 @@ def test_the_command_line(output, tmp_path):
     storage.write(f"{output}/stray.tif", b"1")
     checked = run(output, "--check")
     assert checked.returncode == ExitCode.FINDINGS and f"stray: {output}/stray.tif" in checked.stdout
+
+
+def test_another_run_than_the_latest_is_told_of_by_its_digests(output, tmp_path, capsys):
+    for wanted in ("a", "aaaa/sss", "a" * 64 + "/" + "s" * 64):
+        assert report(asked(output, run=wanted)) == 0
+        assert "The run, aaaaaaaaaaaa with ssssssssssss: 4 done, 0 failed" in capsys.readouterr().out
+    assert report(asked(output, run="a", json=True)) == 0
+    assert json.loads(capsys.readouterr().out)["run"]["done"] == 4
+    assert report(asked(output, run="a", failures=tmp_path / "failures.csv")) == 0
+    assert "0 failed scans written" in capsys.readouterr().out
+    for wanted, words in (("c", "no run is called 'c'"), ("s", "2 runs are called 's'"), ("b/x", "no run is")):
+        with pytest.raises(SettingsError, match=words):
+            report(asked(output, run=wanted))
+
+
+def test_a_check_is_of_what_lies_there_or_of_a_run(tmp_path, capsys):
+    output = str(tmp_path / "out")
+
+    def done(data: bytes, **more) -> dict:
+        storage.write(f"{output}/1.tif", data)
+        digest = hashlib.sha256(data).hexdigest()
+        return ledger_row(1, output_uri=f"{output}/1.tif", output_sha256=digest, **more) | {"output_size": len(data)}
+
+    ledger.append(output, [done(b"first", digest="a" * 64, finished_at=NOON)])
+    ledger.append(output, [done(b"other")])
+    assert report(asked(output, check=True)) == report(asked(output, check=True, run="bb")) == ExitCode.DONE
+    assert report(asked(output, check=True, run="aa")) == ExitCode.FINDINGS
+    assert "contents:" in capsys.readouterr().out
+    storage.write(f"{output}/1.tif", b"first")
+    assert report(asked(output, check=True)) == ExitCode.FINDINGS
 
 
 # --- colours that people chose ----------------------------------------------------------------------------------------

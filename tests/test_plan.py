@@ -384,3 +384,58 @@ def test_a_plan_is_made_without_pytorch():
     """It is half a gigabyte, and a plan of millions of scans has other uses for it."""
     check = "import sys, colornet.archive.plan; sys.exit(bool({'torch', 'numba'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", check], timeout=60).returncode == 0
+
+
+# --- what lies in the output -----------------------------------------------------------------------------------------
+
+
+def painted(name: str, output: Path, **options) -> dict:
+    return ledger_row(name, **options) | {"output_uri": f"{output}/{name}"}
+
+
+def test_what_another_run_has_painted_over_is_to_do_and_both_are_told_of(tmp_path):
+    scans, out = scans_of(tmp_path, scan("a"), scan("b"), scan("c")), tmp_path / "out"
+    ledger.append(str(out), [painted("a", out), painted("b", out), painted("c", out)])
+    result = make_plan(scans, str(out), RUN, tmp_path)
+    assert (result.pending, result.occupants) == (0, ())
+    ledger.append(str(out), [painted("b", out, minute=5, digest="theirs"), painted("d", out, digest="theirs")])
+    result = make_plan(scans, str(out), RUN, tmp_path)
+    assert (result.pending, result.done) == (1, 2) and planned(scans, out) == ["b"]
+    (other,) = result.occupants
+    assert (other.bundle_digest, other.settings_digest, other.pictures) == ("theirs", "s", 2)
+    assert other.last == NOON + timedelta(minutes=5)
+    assert tally(scans, str(out), RUN, tmp_path).done == 2
+    theirs = make_plan(scans, str(out), ledger.RunKey("theirs", "s"), tmp_path)
+    assert (theirs.pending, theirs.done) == (2, 1) and [each.pictures for each in theirs.occupants] == [2]
+    ledger.append(str(out), [painted("b", out, minute=9), painted("d", out, minute=9)])
+    assert make_plan(scans, str(out), RUN, tmp_path).occupants == () and planned(scans, out) == []
+
+
+def test_failures_of_another_run_and_hints_of_this_one_take_no_place(tmp_path):
+    scans, out = scans_of(tmp_path, scan("a"), scan("b")), tmp_path / "out"
+    hinted = painted("b", out) | {"settings_digest": "of its hints", "run_digest": "s"}
+    ledger.append(str(out), [painted("a", out), hinted, ledger_row("a", "failed", minute=3, digest="theirs")])
+    result = make_plan(scans, str(out), RUN, tmp_path)
+    assert (result.pending, result.occupants) == (0, ())
+
+
+def test_what_is_to_be_done_again_is(tmp_path):
+    scans, out = scans_of(tmp_path, scan("a"), scan("b")), tmp_path / "out"
+    ledger.append(str(out), [painted("a", out), painted("b", out)])
+    assert planned(scans, out, again=["/in/b", "/in/gone"]) == ["b"]
+
+
+def test_two_sources_with_one_output_are_refused_by_name(tmp_path):
+    scans = scans_of(tmp_path, scan("x/a.tif"), scan("x/a.tif.jpg"), scan("b.jpg"))
+    assert len(planned(scans, tmp_path / "out")) == 3
+    assert len(planned(scans, tmp_path / "out", extension=".png")) == 3
+    with pytest.raises(SettingsError, match=r"/in/x/a\.tif and /in/x/a\.tif\.jpg .* same output, .*out/x/a\.tif\.jpg"):
+        planned(scans, tmp_path / "out", extension=".jpg")
+    assert len(planned(scans, tmp_path / "out", extension=".jpg", selection=Selection(exclude=("*.tif",)))) == 2
+
+
+def test_an_output_in_the_place_of_another_source_is_refused_by_name(tmp_path):
+    odd = scan("a.tif") | {"key": "b.tif"}
+    scans = scans_of(tmp_path, odd, scan("b.tif") | {"source_uri": f"{tmp_path}/out/b.tif", "key": "c.tif"})
+    with pytest.raises(SettingsError, match=r"/in/a\.tif would take the place of the source .*/out/b\.tif"):
+        planned(scans, tmp_path / "out")

@@ -98,7 +98,7 @@ def test_worker_of_the_archive_job(s3, proxy, tmp_path):
     (row, _) = ledger.read(output, ASKED).to_pylist()
     assert (row["bundle_digest"], row["settings_digest"]) == tuple(task.run)
     assert audit(output, storage=ASKED) == []
-    assert summarize(output, tmp_path, ASKED).latest.done == 2
+    assert summarize(output, tmp_path, ASKED).run.done == 2
     assert least_certain(output, 5, tmp_path, ASKED) == []
     tally = Tally(2, 2, 0, 0, 0, 0, 0, (), None)
     summary.write(f"{s3}/in", SimpleNamespace(pending=0), tally, travelled(task), row["finished_at"], None)

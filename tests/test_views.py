@@ -84,6 +84,6 @@ def test_of_every_run_each_has_its_own_current_rows(tmp_path):
             ("b" * 64, "/in/1", "done"),
             ("b" * 64, "/in/2", "done"),
         ]
-        latest = ledger.ask(str(tmp_path), lambda found: views.create_for_latest_run(connection, found, str(tmp_path)))
+        latest = ledger.ask(str(tmp_path), lambda found: views.create_for_one_run(connection, found, str(tmp_path)))
     assert latest == other
     assert current_rows(str(tmp_path), other)["finished_at"].to_pylist() == [NOON + timedelta(minutes=2)]

@@ -36,6 +36,8 @@ class Finding:
     """Of the source, the object or the ledger's part that it is about."""
     words: str
     """What is wrong with it, for a person."""
+    source: str = ""
+    """Uri of the scan whose row it is about; empty if it is about none."""
 
 
 KINDS = {
@@ -55,6 +57,9 @@ KINDS = {
     "temporary": "a temporary file was left behind",
 }
 
+MENDED_BY_REPAIR = ("status", "incomplete", "elsewhere", "gone", "size", "contents", "reason", "output", "tie")
+"""Kinds of findings that are over once their sources are done again."""
+
 _OBJECTS = pa.schema([("uri", pa.string()), ("size", pa.int64())])
 _NEEDED = [field.name for field in ledger.SCHEMA if not field.nullable]
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}\.tmp|\.colornet-probe-[0-9a-f]{32}")
@@ -70,13 +75,16 @@ def audit(
     *,
     contents: bool = True,
 ) -> list[Finding]:
-    """Check the invariants of a ledger for the current rows of one run.
+    """Check the invariants of a ledger for the current rows of one run, or of all.
+
+    Without a run, every object is compared with the row that it was made under, the youngest done row of its place,
+    whatever its run; with one, with that run's current row of its source.
 
     Args:
         output: the archive's output folder or prefix.
-        run: whose current rows are checked; None takes the run with the youngest row that can be read.
-        scans: a Parquet file of inventory.SCHEMA; without one nobody knows which sources are missing. Rows of sources
-            that are not in it are checked like the others.
+        run: whose current rows are checked; None takes those of all runs.
+        scans: a Parquet file of inventory.SCHEMA; without one nobody knows which sources are missing: those that have
+            no row. Rows of sources that are not in it are checked like the others.
         storage: with what the output is reached.
         contents: read every object and compare its SHA-256; without, only whether it is there, and its size.
 
@@ -184,24 +192,26 @@ def _printable(uri: str) -> str:
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 _CHECKED = ("source_uri", "status", "reason", "output_uri", "output_size", "output_sha256")
+_RUN_HASH = "hash(bundle_digest, run)"
+_OF_RUN = f"{_RUN_HASH} AS of_run"
 _IS_WHOLE = "output_uri IS NOT NULL AND output_size IS NOT NULL AND output_sha256 IS NOT NULL"
 
 
 def _load_rows(
     connection: duckdb.DuckDBPyConnection, rows: pyarrow.dataset.Dataset, output: str, run: RunKey | None
 ) -> None:
-    """Make the tables `checked`, of the run's current rows, and `spoken_of`, of all outputs of finished rows."""
-    if run is None:
-        views.create_for_latest_run(connection, rows, output)
-    else:
-        views.create(connection, rows, output, run)
+    """Make the tables `checked`, of current rows, and `spoken_of`, of all outputs of finished rows; and `made`, a view
+    of the done rows that say what lies in the output."""
+    views.create(connection, rows, output, run)
     # All columns together tell a row that was merged into a larger part, and is in both, from one that differs.
     every, needed = ", ".join(ledger.SCHEMA.names), ", ".join(_CHECKED)
     for statement in (
-        "CREATE TEMP TABLE latest AS SELECT source, age FROM current",
+        f"CREATE TEMP TABLE latest AS SELECT {_OF_RUN}, source, age FROM current",
         f"""
         CREATE TEMP TABLE checked AS
-        SELECT DISTINCT {needed}, hash({every}) AS row FROM tries JOIN latest USING (source, age)
+        SELECT DISTINCT {needed}, {_OF_RUN}, hash({every}) AS row
+        FROM tries JOIN latest
+            ON latest.of_run = {_RUN_HASH} AND latest.source = tries.source AND latest.age = tries.age
         """,
         """
         CREATE TEMP TABLE spoken_of AS SELECT DISTINCT md5_number(output_uri) AS object
@@ -212,56 +222,63 @@ def _load_rows(
         CREATE TEMP VIEW within AS SELECT * FROM claimed
         WHERE starts_with(output_uri, {literal(ledger.root(output))})
         """,
+        "CREATE TEMP VIEW made AS SELECT * FROM within"
+        if run
+        else f"""
+        CREATE TEMP TABLE made AS SELECT DISTINCT {needed}
+        FROM tries WHERE status = 'done' AND {_IS_WHOLE} AND starts_with(output_uri, {literal(ledger.root(output))})
+        QUALIFY rank() OVER (PARTITION BY md5_number(output_uri) ORDER BY age DESC) = 1
+        """,
     ):
         connection.execute(statement)
 
 
 _MISSING = """
-    SELECT 'missing', source_uri, 'the inventory has it, and the run has no row of it'
+    SELECT 'missing', source_uri, 'the inventory has it, and no row is about it', source_uri
     FROM scans ANTI JOIN latest ON md5_number(scans.source_uri) = latest.source
 """
 _QUERIES = (
     """
-    SELECT 'tie', source_uri, count(*) || ' different rows are the latest'
-    FROM checked GROUP BY source_uri HAVING count(*) > 1
+    SELECT 'tie', source_uri, count(*) || ' different rows are the latest', source_uri
+    FROM checked GROUP BY source_uri, of_run HAVING count(*) > 1
     """,
     f"""
-    SELECT 'status', source_uri, 'its status is ' || status FROM checked
+    SELECT 'status', source_uri, 'its status is ' || status, source_uri FROM checked
     WHERE status NOT IN {ledger.STATUSES}
     """,
     f"""
     SELECT 'incomplete', source_uri, 'is done, but without ' || concat_ws(', ',
         CASE WHEN output_uri IS NULL THEN 'output_uri' END, CASE WHEN output_size IS NULL THEN 'output_size' END,
-        CASE WHEN output_sha256 IS NULL THEN 'output_sha256' END)
+        CASE WHEN output_sha256 IS NULL THEN 'output_sha256' END), source_uri
     FROM checked WHERE status = 'done' AND NOT ({_IS_WHOLE})
     """,
     """
-    SELECT 'reason', source_uri, 'is ' || status || ', and does not say why' FROM checked
+    SELECT 'reason', source_uri, 'is ' || status || ', and does not say why', source_uri FROM checked
     WHERE status IN ('failed', 'skipped') AND coalesce(reason, '') = ''
     """,
     """
-    SELECT 'output', source_uri, 'is ' || status || ', and has an output' FROM checked
+    SELECT 'output', source_uri, 'is ' || status || ', and has an output', source_uri FROM checked
     WHERE status IN ('failed', 'skipped')
         AND (output_uri IS NOT NULL OR output_size IS NOT NULL OR output_sha256 IS NOT NULL)
     """,
     """
-    SELECT 'elsewhere', output_uri, 'is the output of ' || source_uri || ', outside the output folder'
+    SELECT 'elsewhere', output_uri, 'is the output of ' || source_uri || ', outside the output folder', source_uri
     FROM claimed ANTI JOIN within USING (source_uri, output_uri)
     """,
     """
-    SELECT 'shared', output_uri, 'is the output of ' || min(source_uri) || ' and of ' || max(source_uri)
-    FROM claimed GROUP BY output_uri HAVING count(DISTINCT source_uri) > 1
+    SELECT 'shared', output_uri, 'is the output of ' || min(source_uri) || ' and of ' || max(source_uri), ''
+    FROM claimed GROUP BY output_uri, of_run HAVING count(DISTINCT source_uri) > 1
     """,
     """
-    SELECT 'gone', output_uri, 'is the output of ' || source_uri || ', and is not there'
-    FROM within ANTI JOIN objects ON output_uri = uri
+    SELECT 'gone', output_uri, 'is the output of ' || source_uri || ', and is not there', source_uri
+    FROM made ANTI JOIN objects ON output_uri = uri
     """,
     """
-    SELECT 'size', output_uri, 'has ' || size || ' bytes, not ' || output_size FROM within JOIN objects
+    SELECT 'size', output_uri, 'has ' || size || ' bytes, not ' || output_size, source_uri FROM made JOIN objects
     ON output_uri = uri WHERE size <> output_size
     """,
     """
-    SELECT 'stray', uri, 'no finished row of any run speaks of it'
+    SELECT 'stray', uri, 'no finished row of any run speaks of it', ''
     FROM objects ANTI JOIN spoken_of ON md5_number(uri) = object
     """,
 )
@@ -275,7 +292,8 @@ def _check_contents(connection: duckdb.DuckDBPyConnection, storage: Storage) -> 
     """Read the objects that are there with the right size."""
     findings: list[Finding] = []
     asked = connection.execute("""
-        SELECT DISTINCT output_uri, output_sha256 FROM within JOIN objects ON output_uri = uri WHERE size = output_size
+        SELECT DISTINCT output_uri, output_sha256, source_uri FROM made JOIN objects ON output_uri = uri
+        WHERE size = output_size
     """)
     with ThreadPoolExecutor(_THREADS) as threads:
         while rows := asked.fetchmany(1000):
@@ -283,10 +301,12 @@ def _check_contents(connection: duckdb.DuckDBPyConnection, storage: Storage) -> 
     return findings
 
 
-def _compare(storage: Storage, row: tuple[str, str]) -> Finding | None:
-    uri, expected = row
+def _compare(storage: Storage, row: tuple[str, str, str]) -> Finding | None:
+    uri, expected, source = row
     try:
         found = hashlib.sha256(storage.read(uri).data).hexdigest()
     except StorageError as error:
-        return Finding("gone", uri, str(error))
-    return Finding("contents", uri, f"has the SHA-256 {found}, not {expected}") if found != expected else None
+        return Finding("gone", uri, str(error), source)
+    if found == expected:
+        return None
+    return Finding("contents", uri, f"has the SHA-256 {found}, not {expected}", source)

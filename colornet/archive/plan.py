@@ -4,10 +4,10 @@ Both are made by DuckDB from Parquet files, in bounded memory: an archive of ten
 A source's *state* is that of its current row in the ledger, if that row speaks of the version in the inventory; where
 the inventory gives no version, any will do. Where there is a table of hints, the row must also speak of the hints that
 the table has for the source, or of none; without a table, any will do: what people chose is not undone by leaving it
-out.
+out. A row whose picture another run has painted over since does not count.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.dataset
 import pyarrow.parquet as pq
 
-from colornet.archive import hints, inventory, ledger, views
+from colornet.archive import hints, inventory, ledger, occupancy, views
 from colornet.archive.confidence import Quartiles, quartiles
 from colornet.archive.database import database, literal
 from colornet.archive.ledger import RunKey
+from colornet.archive.occupancy import Occupant
 from colornet.archive.selection import Selection
 from colornet.errors import SettingsError
 from colornet.storage import Storage
@@ -50,6 +51,8 @@ class ColorizePlan:
     hinted: int = 0
     """Of the selected scans, those with hints in the table."""
     hinted_pending: int = 0
+    occupants: tuple[Occupant, ...] = ()
+    """Other runs with pictures in the output."""
 
     def batches(self, rows: int) -> Iterator[pa.Table]:
         """Yield the plan in its order, in tables of SCHEMA with `rows` rows, the last with fewer."""
@@ -99,6 +102,8 @@ def make_plan(
     retry_failed: bool = True,
     storage: Storage = Storage(),
     hinted: Path | None = None,
+    again: Sequence[str] = (),
+    extension: str = "",
 ) -> ColorizePlan:
     """Find what is left to be done.
 
@@ -112,16 +117,20 @@ def make_plan(
         retry_failed: whether scans that failed before are tried again.
         storage: with what the ledger is reached.
         hinted: a Parquet file of hints.SCHEMA, as `hints.write_hints` makes it; None without a table of hints.
+        again: uris of sources that are to be done whatever the ledger says.
+        extension: what the keys of outputs may have behind those of their sources.
 
     Raises:
-        SettingsError: if the selection takes none of the scans.
+        SettingsError: if the selection takes none of the scans, two of them would have the same output, or one would
+            have its output in the place of another source.
         StorageError: if the ledger cannot be read.
     """
     path = folder / "plan.parquet"
     finished = ledger.FINISHED if retry_failed else (*ledger.FINISHED, "failed")
     with database(folder) as connection:
         _select(connection, scans, selection)
-        _load_states(connection, output, run, ["attempts AS tries"], storage, hinted)
+        _refuse_clashes(connection, ledger.root(output), extension)
+        occupants = _load_states(connection, output, run, ["attempts AS tries"], storage, hinted, again)
         connection.execute(f"""
             COPY (
                 SELECT source_uri, source_size, source_version, key, coalesce(tries, 0)::INTEGER AS attempts,
@@ -139,7 +148,7 @@ def make_plan(
         """).fetchall()[0]
     if not counts[0]:
         raise SettingsError(f"the selection takes none of the {pq.read_metadata(scans).num_rows} scans")
-    return ColorizePlan(path, *map(int, counts))
+    return ColorizePlan(path, *map(int, counts), occupants=occupants)
 
 
 def tally(
@@ -182,17 +191,26 @@ def _load_states(
     columns: list[str],
     storage: Storage,
     hinted: Path | None,
-) -> None:
-    """Make the view `stated`: the selected scans, each with its state, its hints, and columns of its current row."""
+    again: Sequence[str] = (),
+) -> tuple[Occupant, ...]:
+    """Make the view `stated`: the selected scans, each with its state, its hints, and columns of its current row.
 
-    def load(rows: pyarrow.dataset.Dataset) -> None:
+    Returns the other runs with pictures in the output.
+    """
+
+    def load(rows: pyarrow.dataset.Dataset) -> tuple[Occupant, ...]:
         views.create(connection, rows, output, run)
+        occupants = occupancy.load(connection, run)
         connection.execute(f"""
             CREATE OR REPLACE TEMP TABLE latest AS
-            SELECT source, version, look, status, {", ".join(columns)} FROM current
+            SELECT source, version, look, CASE WHEN status <> 'done' OR object IS NULL THEN status END AS status,
+                {", ".join(columns)}
+            FROM current LEFT JOIN occupied ON md5_number(output_uri) = object
         """)
+        return occupants
 
-    ledger.ask(output, load, storage)
+    occupants = ledger.ask(output, load, storage)
+    connection.register("again", pa.table({"source_uri": pa.array(again, pa.string())}))
     if hinted is None:
         connection.register("hinted", hints.SCHEMA.empty_table())
         as_told = "true"
@@ -202,8 +220,40 @@ def _load_states(
     connection.execute(f"""
         CREATE TEMP VIEW stated AS
         SELECT selected.*, latest.*, hinted.* EXCLUDE source_uri,
-            CASE WHEN (source_version IS NULL OR hash(source_version) = version) AND {as_told} THEN status END AS state
+            CASE WHEN (source_version IS NULL OR hash(source_version) = version) AND {as_told}
+                AND again.source_uri IS NULL THEN status END AS state
         FROM selected
             LEFT JOIN latest ON md5_number(selected.source_uri) = source
             LEFT JOIN hinted ON selected.source_uri = hinted.source_uri
+            LEFT JOIN again ON selected.source_uri = again.source_uri
     """)
+    return occupants
+
+
+def _refuse_clashes(connection: duckdb.DuckDBPyConnection, root: str, extension: str) -> None:
+    """Find a selected scan whose output, with or without the extension, would be in the place of something else."""
+    ending, start = literal(extension), literal(root)
+    outputs = f"""
+        SELECT source_uri, {start} || key AS place FROM selected
+        UNION ALL SELECT source_uri, {start} || key || {ending} FROM selected
+    """
+    for query, words in (
+        (
+            f"""
+            SELECT one.source_uri, other.source_uri, {start} || other.key FROM selected AS one JOIN selected AS other
+            ON ends_with(other.key, {ending}) AND one.key = other.key[: -{len(extension) + 1}]
+            WHERE {bool(extension)}
+            """,
+            "{} and {} may have the same output, {}: leave out one of them, or choose another output format",
+        ),
+        (
+            f"""
+            SELECT outputs.source_uri, scans.source_uri, outputs.place FROM ({outputs}) AS outputs JOIN scans
+            ON place = scans.source_uri WHERE starts_with(scans.source_uri, {start}) AND
+                outputs.source_uri <> scans.source_uri
+            """,
+            "the output of {0} would take the place of the source {1}: sources are never touched",
+        ),
+    ):
+        for found in connection.execute(f"{query} ORDER BY ALL LIMIT 1").fetchall():
+            raise SettingsError(words.format(*found))

@@ -49,6 +49,11 @@ class Selection:
         if self.limit and self.sample:
             raise SettingsError("limit and sample exclude each other: give one of them")
 
+    @property
+    def is_partial(self) -> bool:
+        """Whether it may leave scans out."""
+        return self != type(self)(seed=self.seed)
+
     def sql(self, scans: str) -> str:
         """Return the DuckDB query for the selected rows of a table or view of inventory.SCHEMA."""
         conditions = ["true"]

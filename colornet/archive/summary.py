@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from colornet.archive import ledger, views
 from colornet.archive.confidence import Quartiles, quartiles
 from colornet.archive.database import database
+from colornet.archive.ledger import RunKey
 from colornet.errors import SettingsError
 from colornet.storage import Storage
 
@@ -71,12 +72,14 @@ class Period:
 
 @dataclass(frozen=True)
 class Summary:
-    """All of a ledger in brief, and its latest run at length."""
+    """All of a ledger in brief, and one run at length."""
 
     runs: tuple[LedgerRun, ...]
     """The latest one last."""
+    run: LedgerRun
+    """The one that is told of at length: the latest one, unless another was asked for."""
     pixels: int
-    """Of the latest run's outputs, as all that follows is of the latest run."""
+    """Of this run's outputs, as all that follows is of this run."""
     source_bytes: int
     output_bytes: int
     failures: tuple[tuple[str, int], ...]
@@ -91,31 +94,27 @@ class Summary:
     hinted: int
     """Of those done, those with colours that people chose."""
 
-    @property
-    def latest(self) -> LedgerRun:
-        """The run with the youngest row."""
-        return self.runs[-1]
-
 
 _PERIODS = [60, 600, 3600, 6 * 3600, 86_400, 7 * 86_400, 30 * 86_400]
 _MOST_PERIODS = 12
 _MOST_GROUPS = 20
 
 
-def summarize(output: str, folder: Path, storage: Storage = Storage()) -> Summary:
+def summarize(output: str, folder: Path, storage: Storage = Storage(), run: str = "") -> Summary:
     """Read a ledger of any size in bounded memory.
 
     Args:
         output: the archive's output folder or prefix.
         folder: has room for what does not fit into memory.
         storage: with what the output is reached.
+        run: which run to tell of at length, as `views.create_for_one_run` takes it; the latest one if empty.
 
     Raises:
-        SettingsError: if there is no ledger there.
+        SettingsError: if there is no ledger there, or no such run.
         StorageError: if the ledger cannot be read.
     """
     with database(folder) as connection:
-        runs = ledger.ask(output, lambda rows: _load(connection, rows, output), storage)
+        runs, told = ledger.ask(output, lambda rows: _load(connection, rows, output, run), storage)
         ((pixels, source_bytes, output_bytes),) = _rows(
             connection,
             """
@@ -125,11 +124,12 @@ def summarize(output: str, folder: Path, storage: Storage = Storage()) -> Summar
         )
         return Summary(
             runs=tuple(runs),
+            run=told,
             pixels=int(pixels),
             source_bytes=int(source_bytes),
             output_bytes=int(output_bytes),
             failures=views.causes(connection, "latest WHERE status = 'failed'"),
-            pace=_pace(connection, runs[-1]),
+            pace=_pace(connection, told),
             steps=_steps(connection),
             hosts=_groups(connection, "host"),
             formats=_groups(connection, "format"),
@@ -138,8 +138,8 @@ def summarize(output: str, folder: Path, storage: Storage = Storage()) -> Summar
         )
 
 
-def write_failures(output: str, place: Path, folder: Path, storage: Storage = Storage()) -> int:
-    """Write the failed current rows of the latest run, sorted by source_uri, into a .csv or .parquet file.
+def write_failures(output: str, place: Path, folder: Path, storage: Storage = Storage(), run: str = "") -> int:
+    """Write the failed current rows of a run, sorted by source_uri, into a .csv or .parquet file.
 
     Returns their number. Arguments and errors are those of `summarize`; the file replaces what was there, at once.
 
@@ -152,7 +152,7 @@ def write_failures(output: str, place: Path, folder: Path, storage: Storage = St
         raise SettingsError(f"{place}: its folder is not there")
 
     def load(rows: pyarrow.dataset.Dataset) -> None:
-        _view_latest_run(connection, rows, output)
+        _view_run(connection, rows, output, run)
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE failed AS SELECT {', '.join(_FOR_ARCHIVISTS.names)} FROM failures"
         )
@@ -176,8 +176,10 @@ def write_failures(output: str, place: Path, folder: Path, storage: Storage = St
     return count
 
 
-def least_certain(output: str, count: int, folder: Path, storage: Storage = Storage()) -> list[tuple[str, float]]:
-    """List the pictures of the latest run of whose colour the generator was least sure, the least certain first.
+def least_certain(
+    output: str, count: int, folder: Path, storage: Storage = Storage(), run: str = ""
+) -> list[tuple[str, float]]:
+    """List the pictures of a run of whose colour the generator was least sure, the least certain first.
 
     Arguments and errors are those of `summarize`.
 
@@ -187,7 +189,7 @@ def least_certain(output: str, count: int, folder: Path, storage: Storage = Stor
     """
 
     def find(rows: pyarrow.dataset.Dataset) -> list[tuple[str, float]]:
-        _view_latest_run(connection, rows, output)
+        _view_run(connection, rows, output, run)
         return connection.execute(
             """
             SELECT output_uri, confidence FROM current WHERE status = 'done' AND confidence IS NOT NULL
@@ -213,14 +215,14 @@ class Steered:
     strength: float | None
 
 
-def steered(output: str, folder: Path, storage: Storage = Storage()) -> list[Steered]:
-    """List the pictures of the latest run in which people chose colours, in the order of their keys.
+def steered(output: str, folder: Path, storage: Storage = Storage(), run: str = "") -> list[Steered]:
+    """List the pictures of a run in which people chose colours, in the order of their keys.
 
     Arguments and errors are those of `summarize`.
     """
 
     def find(rows: pyarrow.dataset.Dataset) -> Sequence[tuple[Any, ...]]:
-        _view_latest_run(connection, rows, output)
+        _view_run(connection, rows, output, run)
         return _rows(
             connection,
             """
@@ -256,8 +258,10 @@ _COUNTED = (
 )
 
 
-def _load(connection: duckdb.DuckDBPyConnection, rows: pyarrow.dataset.Dataset, output: str) -> list[LedgerRun]:
-    """Make the table `latest` of the latest run's current rows; returns the runs, the latest one last."""
+def _load(
+    connection: duckdb.DuckDBPyConnection, rows: pyarrow.dataset.Dataset, output: str, wanted: str
+) -> tuple[list[LedgerRun], LedgerRun]:
+    """Make the table `latest` of a run's current rows; returns all runs, the latest one last, and the run."""
     views.create(connection, rows, output)
     found = _rows(
         connection,
@@ -268,18 +272,27 @@ def _load(connection: duckdb.DuckDBPyConnection, rows: pyarrow.dataset.Dataset, 
         GROUP BY number, bundle_digest, runs.settings_digest, first, last, rows ORDER BY number
         """,
     )
-    _view_latest_run(connection, rows, output)
+    run = _view_run(connection, rows, output, wanted)
     columns = [*_COUNTED, *(f"{step}_seconds" for step in ledger.STEPS), "seconds"]
     connection.execute(f"CREATE OR REPLACE TEMP TABLE latest AS SELECT {', '.join(columns)} FROM current")
-    return [
+    runs = [
         LedgerRun(bundle, settings, _time(first), _time(last), *counts)
         for bundle, settings, first, last, *counts in found
     ]
+    return runs, next(each for each in runs if (each.bundle_digest, each.settings_digest) == run)
 
 
-def _view_latest_run(connection: duckdb.DuckDBPyConnection, rows: pyarrow.dataset.Dataset, output: str) -> None:
-    if views.create_for_latest_run(connection, rows, output) is None:
+def find_run(output: str, run: str, folder: Path, storage: Storage = Storage()) -> RunKey:
+    """Find the run that is meant; arguments and errors are those of `summarize`."""
+    with database(folder) as connection:
+        return ledger.ask(output, lambda rows: _view_run(connection, rows, output, run), storage)
+
+
+def _view_run(connection: duckdb.DuckDBPyConnection, rows: pyarrow.dataset.Dataset, output: str, wanted: str) -> RunKey:
+    run = views.create_for_one_run(connection, rows, output, wanted)
+    if run is None:
         raise SettingsError(f"there is no ledger in {output}")
+    return run
 
 
 def _pace(connection: duckdb.DuckDBPyConnection, run: LedgerRun) -> tuple[Period, ...]:

@@ -16,6 +16,7 @@ import pyarrow.dataset
 
 from colornet.archive.database import literal
 from colornet.archive.ledger import RunKey, root
+from colornet.errors import SettingsError
 
 MOST_CAUSES = 20
 """Causes of failures that are told apart."""
@@ -31,8 +32,8 @@ _TRIES = """
         *
     FROM ledger WHERE {condition}
 """
-# The settings' digest of a row's run: scans with hints have another one of their own.
-_RUN = "coalesce(run_digest, settings_digest)"
+RUN = "coalesce(run_digest, settings_digest)"
+"""The settings' digest of a row's run: scans with hints have another one of their own."""
 # A row may be in two parts, and two rows may be of one age: one of them is taken.
 _CURRENT = """
     SELECT * FROM tries QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY age DESC) = 1
@@ -42,7 +43,7 @@ _FAILURES = "SELECT * FROM current WHERE status = 'failed'"
 _RUNS = f"""
     SELECT row_number() OVER (ORDER BY last, bundle_digest, settings_digest) AS number, *
     FROM (
-        SELECT bundle_digest, {_RUN} AS settings_digest, min(epoch_us(finished_at)) AS first,
+        SELECT bundle_digest, {RUN} AS settings_digest, min(epoch_us(finished_at)) AS first,
             max(epoch_us(finished_at)) AS last, count(*) AS rows
         FROM ledger GROUP BY ALL
     )
@@ -62,27 +63,43 @@ def create(
     """
     condition, key = "true", "bundle_digest, run, source"
     if run is not None:
-        condition = f"bundle_digest = {literal(run.bundle_digest)} AND {_RUN} = {literal(run.settings_digest)}"
+        condition = f"bundle_digest = {literal(run.bundle_digest)} AND {RUN} = {literal(run.settings_digest)}"
         key = "source"
     connection.register("ledger", rows)
     for name, query in {
         "runs": _RUNS,
-        "tries": _TRIES.format(root=literal(root(output)), run=_RUN, condition=condition),
+        "tries": _TRIES.format(root=literal(root(output)), run=RUN, condition=condition),
         "current": _CURRENT.format(key=key),
         "failures": _FAILURES,
     }.items():
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {name} AS {query}")
 
 
-def create_for_latest_run(
-    connection: duckdb.DuckDBPyConnection, rows: pyarrow.dataset.Dataset, output: str
+def create_for_one_run(
+    connection: duckdb.DuckDBPyConnection, rows: pyarrow.dataset.Dataset, output: str, wanted: str = ""
 ) -> RunKey | None:
-    """Make the views for the run with the youngest row, and return it; None if there is no row at all."""
+    """Make the views for one run, and return it; None if there is no row at all.
+
+    Args:
+        connection: to the database.
+        rows: of a ledger.
+        output: the archive's output folder or prefix.
+        wanted: what the digest of the run's bundle, or that of its settings, begins with, or both with a / between;
+            empty takes the run with the youngest row.
+
+    Raises:
+        SettingsError: if no run is called so, or more than one.
+    """
     create(connection, rows, output)
-    found = connection.execute(
-        "SELECT bundle_digest, settings_digest FROM runs ORDER BY number DESC LIMIT 1"
-    ).fetchall()
-    run = RunKey(*found[0]) if found else None
+    bundle, _, settings = wanted.partition("/")
+    either = f"starts_with(bundle_digest, {literal(bundle)}) OR starts_with(settings_digest, {literal(bundle)})"
+    both = f"starts_with(bundle_digest, {literal(bundle)}) AND starts_with(settings_digest, {literal(settings)})"
+    query = f"SELECT bundle_digest, settings_digest FROM runs WHERE {both if settings else either} ORDER BY number DESC"
+    found = [RunKey(*digests) for digests in connection.execute(query).fetchall()]
+    if wanted and len(found) != 1:
+        told = f"{len(found)} runs are" if found else "no run is"
+        raise SettingsError(f"{output}: {told} called {wanted!r}; give the beginning of BUNDLE/SETTINGS of one")
+    run = found[0] if found else None
     create(connection, rows, output, run)
     return run
 

@@ -100,6 +100,11 @@ class RenderSettings:
         """Name the format in which a scan of the format `source` is written."""
         return source if self.output_format == "same" else self.output_format
 
+    @property
+    def extension(self) -> str:
+        """What outputs of other formats than this one have behind their source's key; empty if each keeps its own."""
+        return "" if self.output_format == "same" else EXTENSIONS[self.output_format]
+
     def origin(self, source_name: str, data: bytes, bundle_digest: str, hints: Sequence[Hint] = ()) -> Origin:
         """Say what an output will be made of, and by what.
 

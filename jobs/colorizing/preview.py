@@ -7,23 +7,31 @@ import duckdb
 import torch
 from rich.filesize import decimal
 
+from colornet.archive import occupancy
 from colornet.archive.plan import ColorizePlan
 from colornet.archive.worker import ColorizeTask
 from colornet.colorize import Colorizer
 from colornet.errors import ColornetError
 from colornet.inference import bundle as bundles
 
-from .settings import PlanSettings
+from .settings import ColorizeSettings
 
+PART = "this is a part of the input and of its run: a start without the selection finds it finished"
+"""What is said of a selection."""
 SAMPLE = 12
 """Scans that are timed."""
 
 
-def preview(plan: ColorizePlan, task: ColorizeTask, reckoning: PlanSettings) -> None:
+def preview(plan: ColorizePlan, task: ColorizeTask, settings: ColorizeSettings) -> None:
     """Print what would be done. A few scans are fetched, colorized and thrown away; nothing is written anywhere."""
+    reckoning = settings.reckoning
     print(f"{plan.scans} scans, {decimal(plan.bytes)}")
+    if settings.select.is_partial:
+        print(PART)
     print(f"finished before: {plan.done} done, {plan.skipped} skipped; {plan.failed} failed")
     print(f"to do: {plan.pending} scans, {decimal(plan.pending_bytes)}, to {task.output}")
+    if plan.occupants:
+        print(f"{occupancy.told(task.output, plan.occupants)}; without --replace, nothing is painted over them")
     if plan.hinted:
         print(f"with hints: {plan.hinted} scans, {plan.hinted_pending} of them to do")
     if not plan.pending:

@@ -74,6 +74,12 @@ class ColorizeSettings:
     """How S3 is spoken to."""
     log_format: Literal["text", "json"] = "text"
     """Logs for people, or a JSON object a line, with the scan's uri in `source_uri`, for machines."""
+    repair: bool = False
+    """Check first what is there, which reads every output: what of this run is gone, changed or not well recorded
+    is made again. `python -m jobs.ledger OUTPUT --check` is that check."""
+    replace: bool = False
+    """Paint over pictures of other runs, that is of another bundle or other settings. Without this, an output that
+    holds any is refused: give each run an output of its own."""
     fail_on_errors: bool = False
     """End with exit code 3 if any scan failed."""
 
