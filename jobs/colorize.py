@@ -26,7 +26,7 @@ from colornet.archive.plan import ColorizePlan, Tally, make_plan, tally
 from colornet.archive.worker import ColorizeTask
 from colornet.errors import ExitCode, SettingsError, StoppedError, StorageError
 from colornet.inference import bundle as bundles
-from colornet.storage import Storage, uris
+from colornet.storage import LeftOut, Storage, uris
 from colornet.storage.lock import OutputLock
 
 from .colorizing import summary
@@ -48,16 +48,17 @@ def colorize(settings: ColorizeSettings) -> ExitCode:
     hints = None if settings.hints is None else read_hints(uris.normalize(settings.hints), storage)
     with contextlib.ExitStack() as held:
         folder = Path(held.enter_context(tempfile.TemporaryDirectory(prefix="colornet-")))
-        scans = folder / "inventory.parquet"
+        scans, left_out = folder / "inventory.parquet", LeftOut()
         if settings.reckoning.plan:
-            inventory.write_inventory(source, scans, storage)
+            inventory.write_inventory(source, scans, storage, left_out)
             hinted = _hinted(hints, scans, folder, task, settings)
             preview(_plan(scans, folder, task, settings, hinted), task, settings)
+            summary.show_left_out(left_out)
             return ExitCode.DONE
         storage.check_writable(uris.own(output))
         started = datetime.now(UTC)
         lock = held.enter_context(OutputLock(output, "jobs.colorize", storage))
-        inventory.write_inventory(source, scans, storage)
+        inventory.write_inventory(source, scans, storage, left_out)
         hinted = _hinted(hints, scans, folder, task, settings)
         ledger.compact(output, storage)
         plan = _plan(scans, folder, task, settings, hinted)
@@ -66,6 +67,7 @@ def colorize(settings: ColorizeSettings) -> ExitCode:
                 f"{occupancy.told(output, plan.occupants)}; choose another output, or --replace to paint over them"
             )
         print(f"{plan.scans} scans in {source}, {plan.scans - plan.pending} finished before, {plan.pending} to do")
+        summary.show_left_out(left_out)
         if settings.select.is_partial:
             print(PART)
         if plan.hinted:
@@ -76,9 +78,9 @@ def colorize(settings: ColorizeSettings) -> ExitCode:
                 work_off(plan, task, settings, lock)
         except StoppedError as error:
             with contextlib.suppress(StorageError):  # it may be the output's storage that fails
-                _conclude(source, scans, plan, task, settings, started, hinted, stopped=str(error))
+                _conclude(source, scans, plan, task, settings, started, hinted, left_out, stopped=str(error))
             raise
-        result = _conclude(source, scans, plan, task, settings, started, hinted)
+        result = _conclude(source, scans, plan, task, settings, started, hinted, left_out)
     return ExitCode.FINDINGS if settings.fail_on_errors and result.failed else ExitCode.DONE
 
 
@@ -90,11 +92,12 @@ def _conclude(
     settings: ColorizeSettings,
     started: datetime,
     hinted: Path | None,
+    left_out: LeftOut,
     stopped: str | None = None,
 ) -> Tally:
     """Say what has come of the selected scans."""
     result = tally(scans, task.output, task.run, plan.path.parent, settings.select, task.storage, hinted)
-    summary.write(source, plan, result, task, started, stopped)
+    summary.write(source, plan, result, task, started, left_out, stopped)
     summary.show(result, task.output)
     return result
 

@@ -31,7 +31,7 @@ from colornet.datasets.parts import MANIFEST, NOT_FETCHED, Screen, Work, lost
 from colornet.datasets.screening import UNREADABLE, Screening
 from colornet.datasets.shards import HELD_OUT, TRAIN, ShardPlan
 from colornet.errors import ColornetError, ExitCode, NotFoundError, SettingsError, StorageError
-from colornet.storage import ObjectInfo, S3Options, Storage, uris
+from colornet.storage import LeftOut, ObjectInfo, S3Options, Storage, uris
 
 from .command import Job
 from .progress import JobProgress
@@ -93,7 +93,10 @@ def prepare(settings: PrepareSettings) -> ExitCode:
     """Run the job; returns its exit code. Raises ColornetError for what is wrong before it starts."""
     storage = Storage(settings.s3)
     inputs, output = _places(settings)
-    files = sources.listing(inputs, source=settings.source, limit=settings.limit, storage=storage)
+    left_out = LeftOut()
+    files = sources.listing(inputs, source=settings.source, limit=settings.limit, storage=storage, left_out=left_out)
+    for line in left_out.lines():
+        print(f"besides, {line}")
     if not files.num_rows:
         raise SettingsError(f"there are no files in {', '.join(inputs)}")
     _check_output(output, storage)
@@ -119,8 +122,9 @@ def prepare(settings: PrepareSettings) -> ExitCode:
         kind_from_folder=settings.kind_from == "folder",
         storage=storage,
     )
-    plan = shards.plan(_screen(files, work), settings.held_out, keep_gray=settings.keep_gray)
-    description = _describe(settings, inputs, files.num_rows, plan, digest)
+    manifest = pa.concat_tables([_screen(files, work), _unlisted(files.num_rows, left_out)])
+    plan = shards.plan(manifest, settings.held_out, keep_gray=settings.keep_gray)
+    description = _describe(settings, inputs, manifest.num_rows, plan, digest)
     storage.write(uris.join(output, REJECTED), shards.rejected_file(plan.rejected), "application/vnd.apache.parquet")
     if not plan.shards:
         _print_table(description)
@@ -220,6 +224,15 @@ def _screen(files: pa.Table, work: Work) -> pa.Table:
             reason = f"deadly: its worker process died, {ATTEMPTS} times out of {ATTEMPTS}"
             manifest.append(lost(gone, reason))
     return pa.concat_tables(manifest)
+
+
+def _unlisted(first: int, left_out: LeftOut) -> pa.Table:
+    """Return the manifest of what could not be listed; its rows come after those that could."""
+    rows = [
+        {"row": row, "uri": each.uri, "reason": f"{UNREADABLE}: {each.reason}", "bytes": 0}
+        for row, each in enumerate(left_out.unlisted, first)
+    ]
+    return pa.Table.from_pylist(rows, MANIFEST)
 
 
 def _screen_block(block: pa.Table, work: Work) -> pa.Table:

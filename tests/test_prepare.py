@@ -459,6 +459,18 @@ def test_limit_and_mixed_inputs(ray_local, tmp_path):
     assert sum(row["kind"] in KINDS for row in rows) == 10
 
 
+def test_a_name_that_is_not_utf8_is_rejected_with_its_reason(ray_local, tmp_path, capsys):
+    source = write_files(str(tmp_path / "in"), {"a.jpg": jpeg()})
+    Path(os.fsdecode(os.fsencode(source) + b"/caf\xe9.jpg")).write_bytes(jpeg(seed=1))
+    Path(source, "broken.jpg").symlink_to("nothing")
+    assert prepare(settings(source, str(tmp_path / "out"))) == 0
+    assert "1 links that lead nowhere" in capsys.readouterr().out
+    found = contents(str(tmp_path / "out"))
+    (rejected,) = rows_of(found["rejected.parquet"])
+    assert rejected["uri"] == f"{source}/caf\\xe9.jpg" and "not UTF-8" in rejected["reason"]
+    assert json.loads(found["prepare.json"])["found"] == 2
+
+
 def test_kinds_are_told_and_gray_is_kept(ray_local, tmp_path, capsys):
     files = {f"people/{seed}.jpg": jpeg(seed=seed) for seed in range(4)} | {
         "sea/a.png": muted(1),

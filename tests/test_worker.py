@@ -23,6 +23,7 @@ import torch
 from colornet import __version__
 from colornet.archive import inventory, ledger
 from colornet.archive import plan as plan_module
+from colornet.archive.audit import audit
 from colornet.archive.hints import read_hints, write_hints
 from colornet.archive.plan import make_plan
 from colornet.archive.version import code_version
@@ -244,6 +245,39 @@ def test_an_output_folder_that_is_a_link_itself_is_a_place_like_any_other(archiv
     Path(task.output).symlink_to(tmp_path / "disk")
     (row,) = colorize(task, inventory.read_inventory(str(archive / "landscape.jpg"))).to_pylist()
     assert row["status"] == "done" and (tmp_path / "disk" / "landscape.jpg").is_file()
+
+
+def test_a_key_that_is_no_place_is_refused_before_work_with_one_reason_for_all(archive, task, monkeypatch):
+    monkeypatch.setattr("colornet.archive.worker.fetch", lambda *_: pytest.fail("a scan was fetched"))
+    scans = inventory.read_inventory(str(archive / "landscape.jpg")).to_pylist()
+    keys = ["a//b.jpg", "/a.jpg", "a/", "../a.jpg", "a/./b.jpg", "_colornet/ledger/a.parquet", "a\0.jpg"]
+    rows = colorize(task, pa.Table.from_pylist([scans[0] | {"key": key} for key in keys], inventory.SCHEMA)).to_pylist()
+    assert {row["status"] for row in rows} == {"failed"} and len({row["reason"] for row in rows}) == 1
+    assert "no place below the output" in rows[0]["reason"]
+
+
+def test_keys_of_s3_are_kept_as_they_are_from_s3_to_s3(archive, task, s3):
+    keys = ["in//a//b.jpg", "in//c.jpg", "in/d.jpg"]
+    for key in keys:
+        Storage().write(f"{s3}/{key}", (archive / "landscape.jpg").read_bytes())
+    task = replace(task, output=f"{s3}/out")
+    rows = colorize(task, inventory.read_inventory(f"{s3}/in")).to_pylist()
+    assert [row["status"] for row in rows] == ["done"] * 3
+    assert {row["output_uri"] for row in rows} == {f"{s3}/out/{key.removeprefix('in/')}" for key in keys}
+    assert {found.uri for found in Storage().listing(f"{s3}/out") if "_colornet" not in found.uri} == {
+        row["output_uri"] for row in rows
+    }
+    assert audit(f"{s3}/out") == []
+
+
+def test_what_could_not_be_listed_is_a_failed_row(archive, task):
+    scans = inventory.read_inventory(str(archive / "landscape.jpg")).to_pylist()
+    scans += [{"source_uri": "/in/lost+found", "key": "lost+found/", "problem": "this folder cannot be read: why"}]
+    rows = colorize(task, pa.Table.from_pylist(scans, inventory.SCHEMA)).to_pylist()
+    assert [(row["status"], row["reason"]) for row in rows] == [
+        ("done", None),
+        ("failed", "this folder cannot be read: why"),
+    ]
 
 
 def test_an_output_that_cannot_be_written_is_a_failed_row(archive, task):

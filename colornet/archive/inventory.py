@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from colornet.archive import s3_inventory
 from colornet.archive.database import database
 from colornet.errors import NotFoundError, SettingsError, StorageError, one_line
-from colornet.storage import ObjectInfo, Storage, uris
+from colornet.storage import LeftOut, ObjectInfo, Storage, uris
+from colornet.storage.left_out import OWN
 
 SCHEMA = pa.schema(
     [
@@ -24,17 +25,20 @@ SCHEMA = pa.schema(
         pa.field("source_size", pa.int64()),
         pa.field("source_version", pa.string()),
         pa.field("key", pa.string(), nullable=False),
+        pa.field("problem", pa.string()),
     ]
 )
+"""`problem` says why a source that is there cannot be worked on, whatever it is: it becomes a failed row."""
 ROW_GROUP = 65_536
 """Rows of a row group in the files that inventories and plans are written to."""
 
+_LISTED = ["source_uri", "source_size", "source_version", "key"]
 _LISTS = (".parquet", ".csv", ".csv.gz")
 _OWN_FILES = rf"(^|/){uris.OWN_FOLDER}/"
 """Keys of the files that a job keeps beside its outputs: an earlier job's outputs may lie within the archive."""
 
 
-def write_inventory(source: str, place: Path, storage: Storage = Storage()) -> int:
+def write_inventory(source: str, place: Path, storage: Storage = Storage(), left_out: LeftOut | None = None) -> int:
     """Write what an archive holds into a Parquet file of SCHEMA.
 
     Args:
@@ -46,9 +50,11 @@ def write_inventory(source: str, place: Path, storage: Storage = Storage()) -> i
             - a report of S3 Inventory: its `manifest.json`, as `s3_inventory` explains.
         place: the local file; it is made anew, and is not there if this fails.
         storage: with what the source is reached.
+        left_out: where what is no row is counted.
 
     `key` is the place of the output below the output's root: that of the source below the archive's root; in a report,
-    the object's key; in a list without keys, the whole path of the source.
+    the object's key; in a list without keys, the whole path of the source. Local files whose names are not
+    UTF-8, folders that may not be read, and uris of a list that are none are rows with a problem.
 
     Returns:
         The number of rows.
@@ -61,7 +67,7 @@ def write_inventory(source: str, place: Path, storage: Storage = Storage()) -> i
     rows = 0
     try:
         with pq.ParquetWriter(place, SCHEMA, compression="zstd") as writer:
-            for group in _row_groups(_tables(source, place.parent, storage)):
+            for group in _row_groups(_tables(source, place.parent, storage, left_out or LeftOut())):
                 writer.write_table(group, ROW_GROUP)
                 rows += group.num_rows
         if not rows:
@@ -87,14 +93,15 @@ def _is_list(source: str) -> bool:
     return source.endswith((*_LISTS, "manifest.json"))
 
 
-def _tables(source: str, folder: Path, storage: Storage) -> Iterator[pa.Table]:
+def _tables(source: str, folder: Path, storage: Storage, left_out: LeftOut) -> Iterator[pa.Table]:
     if s3_inventory.is_manifest(source):
         for objects in s3_inventory.objects(source, folder, storage):
-            yield _without_own_files(objects.select(SCHEMA.names).cast(SCHEMA))
+            columns = [*objects.select(_LISTED).columns, pa.nulls(len(objects), pa.string())]
+            yield _without_own_files(pa.table(columns, SCHEMA.names).cast(SCHEMA), left_out)
     elif source.endswith(_LISTS):
         yield from _from_list(source, storage)
     else:
-        yield from _listed(source, storage)
+        yield from _listed(source, storage, left_out)
 
 
 def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
@@ -109,8 +116,10 @@ def _row_groups(tables: Iterator[pa.Table]) -> Iterator[pa.Table]:
         yield pa.concat_tables(held)
 
 
-def _without_own_files(table: pa.Table) -> pa.Table:
-    return table.filter(pc.invert(pc.match_substring_regex(table["key"], _OWN_FILES)))
+def _without_own_files(table: pa.Table, left_out: LeftOut) -> pa.Table:
+    kept = table.filter(pc.invert(pc.match_substring_regex(table["key"], _OWN_FILES)))
+    left_out.counts[OWN] += len(table) - len(kept)
+    return kept
 
 
 def _refuse_doubles(source: str, place: Path) -> None:
@@ -132,12 +141,14 @@ def _refuse_doubles(source: str, place: Path) -> None:
 # --- listings --------------------------------------------------------------------------------------------------------
 
 
-def _listed(source: str, storage: Storage) -> Iterator[pa.Table]:
+def _listed(source: str, storage: Storage, left_out: LeftOut) -> Iterator[pa.Table]:
     try:
-        for page in storage.listing_pages(source):
-            yield _without_own_files(_table_of(page))
+        for page in storage.listing_pages(source, left_out=left_out):
+            yield _without_own_files(_table_of(page), left_out)
     except NotFoundError as error:
         raise SettingsError(f"there is no archive at {source}") from error
+    rows = [{"source_uri": each.uri, "key": each.key, "problem": each.reason} for each in left_out.unlisted]
+    yield _without_own_files(pa.Table.from_pylist(rows, SCHEMA), left_out)
 
 
 def _table_of(page: list[ObjectInfo]) -> pa.Table:
@@ -146,20 +157,9 @@ def _table_of(page: list[ObjectInfo]) -> pa.Table:
         [item.size for item in page],
         [item.version for item in page],
         [item.key for item in page],
+        [None] * len(page),
     ]
-    try:
-        return pa.table(columns, schema=SCHEMA)
-    except UnicodeEncodeError as error:
-        name = next(item.uri for item in page if not _is_utf8(item.uri))
-        raise SettingsError(f"{name!r}: the name of this file is not UTF-8; rename it, or leave it out") from error
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:  # how Python hands on the bytes of a local name that it cannot decode
-        return False
-    return True
+    return pa.table(columns, schema=SCHEMA)
 
 
 # --- lists -----------------------------------------------------------------------------------------------------------
@@ -175,8 +175,6 @@ _KNOWN = [name for names in _NAMES.values() for name in names]
 _NORMAL_URI = r"(?s)^s3://[^/\x00]+/[^\x00]*[^/\x00]$"
 _NORMAL_PATH = r"(?s)^/[^\x00]*[^/\x00]$"
 _ODD_PATH = r"//|/\.{1,2}(/|$)"
-_ODD_KEY = rf"(^|/)\.{{0,2}}(/|$)|\x00|^{uris.OWN_FOLDER}(/|$)"
-"""What uris.join refuses, and the job's own place below the output."""
 
 
 def _from_list(source: str, storage: Storage) -> Iterator[pa.Table]:
@@ -230,17 +228,11 @@ def _complete(table: pa.Table, source: str, first: int) -> pa.Table:
     _refuse_where(
         pc.is_null(sources), sources, first, lambda row, _: f"{source} is no inventory: row {row} has no source_uri"
     )
-    sources = _normalized(sources, source, first)
+    sources, problems = _normalized(sources)
     whole_paths = pc.replace_substring_regex(sources, r"^(s3://|/+)", "")
     keys = pc.coalesce(_column(table, "key"), whole_paths)
-    _refuse_where(
-        pc.match_substring_regex(keys, _ODD_KEY),
-        keys,
-        first,
-        lambda row, key: f"{source} has a key that is no place below the output: {key!r}, in row {row}",
-    )
     versions = pc.utf8_trim(_column(table, "source_version"), '"')
-    return pa.table([sources, _column(table, "source_size"), versions, keys], schema=SCHEMA)
+    return pa.table([sources, _column(table, "source_size"), versions, keys, problems], schema=SCHEMA)
 
 
 def _column(table: pa.Table, name: str) -> pa.ChunkedArray:
@@ -268,20 +260,25 @@ def _check_text(column: pa.ChunkedArray, name: str) -> None:
         raise pa.ArrowTypeError(f"its column {name} is {kind}, not text")
 
 
-def _normalized(sources: pa.ChunkedArray, source: str, first: int) -> pa.ChunkedArray:
+def _normalized(sources: pa.ChunkedArray) -> tuple[pa.ChunkedArray, pa.ChunkedArray]:
+    """Return the one spelling of each source, and what is wrong with those that have none, which stay as they are."""
     path = pc.and_(
         pc.match_substring_regex(sources, _NORMAL_PATH), pc.invert(pc.match_substring_regex(sources, _ODD_PATH))
     )
     normal = pc.or_(pc.match_substring_regex(sources, _NORMAL_URI), path)
     if pc.all(normal).as_py():
-        return sources
-    rest = []
-    for row, (uri, is_normal) in enumerate(zip(sources.to_pylist(), normal.to_pylist(), strict=True), first):
+        return sources, pa.chunked_array([pa.nulls(len(sources), pa.string())])
+    rest: list[str] = []
+    problems: list[str | None] = []
+    for uri, is_normal in zip(sources.to_pylist(), normal.to_pylist(), strict=True):
+        found, problem = uri, None
         try:
-            rest.append(uri if is_normal else uris.normalize(uri))
+            found = uri if is_normal else uris.normalize(uri)
         except SettingsError as error:
-            raise SettingsError(f"{source}, row {row}: {error}") from error
-    return pa.chunked_array([pa.array(rest, pa.string())])
+            problem = str(error)
+        rest.append(found)
+        problems.append(problem)
+    return pa.chunked_array([pa.array(rest, pa.string())]), pa.chunked_array([pa.array(problems, pa.string())])
 
 
 def _refuse_where(bad: pa.ChunkedArray, values: pa.ChunkedArray, first: int, words: Callable[[int, str], str]) -> None:

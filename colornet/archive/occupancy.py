@@ -53,7 +53,10 @@ def load(connection: duckdb.DuckDBPyConnection, run: RunKey) -> tuple[Occupant, 
         SELECT bundle_digest, settings_digest, count(*), max(occupied.last)
         FROM occupied JOIN runs ON owner = hash(bundle_digest, settings_digest) GROUP BY ALL ORDER BY 4
     """).fetchall()
-    return tuple(Occupant(*digests, count, datetime.fromtimestamp(last / 1e6, UTC)) for *digests, count, last in found)
+    return tuple(
+        Occupant(bundle, settings, count, datetime.fromtimestamp(last / 1e6, UTC))
+        for bundle, settings, count, last in found
+    )
 
 
 def told(output: str, occupants: tuple[Occupant, ...]) -> str:

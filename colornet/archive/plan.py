@@ -8,7 +8,7 @@ out. A row whose picture another run has painted over since does not count.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import duckdb
@@ -51,7 +51,7 @@ class ColorizePlan:
     hinted: int = 0
     """Of the selected scans, those with hints in the table."""
     hinted_pending: int = 0
-    occupants: tuple[Occupant, ...] = ()
+    occupants: tuple[Occupant, ...] = field(default=(), kw_only=True)
     """Other runs with pictures in the output."""
 
     def batches(self, rows: int) -> Iterator[pa.Table]:
@@ -133,7 +133,7 @@ def make_plan(
         occupants = _load_states(connection, output, run, ["attempts AS tries"], storage, hinted, again)
         connection.execute(f"""
             COPY (
-                SELECT source_uri, source_size, source_version, key, coalesce(tries, 0)::INTEGER AS attempts,
+                SELECT source_uri, source_size, source_version, key, problem, coalesce(tries, 0)::INTEGER AS attempts,
                     {", ".join(field.name for field in _HINTS)}
                 FROM stated WHERE coalesce(state NOT IN {finished}, true)
                 ORDER BY source_uri
@@ -148,7 +148,7 @@ def make_plan(
         """).fetchall()[0]
     if not counts[0]:
         raise SettingsError(f"the selection takes none of the {pq.read_metadata(scans).num_rows} scans")
-    return ColorizePlan(path, *map(int, counts), occupants=occupants)
+    return replace(ColorizePlan(path, *map(int, counts)), occupants=occupants)
 
 
 def tally(

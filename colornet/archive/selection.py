@@ -60,7 +60,8 @@ class Selection:
         if self.include:
             conditions.append(_matches(self.include))
         if self.exclude:
-            conditions.append(f"NOT {_matches(self.exclude)}")
+            # The key of a folder that may not be read ends in '/': both lost+found and lost+found/* leave it out.
+            conditions.append(f"NOT ({_matches(self.exclude)} OR {_matches(self.exclude, _FOLDER)})")
         if self.min_bytes:
             conditions.append(f"source_size >= {self.min_bytes}")
         if self.max_bytes:
@@ -73,5 +74,8 @@ class Selection:
         return query
 
 
-def _matches(patterns: tuple[str, ...]) -> str:
-    return "(" + " OR ".join(f"lower(key) GLOB lower({literal(pattern)})" for pattern in patterns) + ")"
+_FOLDER = "rtrim(key, '/')"
+
+
+def _matches(patterns: tuple[str, ...], key: str = "key") -> str:
+    return "(" + " OR ".join(f"lower({key}) GLOB lower({literal(pattern)})" for pattern in patterns) + ")"

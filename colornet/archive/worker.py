@@ -30,7 +30,7 @@ from colornet.archive.flow import Budget
 from colornet.archive.stopwatch import WAITING, Stopwatch
 from colornet.archive.version import code_version
 from colornet.codecs import MEDIA_TYPES
-from colornet.errors import BundleError, ColornetError, InColourError, ScanError, one_line
+from colornet.errors import BundleError, ColornetError, InColourError, ScanError, StorageError, one_line
 from colornet.hints import Hint, from_json
 from colornet.inference import bundle as bundles
 from colornet.inference.hints import Cells
@@ -107,12 +107,22 @@ def fetch(task: ColorizeTask, row: Row) -> StoredObject:
     return found
 
 
+def place_of(task: ColorizeTask, row: Row, extension: str = "") -> str:
+    """Where a scan's output belongs; raises ScanError if that is no place for one, whatever the scan."""
+    try:
+        return uris.below(task.output, row["key"] + extension)
+    except StorageError as error:
+        raise ScanError(
+            "its key is no place below the output: it has an empty part, '.' or '..', or is of a job's own"
+        ) from error
+
+
 def store(task: ColorizeTask, row: Row, rendered: Rendered) -> str:
     """Write the finished picture under the source's key, and return its uri; raises StorageError, ScanError.
 
     `row` has what the ledger calls `source_version` and `source_sha256`: S3 keeps with the picture what it was made of.
     """
-    output_uri = uris.join(task.output, row["key"] + rendered.extension)
+    output_uri = place_of(task, row, rendered.extension)
     if output_uri == row["source_uri"]:  # an inventory can name anything
         raise ScanError("its output would take its own place: sources are never touched")
     if not uris.contains(task.output, output_uri):  # perhaps among the sources
@@ -269,6 +279,9 @@ class ColorizeWorker:
         return complete(self.task, row, known | outcome)
 
     def _colorize(self, row: Row, known: Row, watch: Stopwatch) -> Row:
+        if row.get("problem"):
+            raise ScanError(row["problem"])
+        place_of(self.task, row)
         with watch.during("fetch"):
             size = row["source_size"]
             if size is None:

@@ -17,7 +17,7 @@ from PIL import Image
 from colornet.datasets import shapes
 from colornet.datasets.screening import Photograph
 from colornet.errors import SettingsError
-from colornet.storage import Storage, uris
+from colornet.storage import LeftOut, Storage, uris
 
 SCHEMA = pa.schema(
     [
@@ -77,7 +77,12 @@ def parse_shapes(uri: str) -> ShapesSource:
 
 
 def listing(
-    inputs: Sequence[str], *, source: str = "", limit: int | None = None, storage: Storage = Storage()
+    inputs: Sequence[str],
+    *,
+    source: str = "",
+    limit: int | None = None,
+    storage: Storage = Storage(),
+    left_out: LeftOut | None = None,
 ) -> pa.Table:
     """List everything in the inputs, in their order, each sorted by key: a table of `SCHEMA`.
 
@@ -86,11 +91,12 @@ def listing(
         source: what to write in the column `source` instead of the input's uri.
         limit: at most so many rows.
         storage: with what the inputs are reached.
+        left_out: where what cannot be listed is noted; without it, that is an error.
 
     Raises:
         StorageError: if a place cannot be listed; NotFoundError if it is not there.
     """
-    items = (_items(each, source or each, storage) for each in inputs)
+    items = (_items(each, source or each, storage, left_out) for each in inputs)
     rows = itertools.islice(itertools.chain.from_iterable(items), limit)
     numbered = ({"row": row, **item} for row, item in enumerate(rows))
     tables = []
@@ -109,11 +115,11 @@ def draw(uri: str) -> tuple[Photograph, str]:
     return Photograph(target.getvalue(), source.size, source.size), shape.kind
 
 
-def _items(uri: str, source: str, storage: Storage) -> Iterator[dict[str, Any]]:
+def _items(uri: str, source: str, storage: Storage, left_out: LeftOut | None) -> Iterator[dict[str, Any]]:
     if is_shapes(uri):
         for index in range(parse_shapes(uri).count):
             yield {"uri": f"{uri}#{index}", "size": 0, "version": "", "name": f"{index:06d}.png", "source": source}
         return
-    for found in storage.listing(uri):
+    for found in storage.listing(uri, left_out):
         place = {"uri": found.uri, "size": found.size, "version": found.version}
         yield {**place, "name": found.key, "source": source}

@@ -27,6 +27,7 @@ from colornet import distribution
 from colornet.errors import ExistsError, NotFoundError
 from colornet.storage import local
 from colornet.storage.errors import storage_errors as storage_errors
+from colornet.storage.left_out import LeftOut as LeftOut
 from colornet.storage.listing import list_in_parallel
 from colornet.storage.objects import ObjectInfo as ObjectInfo
 from colornet.storage.objects import StoredObject as StoredObject
@@ -169,18 +170,21 @@ class Storage:
         with storage_errors(uri):
             return arrow_filesystem(self.s3), uri.removeprefix(S3)
 
-    def listing(self, uri: str) -> Iterator[ObjectInfo]:
+    def listing(self, uri: str, left_out: LeftOut | None = None) -> Iterator[ObjectInfo]:
         """Yield every file or object at or below `uri`, sorted by key, without holding them all.
 
         Local: regular files and symbolic links to them; hidden names (a leading '.') and links back to a folder above
         are left out. S3: all keys but the empty markers of folders, whose keys end in '/'. An empty folder or bucket
         yields nothing; a place that does not exist raises `NotFoundError` on the first step.
+
+        With `left_out`, local files whose names are not UTF-8 and folders that may not be read are noted there, with
+        counts of what is left out; without, such names come as Python has them, and such folders are errors.
         """
         uri = normalize(uri)
         with storage_errors(uri):
-            yield from self._list_s3(uri) if is_s3(uri) else local.listing(uri)
+            yield from self._list_s3(uri) if is_s3(uri) else local.listing(uri, left_out)
 
-    def listing_pages(self, uri: str, threads: int = 16) -> Iterator[list[ObjectInfo]]:
+    def listing_pages(self, uri: str, threads: int = 16, left_out: LeftOut | None = None) -> Iterator[list[ObjectInfo]]:
         """Yield the same objects as `listing`, up to 1000 at a time and in no order: many times faster on S3.
 
         `threads` requests list parts of the keys at once. Few pages are held in memory, and each object comes once.
@@ -191,7 +195,7 @@ class Storage:
             with storage_errors(uri):
                 yield from self._list_s3_in_parallel(uri, threads)
         else:
-            yield from _pages(self.listing(uri))
+            yield from _pages(self.listing(uri, left_out))
 
     def _list_s3(self, uri: str) -> Iterator[ObjectInfo]:
         bucket, prefix = bucket_and_prefix(uri)

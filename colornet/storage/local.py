@@ -5,11 +5,13 @@ import errno
 import os
 import stat as file_modes
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 from colornet.errors import NotFoundError, StorageError
 from colornet.storage.errors import storage_errors
+from colornet.storage.left_out import BROKEN, CIRCLES, HIDDEN, LINKED, NOT_UTF8, SPECIAL, LeftOut, is_utf8
 from colornet.storage.objects import ObjectInfo, StoredObject
 from colornet.storage.uris import name
 
@@ -116,31 +118,54 @@ def _size_and_version(found: os.stat_result) -> tuple[int, str]:
 # --- listings --------------------------------------------------------------------------------------------------------
 
 
-def listing(path: str) -> Iterator[ObjectInfo]:
+def listing(path: str, left_out: LeftOut | None = None) -> Iterator[ObjectInfo]:
     """Yield the files at or below a path, sorted by key, as `Storage.listing` says."""
     root = Path(path).stat()
     if file_modes.S_ISDIR(root.st_mode):
-        yield from _walk(path, "", (_identity(root),))
+        with storage_errors(path), os.scandir(path):  # what cannot be listed at all is no part of something that can
+            pass
+        yield from _walk(path, "", (_identity(root),), left_out)
     else:
         yield stat(path)
 
 
-def _walk(folder: str, prefix: str, ancestors: tuple[tuple[int, int], ...]) -> Iterator[ObjectInfo]:
-    with storage_errors(folder), os.scandir(folder) as entries:
-        visible = [entry for entry in entries if not entry.name.startswith(".")]
+def _walk(
+    folder: str, prefix: str, ancestors: tuple[tuple[int, int], ...], left_out: LeftOut | None
+) -> Iterator[ObjectInfo]:
+    counts: Counter[str] = Counter() if left_out is None else left_out.counts
+    try:
+        with storage_errors(folder), os.scandir(folder) as entries:
+            found_here = list(entries)
+    except StorageError as error:
+        if left_out is None:
+            raise
+        left_out.note(folder, prefix, f"this folder cannot be read: {error.cause}")
+        return
+    visible = [entry for entry in found_here if not entry.name.startswith(".")]
+    counts[HIDDEN] += len(found_here) - len(visible)
     # Keys are to come out sorted, and those in a folder go on with '/': 'a-b' comes before 'a/b', 'a.b' too, 'a0b' not.
     for entry in sorted(visible, key=lambda each: each.name + "/" * _is_folder(each)):
+        key = prefix + entry.name
         try:
             found = entry.stat()
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ELOOP):  # a link that leads nowhere, or a file that has gone since
-                continue
-            raise
+                counts[BROKEN] += 1
+            elif left_out is None:
+                raise
+            else:
+                left_out.note(entry.path, key, f"it cannot be looked at: {error.strerror}")
+            continue
         if file_modes.S_ISDIR(found.st_mode):
+            counts[LINKED if _identity(found) not in ancestors else CIRCLES] += entry.is_symlink()
             if _identity(found) not in ancestors:
-                yield from _walk(entry.path, f"{prefix}{entry.name}/", (*ancestors, _identity(found)))
-        elif file_modes.S_ISREG(found.st_mode):
-            yield ObjectInfo(entry.path, prefix + entry.name, *_size_and_version(found))
+                yield from _walk(entry.path, f"{key}/", (*ancestors, _identity(found)), left_out)
+        elif not file_modes.S_ISREG(found.st_mode):
+            counts[SPECIAL] += 1
+        elif left_out is not None and not is_utf8(entry.path):
+            left_out.note(entry.path, key, NOT_UTF8)
+        else:
+            yield ObjectInfo(entry.path, key, *_size_and_version(found))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -49,6 +49,21 @@ def join(uri: str, *parts: str) -> str:
     return "/".join([normalize(uri).rstrip("/"), *parts])
 
 
+def below(output: str, key: str) -> str:
+    """Return the place of a key below an output: on S3 as it is, also with empty segments.
+
+    Raises `StorageError` if it could lead elsewhere, or to a job's own files; on local disks as `join` does.
+    """
+    segments = key.split("/")
+    if segments[0] == OWN_FOLDER:
+        raise StorageError(f"{output}: {key!r} is a place of the job's own files")
+    if not is_s3(output):
+        return join(output, key)
+    if "\0" in key or not segments[-1] or any(segment in (".", "..") for segment in segments):
+        raise StorageError(f"{output}: {key!r} is not a key below it")
+    return f"{normalize(output)}/{key}"
+
+
 def own(output: str, *parts: str) -> str:
     """Return the place `parts` below the folder of a job's own files, or that folder."""
     return join(output, OWN_FOLDER, *parts)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from colornet.archive.plan import ColorizePlan, Tally
 from colornet.archive.worker import ColorizeTask
-from colornet.storage import uris
+from colornet.storage import LeftOut, uris
 
 SHOWN = 10
 """Reasons of failures that are printed; summary.json has more."""
@@ -18,7 +18,13 @@ def place(output: str) -> str:
 
 
 def write(
-    source: str, plan: ColorizePlan, tally: Tally, task: ColorizeTask, started: datetime, stopped: str | None
+    source: str,
+    plan: ColorizePlan,
+    tally: Tally,
+    task: ColorizeTask,
+    started: datetime,
+    left_out: LeftOut,
+    stopped: str | None,
 ) -> None:
     """Write the summary of a job; `stopped` says why, if it ended before its work did."""
     now = datetime.now(UTC)
@@ -30,6 +36,7 @@ def write(
         "tried": plan.pending,
         **asdict(tally),
         "failures": dict(tally.failures),
+        "left_out": +left_out.counts,
         "started_at": started.isoformat(timespec="seconds"),
         "finished_at": now.isoformat(timespec="seconds"),
         "seconds": round((now - started).total_seconds(), 1),
@@ -38,6 +45,12 @@ def write(
     }
     data = json.dumps(summary, indent=2, ensure_ascii=False) + "\n"
     task.storage.write(place(task.output), data.encode(), "application/json")
+
+
+def show_left_out(left_out: LeftOut) -> None:
+    """Print what of the input is no scan."""
+    for line in left_out.lines():
+        print(f"  besides, {line}")
 
 
 def show(tally: Tally, output: str) -> None:
