@@ -91,6 +91,10 @@ class InColourError(ColornetError):
     """A scan is in colour already, and such scans are to be skipped."""
 
 
+class NotAPictureError(ColornetError):
+    """A file is none, and its name says so: notes, checksums, what systems keep beside pictures."""
+
+
 class BundleError(ColornetError):
     """A model bundle is incomplete, damaged, or made for something else."""
 

@@ -19,7 +19,6 @@ import ray
 import torch
 
 from colornet.archive import ledger
-from colornet.archive.audit import audit
 from colornet.archive.selection import Selection
 from colornet.archive.worker import ColorizeTask, ColorizeWorker
 from colornet.errors import ColornetError, SettingsError
@@ -130,51 +129,6 @@ def test_a_rerun_does_only_what_is_not_finished(ray_local, tmp_path, model):
     assert rows_of(output).num_rows == changed + 1
     colorize(settings(source, output, model, render=RenderSettings(quality=80), replace=True))
     assert rows_of(output).num_rows == changed + 1 + 9  # other settings: another run
-
-
-def test_an_output_holds_the_pictures_of_one_run_unless_told_otherwise(ray_local, tmp_path, model, capsys):
-    source, output = str(tmp_path / "in"), str(tmp_path / "out")
-    write_scans(source, 6)
-    other = {"render": RenderSettings(quality=80), "select": Selection(sample=2)}
-    colorize(settings(source, output, model))
-    before = pictures_in(output)
-    with pytest.raises(SettingsError, match=rf"{output} holds 6 pictures of another run \(bundle .*--replace"):
-        colorize(settings(source, output, model, **other))
-    capsys.readouterr()
-    colorize(settings(source, output, model, reckoning=PlanSettings(plan=True), **other))
-    said = capsys.readouterr().out
-    assert "holds 6 pictures of another run" in said and "--replace" in said and "part of the input" in said
-    assert pictures_in(output) == before
-    colorize(settings(source, output, model, **other, replace=True))
-    assert "part of the input" in capsys.readouterr().out
-    assert audit(output) == []
-    with pytest.raises(SettingsError, match="holds 2 pictures of another run"):
-        colorize(settings(source, output, model))
-    colorize(settings(source, output, model, replace=True))
-    assert "4 finished before, 2 to do" in capsys.readouterr().out
-    assert pictures_in(output) == before
-    colorize(settings(source, output, model))  # all is of one run again
-    assert audit(output) == []
-
-
-def test_what_the_check_finds_is_done_again_and_nothing_else(ray_local, tmp_path, model, capsys):
-    source, output = str(tmp_path / "in"), str(tmp_path / "out")
-    write_scans(source, 6)
-    colorize(settings(source, output, model))
-    before = pictures_in(output)
-    gone, changed = sorted(before)[:2]
-    storage.delete(uris.join(output, gone))
-    storage.write(uris.join(output, changed), b"changed")
-    storage.write(uris.join(output, "stray.jpg"), b"stray")
-    assert [found.kind for found in audit(output)] == ["gone", "size", "stray"]
-    capsys.readouterr()
-    colorize(settings(source, output, model))
-    assert "0 to do" in capsys.readouterr().out
-    colorize(settings(source, output, model, repair=True))
-    said = capsys.readouterr().out
-    assert "2 to do" in said and "1 things that this does not mend" in said
-    assert pictures_in(output) == {**before, "stray.jpg": b"stray"}
-    assert [found.kind for found in audit(output)] == ["stray"] and rows_of(output).num_rows == 8
 
 
 def test_failures_change_the_exit_code_if_asked(ray_local, tmp_path, model):

@@ -9,7 +9,6 @@ too, or in another, with a GPU: then small tensors travel.
 """
 
 import contextlib
-import hashlib
 import logging
 import platform
 from collections.abc import Callable, Iterator, Sequence
@@ -17,20 +16,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import BoundedSemaphore
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 
-from colornet import distribution
 from colornet.archive import ledger
 from colornet.archive.flow import Budget
+from colornet.archive.steps import Row, failure, fetch, opened, place_of, store, success
 from colornet.archive.stopwatch import WAITING, Stopwatch
 from colornet.archive.version import code_version
-from colornet.codecs import MEDIA_TYPES
-from colornet.errors import BundleError, ColornetError, InColourError, ScanError, StorageError, one_line
+from colornet.errors import (
+    BundleError,
+    ColornetError,
+    ScanError,
+)
 from colornet.hints import Hint, from_json
 from colornet.inference import bundle as bundles
 from colornet.inference.hints import Cells
@@ -39,11 +40,10 @@ from colornet.inference.precision import Precision
 from colornet.inference.predictor import Prediction, Predictor
 from colornet.provenance.c2pa import Credentials
 from colornet.rendering.render import Rendered, Rendering, RenderSettings
-from colornet.storage import Storage, StoredObject, uris
+from colornet.storage import Storage
 
 log = logging.getLogger(__name__)
 
-Row = dict[str, Any]
 RemotePredictor = Callable[
     [NDArray[np.float16], Sequence[Letterbox], Sequence[Cells | None]], "Future[list[Prediction]]"
 ]
@@ -96,79 +96,7 @@ class ColorizeTask:
         return self.render if strength is None else replace(self.render, strength=strength)
 
 
-# --- steps: one scan each --------------------------------------------------------------------------------------------
-
-
-def fetch(task: ColorizeTask, row: Row) -> StoredObject:
-    """Read a scan's bytes; raises StorageError, and ScanError if they are no longer those that were listed."""
-    found = task.storage.read(row["source_uri"])
-    if row["source_version"] not in (None, found.version):
-        raise ScanError("the source has changed since it was listed")
-    return found
-
-
-def place_of(task: ColorizeTask, row: Row, extension: str = "") -> str:
-    """Where a scan's output belongs; raises ScanError if that is no place for one, whatever the scan."""
-    try:
-        return uris.below(task.output, row["key"] + extension)
-    except StorageError as error:
-        raise ScanError(
-            "its key is no place below the output: it has an empty part, '.' or '..', or is of a job's own"
-        ) from error
-
-
-def store(task: ColorizeTask, row: Row, rendered: Rendered) -> str:
-    """Write the finished picture under the source's key, and return its uri; raises StorageError, ScanError.
-
-    `row` has what the ledger calls `source_version` and `source_sha256`: S3 keeps with the picture what it was made of.
-    """
-    output_uri = place_of(task, row, rendered.extension)
-    if output_uri == row["source_uri"]:  # an inventory can name anything
-        raise ScanError("its output would take its own place: sources are never touched")
-    if not uris.contains(task.output, output_uri):  # perhaps among the sources
-        raise ScanError("a symbolic link in the output would lead its output elsewhere: sources are never touched")
-    metadata = {
-        "colornet": distribution.version(),
-        "bundle-digest": task.bundle_digest,
-        "settings-digest": row.get("settings_digest") or task.run.settings_digest,
-        "source-sha256": row["source_sha256"],
-        "source-version": row["source_version"],
-    }
-    task.storage.write(output_uri, rendered.data, MEDIA_TYPES[rendered.format], metadata=metadata)
-    return output_uri
-
-
-def success(rendered: Rendered) -> Row:
-    """What the ledger says of a finished picture, but for its place."""
-    kept = rendered.mean_chroma is None  # the source's own colour: nobody chose any
-    return {
-        **(dict.fromkeys(("hints", "hints_by", "strength")) if kept else {}),
-        "output_size": len(rendered.data),
-        "output_sha256": hashlib.sha256(rendered.data).hexdigest(),
-        "status": "done",
-        "reason": rendered.note,
-        "width": rendered.width,
-        "height": rendered.height,
-        "pixels": rendered.pixels,
-        "pages": rendered.pages,
-        "mean_chroma": rendered.mean_chroma,
-        "confidence": rendered.confidence,
-    }
-
-
-def failure(error: Exception, row: Row) -> Row:
-    """Put an error into the words of the ledger, and into the log: with a traceback if nobody foresaw it."""
-    name = type(error).__name__
-    status = "skipped" if isinstance(error, InColourError) else "failed"
-    if isinstance(error, ColornetError):
-        reason, level, trace = str(error), logging.INFO, None
-    else:
-        reason = f"unexpected {name}: {one_line(error)}"
-        level, trace = logging.ERROR, error
-    outcome = {"status": status, "reason": reason, "error": name}
-    facts = {"source_uri": row["source_uri"], **outcome}
-    log.log(level, "%s: %s: %s", row["source_uri"], status, reason, exc_info=trace, extra=facts)
-    return outcome
+# --- rows ------------------------------------------------------------------------------------------------------------
 
 
 def complete(task: ColorizeTask, row: Row, outcome: Row) -> Row:
@@ -318,7 +246,7 @@ class ColorizeWorker:
         settings, credentials = self.task.settings_of(row), self.task.credentials
         origin = settings.origin(row["key"], data, self.task.bundle_digest, _hints_of(row))
         known["source_sha256"] = origin.source_sha256
-        source = settings.open(data)
+        source = opened(row, data, settings)
         known["format"] = source.format
         rendering = Rendering(source, settings, origin)
         for number, scan in rendering.pages():
