@@ -83,7 +83,14 @@ def test_a_plan_without_a_ledger_takes_all(tmp_path):
     assert result == plan.ColorizePlan(tmp_path / "plan.parquet", 2, 7, 2, 7, 0, 0, 0)
     (batch,) = result.batches(10)
     assert batch.schema.equals(plan.SCHEMA)
-    beside = {"attempts": 0, "hints": None, "hints_by": None, "strength": None, "settings_digest": None}
+    beside = {
+        "problem": None,
+        "attempts": 0,
+        "hints": None,
+        "hints_by": None,
+        "strength": None,
+        "settings_digest": None,
+    }
     assert batch.to_pylist() == [scan("a", size=7) | beside, scan("b", size=None) | beside]
 
 

@@ -201,11 +201,12 @@ def _load_states(
     def load(rows: pyarrow.dataset.Dataset) -> tuple[Occupant, ...]:
         views.create(connection, rows, output, run)
         occupants = occupancy.load(connection, run)
+        status, counted = "status", "current"
+        if occupants:
+            status, counted = "CASE WHEN owner IS NULL THEN status END", "current LEFT JOIN occupied USING (object)"
         connection.execute(f"""
             CREATE OR REPLACE TEMP TABLE latest AS
-            SELECT source, version, look, CASE WHEN status <> 'done' OR object IS NULL THEN status END AS status,
-                {", ".join(columns)}
-            FROM current LEFT JOIN occupied ON md5_number(output_uri) = object
+            SELECT source, version, look, {status} AS status, {", ".join(columns)} FROM {counted}
         """)
         return occupants
 

@@ -2,9 +2,9 @@
 
 `runs` has the runs of the ledger; the rest is about one of them, or about every one:
 
-- `tries`: the rows. `source` stands for the source's uri, `version` for its version and `look` for the digest of its
-  settings: keys of 16 and 8 bytes, not texts of a hundred. `run` is the digest of the run's settings. `cause` is the
-  reason of a failure without the places that differ from scan to scan.
+- `tries`: the rows. `source` stands for the source's uri, `version` for its version, `look` for the digest of its
+  settings and `object` for its output's uri: keys of 16 and 8 bytes, not texts of a hundred. `run` is the digest of the
+  run's settings. `cause` is the reason of a failure without the places that differ from scan to scan.
 - `current`: the row that counts of each source, which has the greatest `age`.
 - `failures`: the current rows that failed.
 
@@ -24,7 +24,7 @@ MOST_CAUSES = 20
 # Of two rows that ended in the same microsecond the one that is finished counts.
 _TRIES = """
     SELECT md5_number(source_uri) AS source, hash(source_version) AS version, hash(settings_digest) AS look,
-        {run} AS run,
+        md5_number(output_uri) AS object, {run} AS run,
         epoch_us(finished_at) * 2 + (status <> 'failed')::BIGINT AS age,
         CASE WHEN status = 'failed' THEN replace(
             replace(coalesce(reason, 'no reason given'), coalesce({root} || key, source_uri), '…'), source_uri, '…'
