@@ -249,6 +249,17 @@ def test_scans_in_colour_are_skipped_with_hints_too():
         colorizer()(data, hints=[Hint(1, 1, "#000000")])
 
 
+def test_hints_on_a_page_in_colour_beside_a_gray_one_are_not_used_and_the_ledger_says_so():
+    pages, buffer = [np.dstack([pictures.gray(60, 90)] * 3), pictures.colour(60, 90)], io.BytesIO()
+    tifffile.imwrite(buffer, np.stack(pages), photometric="rgb")
+    hint = Hint(1, 1, "#000000", page=1)
+    rendered = colorizer().render(buffer.getvalue(), hints=[hint])
+    assert rendered.note.endswith("hints on pages in colour already are not used")
+    np.testing.assert_array_equal(tifffile.imread(io.BytesIO(rendered.data), key=1), pages[1])
+    on_gray = colorizer().render(buffer.getvalue(), hints=[Hint(1, 1, "#000000", page=0)])
+    assert "hints" not in on_gray.note
+
+
 def test_a_bundle_that_takes_none_says_so_with_its_name(tmp_path):
     generator = build_generator("unet", {"width": 2})
     place = str(tmp_path / "bundle")
