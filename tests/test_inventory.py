@@ -12,6 +12,7 @@ import urllib.parse
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -24,6 +25,7 @@ from colornet.archive.plan import make_plan
 from colornet.archive.selection import Selection
 from colornet.errors import AccessError, ColornetError, SettingsError
 from colornet.storage import LeftOut, Storage, uris
+from colornet.storage.left_out import NOT_UTF8
 
 storage = Storage()
 
@@ -244,7 +246,6 @@ def test_what_is_no_list_is_refused(tmp_path, name, rows, words):
         ("list.csv", b"", "Empty CSV"),
         ("list.csv", b"uri,size\n", "is empty"),
         ("list.csv", b"uri,size\n/a.jpg\n", "Expected 2 columns"),
-        ("list.csv", b"uri\n/caf\xe9.jpg\n", "invalid UTF8"),
         ("list.csv.gz", b"uri\n/a.jpg\n", "list.csv.gz"),
         ("list.parquet", None, "no inventory at"),
         ("list.csv", None, "no inventory at"),
@@ -258,6 +259,22 @@ def test_damaged_lists_are_refused(tmp_path, name, content, words):
     with pytest.raises(ColornetError, match=words) as raised:
         inventory.read_inventory(str(tmp_path / name))
     assert name in str(raised.value)
+
+
+def test_a_row_that_is_not_utf8_is_a_row_with_a_problem(tmp_path):
+    (tmp_path / "list.csv").write_bytes(b"uri,key,note\n/caf\xe9.jpg,a.jpg,\n/b.jpg,b.jpg,\xe9\n/c.jpg,\xe9.jpg,\n")
+    found = {row["source_uri"]: (row["key"], row["problem"]) for row in written(tmp_path / "list.csv", tmp_path)}
+    assert found["/b.jpg"] == ("b.jpg", None) and found["/caf\\xe9.jpg"][0] == "a.jpg"
+    assert found["/c.jpg"][0] == "\\xe9.jpg" and {problem for _, problem in found.values() if problem} == {NOT_UTF8}
+    assert sum(problem is not None for _, problem in found.values()) == 2
+
+
+def test_an_object_that_is_called_like_a_folder_and_is_none_is_a_row_with_a_problem(s3, tmp_path):
+    client, bucket = boto3.client("s3"), s3.removeprefix("s3://")
+    for key, data in {"in/a.tif": b"1", "in/marker/": b"", "in/scan/": b"a scan"}.items():
+        client.put_object(Bucket=bucket, Key=key, Body=data)
+    found = {row["key"]: row["problem"] for row in written(f"{s3}/in", tmp_path)}
+    assert found == {"a.tif": None, "scan/": "its key ends in '/', as that of a folder"}
 
 
 segments = st.text(st.sampled_from("ab./~% \n\0é"), max_size=8)

@@ -17,7 +17,7 @@ from colornet.archive import s3_inventory
 from colornet.archive.database import database
 from colornet.errors import NotFoundError, SettingsError, StorageError, one_line
 from colornet.storage import LeftOut, ObjectInfo, Storage, uris
-from colornet.storage.left_out import OWN
+from colornet.storage.left_out import NOT_UTF8, OWN
 
 SCHEMA = pa.schema(
     [
@@ -170,6 +170,7 @@ _NAMES = {
     "source_version": ("source_version", "etag"),
     "key": ("key",),
 }
+_PROBLEM = "problem"
 _KNOWN = [name for names in _NAMES.values() for name in names]
 # Most uris of a list of millions are what uris.normalize would make of them: only the others go through Python.
 _NORMAL_URI = r"(?s)^s3://[^/\x00]+/[^\x00]*[^/\x00]$"
@@ -212,14 +213,35 @@ def _read_parquet(source: str, storage: Storage) -> Iterator[pa.RecordBatch]:
 def _read_csv(source: str, storage: Storage) -> Iterator[pa.RecordBatch]:
     storage.stat(source)
     filesystem, path = storage.arrow_filesystem(source)
-    types = {name: pa.int64() if "size" in name else pa.string() for name in _KNOWN}
+    types = {name: pa.int64() if "size" in name else pa.binary() for name in _KNOWN}
     with filesystem.open_input_stream(path) as data:  # decompressed, as its name says
-        yield from pyarrow.csv.open_csv(
+        reader = pyarrow.csv.open_csv(
             data,
             read_options=pyarrow.csv.ReadOptions(block_size=8 << 20),
             parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
             convert_options=pyarrow.csv.ConvertOptions(column_types=types, null_values=[""], strings_can_be_null=True),
         )
+        yield from map(_as_text, reader)
+
+
+def _as_text(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Take bytes for UTF-8; rows where they are something else get a problem, and names that can be printed."""
+    columns = dict(zip(batch.column_names, batch.columns, strict=True))
+    odd = [False] * len(batch)
+    for name, column in columns.items():
+        if name not in _KNOWN or not pa.types.is_binary(column.type):
+            continue
+        try:
+            columns[name] = column.cast(pa.string())
+        except pa.ArrowInvalid:
+            texts = [value and value.decode(errors="backslashreplace") for value in column.to_pylist()]
+            odd = [
+                before or (value or b"") != (text or "").encode()
+                for before, value, text in zip(odd, column.to_pylist(), texts, strict=True)
+            ]
+            columns[name] = pa.array(texts, pa.string())
+    problems = pa.array([NOT_UTF8 if each else None for each in odd], pa.string())
+    return pa.RecordBatch.from_pydict({**columns, _PROBLEM: problems})
 
 
 def _complete(table: pa.Table, source: str, first: int) -> pa.Table:
@@ -229,6 +251,8 @@ def _complete(table: pa.Table, source: str, first: int) -> pa.Table:
         pc.is_null(sources), sources, first, lambda row, _: f"{source} is no inventory: row {row} has no source_uri"
     )
     sources, problems = _normalized(sources)
+    if _PROBLEM in table.column_names:
+        problems = pc.coalesce(table[_PROBLEM], problems)
     whole_paths = pc.replace_substring_regex(sources, r"^(s3://|/+)", "")
     keys = pc.coalesce(_column(table, "key"), whole_paths)
     versions = pc.utf8_trim(_column(table, "source_version"), '"')

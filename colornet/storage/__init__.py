@@ -177,12 +177,13 @@ class Storage:
         are left out. S3: all keys but the empty markers of folders, whose keys end in '/'. An empty folder or bucket
         yields nothing; a place that does not exist raises `NotFoundError` on the first step.
 
-        With `left_out`, local files whose names are not UTF-8 and folders that may not be read are noted there, with
-        counts of what is left out; without, such names come as Python has them, and such folders are errors.
+        With `left_out`, local files whose names are not UTF-8, folders that may not be read, and objects whose keys end
+        in '/' though they are not empty are noted there, with counts of what is left out. Without, such names come as
+        Python has them, such folders are errors, and such objects are left out.
         """
         uri = normalize(uri)
         with storage_errors(uri):
-            yield from self._list_s3(uri) if is_s3(uri) else local.listing(uri, left_out)
+            yield from self._list_s3(uri, left_out) if is_s3(uri) else local.listing(uri, left_out)
 
     def listing_pages(self, uri: str, threads: int = 16, left_out: LeftOut | None = None) -> Iterator[list[ObjectInfo]]:
         """Yield the same objects as `listing`, up to 1000 at a time and in no order: many times faster on S3.
@@ -193,25 +194,25 @@ class Storage:
         uri = normalize(uri)
         if is_s3(uri) and not is_directory_bucket(bucket_and_prefix(uri)[0]):
             with storage_errors(uri):
-                yield from self._list_s3_in_parallel(uri, threads)
+                yield from self._list_s3_in_parallel(uri, threads, left_out)
         else:
             yield from _pages(self.listing(uri, left_out))
 
-    def _list_s3(self, uri: str) -> Iterator[ObjectInfo]:
+    def _list_s3(self, uri: str, left_out: LeftOut | None) -> Iterator[ObjectInfo]:
         bucket, prefix = bucket_and_prefix(uri)
         empty = True
         for page, _ in self._objects.pages(bucket, prefix):
             empty = empty and not page
-            yield from _infos(bucket, prefix, page)
+            yield from _infos(bucket, prefix, page, left_out)
         if empty and prefix:  # there are empty buckets, but no empty prefixes: it is one object, or nothing
             yield self.stat(uri)
 
-    def _list_s3_in_parallel(self, uri: str, threads: int) -> Iterator[list[ObjectInfo]]:
+    def _list_s3_in_parallel(self, uri: str, threads: int, left_out: LeftOut | None) -> Iterator[list[ObjectInfo]]:
         bucket, prefix = bucket_and_prefix(uri)
         empty = True
         for page in list_in_parallel(functools.partial(self._objects.pages, bucket, prefix), threads):
             empty = empty and not page
-            if found := list(_infos(bucket, prefix, page)):
+            if found := list(_infos(bucket, prefix, page, left_out)):
                 yield found
         if empty and prefix:
             yield [self.stat(uri)]
@@ -233,8 +234,13 @@ def _pages(found: Iterable[ObjectInfo]) -> Iterator[list[ObjectInfo]]:
         yield page
 
 
-def _infos(bucket: str, prefix: str, page: Iterable[tuple[str, int, str]]) -> Iterator[ObjectInfo]:
-    """All but the markers of folders."""
+def _infos(
+    bucket: str, prefix: str, page: Iterable[tuple[str, int, str]], left_out: LeftOut | None
+) -> Iterator[ObjectInfo]:
+    """All but the markers of folders; what is called like one, and is not empty, is noted."""
     for key, size, version in page:
+        uri = f"{S3}{bucket}/{prefix}{key}"
         if key and not key.endswith("/"):
-            yield ObjectInfo(f"{S3}{bucket}/{prefix}{key}", key, size, version)
+            yield ObjectInfo(uri, key, size, version)
+        elif size and left_out is not None:
+            left_out.note(uri, key, "its key ends in '/', as that of a folder")
