@@ -133,7 +133,11 @@ def _make(folder: Path, rows: int, finished: int) -> None:
     place.mkdir(parents=True)
     small = min(finished // 10, SMALL_PARTS * SMALL_ROWS)
     with database(folder) as connection:
-        scans = f"SELECT * REPLACE (source_size::BIGINT AS source_size), substr(source_uri, 6) AS key FROM ({_SCANS})"
+        scans = f"""
+            SELECT * REPLACE (source_size::BIGINT AS source_size), substr(source_uri, 6) AS key,
+                NULL::VARCHAR AS problem
+            FROM ({_SCANS})
+        """
         _copy(connection, scans, 0, rows, folder / "scans.parquet", inventory.ROW_GROUP)
         for first in range(0, finished - small, PART_ROWS):
             last = min(first + PART_ROWS, finished - small)
