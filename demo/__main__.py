@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-from demo import archive, measure, sheet
+from demo import archive, measure, sheet, steered
 
 FOLDER = Path(".demo")
 SHAPES = FOLDER / "shapes"
@@ -17,6 +17,9 @@ GRAY = FOLDER / "archive"
 COLOUR = FOLDER / "colour"
 ORIGINS = FOLDER / "ORIGINS.txt"
 SHEET = FOLDER / "contact-sheet.png"
+HINTS = FOLDER / "hints.csv"
+GUESSED = FOLDER / f"guessed{Path(steered.KEY).suffix}"
+STEERED = FOLDER / "hints.png"
 MISSED = """MISSED: the generator of step 2 gave too many shapes another colour than their own (the figures are under
 step 3). It has learned less than it should have. Nothing else is touched by that: the photographs are colorized with
 the model that comes with Colornet. `python -m benchmarks.shapes` tells how often this happens on this machine."""
@@ -45,8 +48,15 @@ def main() -> int:
     run("jobs.colorize", "--input", str(GRAY), "--output", str(COLOUR))
     sheet.write(GRAY, COLOUR, SHEET)
 
+    say("6. Correct a photograph: somebody knows three of its colours. The others stay as they are")
+    shutil.copy(COLOUR / steered.KEY, GUESSED)
+    steered.write_hints(HINTS)
+    run("jobs.colorize", "--input", str(GRAY), "--output", str(COLOUR), "--hints", str(HINTS))
+    steered.draw(GUESSED, COLOUR / steered.KEY, STEERED)
+
     say(f"Done in {time.monotonic() - started:.0f} seconds. Look at")
     print(f"  {SHEET}                  the archive before and after")
+    print(f"  {STEERED}                          one of them before and after three hints")
     print(f"  {COLOUR}/                            the colour photographs, {COLOUR}/_colornet/ what became of each")
     print(f"  {SHAPES_BUNDLE}/report/report.html  the training: curves, verdicts, shapes it was tried on")
     if not learned:

@@ -32,16 +32,16 @@ def write(gray: Path, colour: Path, target: Path) -> None:
 
 def _pair(before: Path, after: Path, key: str) -> Image.Image:
     """Draw one photograph before and after, with a caption below."""
-    pictures = [Image.fromarray(_read(path)) for path in (before, after) if path.exists()]
+    pictures = [picture(path) for path in (before, after) if path.exists()]
     caption = f"{key}, {pictures[0].width} × {pictures[0].height}" + ("" if len(pictures) == 2 else ", failed")
-    for picture in pictures:
-        picture.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)
-    height = max(picture.height for picture in pictures)
+    for each in pictures:
+        each.thumbnail((CELL, CELL), Image.Resampling.LANCZOS)
+    height = max(each.height for each in pictures)
     pair = Image.new("RGB", (2 * CELL, height + CAPTION), "white")
     left = 0
-    for picture in pictures:
-        pair.paste(picture, (left, 0))
-        left += picture.width + 2
+    for each in pictures:
+        pair.paste(each, (left, 0))
+        left += each.width + 2
     ImageDraw.Draw(pair).text((0, height + 3), caption, fill="black", font=_font())
     return pair
 
@@ -49,6 +49,11 @@ def _pair(before: Path, after: Path, key: str) -> Image.Image:
 def _font() -> ImageFont.FreeTypeFont:
     """Return a font that has the sign ×; the one that comes with Pillow has not."""
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", 13)
+
+
+def picture(path: Path) -> Image.Image:
+    """Decode a file of the archive to 8 bits, gray or sRGB."""
+    return Image.fromarray(_read(path))
 
 
 def _read(path: Path) -> NDArray[np.uint8]:

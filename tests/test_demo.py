@@ -1,5 +1,6 @@
 """The demo's own parts: what it makes gray keeps its lightness, and its archive and sheet can be opened."""
 
+import shutil
 import subprocess
 
 import numpy as np
@@ -9,12 +10,14 @@ import torch
 from PIL import Image
 from skimage.color import rgb2lab
 
+from colornet.archive.hints import read_hints
 from colornet.datasets.shapes import KINDS
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.networks import build_generator
+from colornet.storage import Storage
 from demo import __main__ as demo
-from demo import archive, measure, sheet
+from demo import archive, measure, sheet, steered
 from demo.gray import lab_of, to_gray
 from tests import pictures
 
@@ -55,6 +58,16 @@ def test_the_sheet_shows_pairs_and_what_failed(tmp_path):
     assert drawn.std() > 20
 
 
+def test_hints_lie_in_their_photograph_and_their_table_can_be_read(tmp_path):
+    (photograph,) = (each for each in archive.PHOTOGRAPHS if each.key == steered.KEY)
+    height, width = photograph.load().shape[:2]
+    assert all(0 <= hint.x < width and 0 <= hint.y < height for hint in steered.HINTS)
+    steered.write_hints(tmp_path / "hints.csv")
+    rows = read_hints(str(tmp_path / "hints.csv"), Storage())
+    assert [row.source for row in rows] == [steered.KEY] * len(steered.HINTS)
+    assert [row.hint for row in rows] == list(steered.HINTS)
+
+
 def test_a_generator_that_has_learned_nothing_is_found_out(tmp_path, capsys):
     torch.manual_seed(0)
     generator = build_generator("unet", {"width": 2})
@@ -79,6 +92,8 @@ class Commands:
 
     def __call__(self, command, **_):
         self.modules.append(command[2])
+        if command[2] == "jobs.colorize":  # the archive's gray stands for its colour
+            shutil.copytree(demo.GRAY, demo.COLOUR, dirs_exist_ok=True)
         return subprocess.CompletedProcess(command, 3 if command[2] == self.failing else 0)
 
 
@@ -86,7 +101,8 @@ class Commands:
 def commands(tmp_path, monkeypatch):
     """The commands that the demo runs, in a folder of its own. None does anything; the archive is one photograph."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(archive, "PHOTOGRAPHS", archive.PHOTOGRAPHS[:1])
+    (coffee,) = (each for each in archive.PHOTOGRAPHS if each.key == steered.KEY)
+    monkeypatch.setattr(archive, "PHOTOGRAPHS", (coffee,))
     ran = Commands()
     monkeypatch.setattr(subprocess, "run", ran)
     return ran
@@ -96,8 +112,8 @@ def commands(tmp_path, monkeypatch):
 def test_a_missed_measure_is_told_and_the_demo_goes_on(commands, monkeypatch, capsys, right):
     monkeypatch.setattr(measure, "measure", lambda bundle: {"circle": measure.Tally(right, 30, 3.0)})
     assert demo.main() == 0
-    assert commands.modules == ["jobs.prepare", "jobs.train", "jobs.colorize"]
-    assert demo.SHEET.exists()
+    assert commands.modules == ["jobs.prepare", "jobs.train", "jobs.colorize", "jobs.colorize"]
+    assert demo.SHEET.exists() and demo.STEERED.exists()
     assert (demo.MISSED in capsys.readouterr().out) == (right == 26)
 
 
