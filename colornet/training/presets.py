@@ -77,7 +77,7 @@ _CALIBRATED = dataclasses.replace(
     image_size=128,
     batch_size=32,
     min_crop_scale=0.4,
-    warmup=152 / 2200,
+    warmup=0.05,
     decay=0.7,
     reconstruction_beta=25.0,
     reconstruction_weight=6.0,
@@ -98,8 +98,8 @@ _SHIPPED = (
 )
 # Scenes, people, animals and streets are what archives hold; most of the photographs are objects and flowers.
 _ARCHIVES = Sampling(
-    kind={"scene": 6.0, "people": 4.0, "animal": 7.0, "street": 7.0, "object": 4.0},
-    source={"tf-flowers": 0.45, "cid22": 3.0, "debian-wallpapers": 4.0, "clic2025": 4.0},
+    kind={"scene": 5.0, "people": 2.0, "animal": 6.0, "street": 4.0, "object": 2.0, "food": 1.3, "cloth": 1.3},
+    source={"tf-flowers": 0.8, "cid22": 3.0, "debian-wallpapers": 4.0, "clic2025": 4.0},
 )
 _ADVERSARIAL = Stage()
 _PRE_TRAINING = Stage(name="pre-training", trains=DISCRIMINATOR, epochs=1, steps_per_epoch=200, decay=0.0)
