@@ -73,15 +73,26 @@ def _with_adversary(recipe: Recipe) -> Recipe:
 
 VARIANTS: Mapping[str, Callable[[Recipe], Recipe]] = {
     "as it is": lambda recipe: recipe,
+    "saturated pixels weigh up to four times": lambda recipe: _with_stage(recipe, vividness=3.0),
+    "all pixels weigh the same": lambda recipe: _with_stage(recipe, vividness=0.0),
+    "lines beyond 10 units": lambda recipe: _with_stage(recipe, reconstruction_beta=10.0, reconstruction_weight=2.4),
+    "regression alone": lambda recipe: _with_generator(_with_stage(recipe, distribution_weight=0.0), head="ab"),
+    "rebalanced cross-entropy alone": lambda recipe: _with_stage(
+        replace(recipe, rebalancing=0.5), distribution_weight=1.0, reconstruction_weight=0.0
+    ),
+    "photographs drawn as archives hold them": lambda recipe: replace(
+        recipe, sampling=presets.preset("shipped").sampling
+    ),
+    "no nearly gray crops": lambda recipe: replace(recipe, nearly_gray_kept=0.0),
+    "crops of at least three quarters": lambda recipe: _with_stage(recipe, min_crop_scale=0.75),
+    "no context": lambda recipe: _with_generator(recipe, context=False),
+    "no hints": lambda recipe: _with_generator(recipe, hints=False),
+    "width 48": lambda recipe: _with_generator(recipe, width=48),
     "no pretrained encoder": lambda recipe: _with_generator(
         _with_stage(recipe, encoder_lr_scale=1.0), encoder_weights="none"
     ),
     "encoder at the full step": lambda recipe: _with_stage(recipe, encoder_lr_scale=1.0),
     "encoder at a tenth of it": lambda recipe: _with_stage(recipe, encoder_lr_scale=0.1),
-    "regression alone": lambda recipe: _with_generator(_with_stage(recipe, distribution_weight=0.0), head="ab"),
-    "rebalanced cross-entropy alone": lambda recipe: _with_stage(
-        replace(recipe, rebalancing=0.5), distribution_weight=1.0, reconstruction_weight=0.0
-    ),
     "a gentle adversary for the last fifth": _with_adversary,
     "an adversary from the start": lambda recipe: _with_stage(
         recipe, trains=BOTH, adversarial="hinge", adversarial_weight=0.05, discriminator_learning_rate=4e-4
@@ -101,12 +112,12 @@ def benchmark(settings: BenchmarkSettings) -> int:
     console = Console(width=None if sys.stdout.isatty() else 140)
     storage = Storage()
     data, output = uris.normalize(settings.data), uris.normalize(settings.output)
-    found = collection.find(data)
     places = {name: uris.join(output, name.replace(" ", "-").replace(",", "")) for name in VARIANTS}
     for name in settings.only or VARIANTS:
         if not storage.exists(uris.join(places[name], bundles.DESCRIPTION)):
             console.print(f"training: {name}")
-            _train(VARIANTS[name](short(settings.photographs)), found, places[name])
+            recipe = VARIANTS[name](short(settings.photographs))
+            _train(recipe, collection.find(data, sampling=recipe.sampling), places[name])
     there = {name: place for name, place in places.items() if storage.exists(uris.join(place, bundles.DESCRIPTION))}
     console.print(_measure(data, there))
     return 0
