@@ -56,7 +56,7 @@ class RenderSettings:
     strength: Annotated[float, Field(ge=0, le=2)] = 1.0
     """Factor of the colours' chroma, 0 to 2: below 1 they are paler, above it louder, and with 0 outputs are gray. Hues
     and luminance stay."""
-    neutral_below: Annotated[float, Field(ge=0, le=1)] = 0.1
+    neutral_below: Annotated[float, Field(ge=0, le=1)] = 0.02
     """How sure the network must be, 0 to 1, for colour not to fade: of what is as sure as this, with its surroundings,
     half of the colour is left, of what is less sure less. Raise it where outputs are blotchy; 0 never fades. Generators
     that predict no distribution are sure of nothing or everything: there it does nothing."""
