@@ -103,7 +103,7 @@ def _gray(photograph: Photograph) -> NDArray[Any]:
 
 def _encode(path: Path, gray: NDArray[Any]) -> None:
     if path.suffix == ".tif":
-        tifffile.imwrite(path, gray, photometric="minisblack", compression="zlib")
+        tifffile.imwrite(path, gray, photometric="minisblack", compression="zlib", metadata=None)
     elif path.suffix == ".jpg":
         Image.fromarray(gray).save(path, quality=92)
     else:
