@@ -36,7 +36,7 @@ from benchmarks.archive import write_archive, write_bundle
 from benchmarks.observed import CALLS, LATENCY, Call, Observed, read_calls
 from benchmarks.processes import Sample, watch
 from colornet.archive import inventory, ledger
-from colornet.archive.worker import ColorizeTask
+from colornet.archive.task import ColorizeTask
 from colornet.inference import bundle as bundles
 from colornet.rendering.render import RenderSettings
 from colornet.storage import Storage

@@ -10,7 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from colornet.archive.worker import ColorizeTask, ColorizeWorker
+from colornet.archive.task import ColorizeTask
+from colornet.archive.worker import ColorizeWorker
 from colornet.storage import Storage, StoredObject
 
 CALLS = "COLORNET_BENCHMARK_CALLS"

@@ -28,7 +28,7 @@ from rich.table import Table
 from benchmarks.archive import shading
 from colornet import metadata
 from colornet.codecs import encode, open_source
-from colornet.inference.letterbox import prepare
+from colornet.inference.page import prepare
 from colornet.inference.predictor import Prediction
 from colornet.metadata import Metadata
 from colornet.rendering.render import Rendering, RenderSettings

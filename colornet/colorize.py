@@ -12,7 +12,7 @@ from dataclasses import replace
 from colornet.hints import Hint
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
-from colornet.inference.letterbox import prepare
+from colornet.inference.page import prepare
 from colornet.inference.precision import Precision
 from colornet.inference.predictor import Predictor
 from colornet.provenance.c2pa import Credentials

@@ -23,7 +23,7 @@ from pathlib import Path
 from colornet.archive import inventory, ledger, occupancy
 from colornet.archive.hints import Row, read_hints, write_hints
 from colornet.archive.plan import ColorizePlan, Tally, make_plan, tally
-from colornet.archive.worker import ColorizeTask
+from colornet.archive.task import ColorizeTask
 from colornet.errors import ExitCode, SettingsError, StoppedError, StorageError
 from colornet.inference import bundle as bundles
 from colornet.storage import LeftOut, Storage, uris

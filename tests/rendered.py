@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from colornet.inference.letterbox import prepare
+from colornet.inference.page import prepare
 from colornet.inference.predictor import Prediction
 from colornet.rendering.render import Rendered, Rendering, RenderSettings
 

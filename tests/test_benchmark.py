@@ -24,7 +24,7 @@ from benchmarks.job import Run
 from benchmarks.observed import CALLS, LATENCY, Call, Observed, read_calls
 from benchmarks.processes import Sample
 from colornet.archive import inventory
-from colornet.archive.worker import ColorizeTask
+from colornet.archive.task import ColorizeTask
 from colornet.color import lab
 from colornet.color.chroma import is_nearly_gray
 from colornet.colorize import Colorizer

@@ -22,7 +22,8 @@ from colornet.color.srgb import gray_lightness
 from colornet.colorize import Colorizer
 from colornet.errors import InColourError, ScanError, SettingsError
 from colornet.inference.bundle import Bundle
-from colornet.inference.letterbox import Letterbox, prepare, turn
+from colornet.inference.letterbox import Letterbox, turn
+from colornet.inference.page import prepare
 from colornet.inference.predictor import Predictor
 from colornet.networks import build_generator
 from colornet.rendering.render import RenderSettings

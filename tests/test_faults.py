@@ -22,7 +22,8 @@ import torch
 
 from colornet.archive import inventory, ledger
 from colornet.archive.audit import audit
-from colornet.archive.worker import ColorizeTask, ColorizeWorker
+from colornet.archive.task import ColorizeTask
+from colornet.archive.worker import ColorizeWorker
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
 from colornet.networks import build_generator

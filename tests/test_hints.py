@@ -18,7 +18,8 @@ from colornet.hints import LONGEST_NAME, LONGEST_NOTE, from_json, in_order, pars
 from colornet.inference import bundle as bundles
 from colornet.inference import hints as located
 from colornet.inference.bundle import Bundle
-from colornet.inference.letterbox import Letterbox, prepare
+from colornet.inference.letterbox import Letterbox
+from colornet.inference.page import prepare
 from colornet.networks import build_generator
 from colornet.rendering.render import RenderSettings
 from tests import hinted, pictures

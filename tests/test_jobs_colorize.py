@@ -20,7 +20,8 @@ import torch
 
 from colornet.archive import ledger
 from colornet.archive.selection import Selection
-from colornet.archive.worker import ColorizeTask, ColorizeWorker
+from colornet.archive.task import ColorizeTask
+from colornet.archive.worker import ColorizeWorker
 from colornet.errors import ColornetError, SettingsError
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle

@@ -8,7 +8,8 @@ import pytest
 from colornet.archive.audit import audit
 from colornet.archive.plan import ColorizePlan
 from colornet.archive.selection import Selection
-from colornet.archive.worker import ColorizeTask, ColorizeWorker
+from colornet.archive.task import ColorizeTask
+from colornet.archive.worker import ColorizeWorker
 from colornet.errors import SettingsError
 from colornet.rendering.render import RenderSettings
 from colornet.storage import Storage, uris

@@ -11,7 +11,8 @@ import tifffile
 from PIL import Image
 
 from colornet.codecs import open_source
-from colornet.inference.letterbox import Letterbox, prepare
+from colornet.inference.letterbox import Letterbox
+from colornet.inference.page import prepare
 from colornet.inference.predictor import Prediction
 from colornet.rendering.render import Rendering, RenderSettings
 from colornet.settings import settings

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from colornet.codecs import Scan, decode
 from colornet.color.srgb import gray_lightness
-from colornet.inference.letterbox import Letterbox, PreparedPage, prepare
+from colornet.inference.letterbox import Letterbox
+from colornet.inference.page import PreparedPage, prepare
 from colornet.inference.predictor import Prediction
 from colornet.rendering.render import RenderSettings, small_colour
 from colornet.rendering.spreading import HINT_REACH, Hint, spread

@@ -19,7 +19,8 @@ from colornet.archive import inventory, ledger
 from colornet.archive.audit import audit
 from colornet.archive.plan import Tally
 from colornet.archive.summary import least_certain, summarize
-from colornet.archive.worker import ColorizeTask, ColorizeWorker, load_predictor
+from colornet.archive.task import ColorizeTask
+from colornet.archive.worker import ColorizeWorker, load_predictor
 from colornet.datasets import collection, parts, photographs, shards, sources
 from colornet.datasets.photographs import Reader
 from colornet.datasets.plan import Plan

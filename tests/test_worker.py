@@ -26,14 +26,16 @@ from colornet.archive import plan as plan_module
 from colornet.archive.audit import audit
 from colornet.archive.hints import read_hints, write_hints
 from colornet.archive.plan import make_plan
+from colornet.archive.task import ColorizeTask
 from colornet.archive.version import code_version
-from colornet.archive.worker import BUDGET, UNRECORDED, ColorizeTask, ColorizeWorker, give_up, load_predictor
+from colornet.archive.worker import BUDGET, UNRECORDED, ColorizeWorker, give_up, load_predictor
 from colornet.codecs import open_source
 from colornet.errors import BundleError
 from colornet.hints import Hint, from_json
 from colornet.inference import bundle as bundles
 from colornet.inference.bundle import Bundle
-from colornet.inference.letterbox import Letterbox, prepare
+from colornet.inference.letterbox import Letterbox
+from colornet.inference.page import prepare
 from colornet.inference.predictor import Prediction
 from colornet.networks import build_generator
 from colornet.rendering.render import Rendered, Rendering, RenderSettings

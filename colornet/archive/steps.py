@@ -2,25 +2,19 @@
 
 import hashlib
 import logging
-from typing import TYPE_CHECKING, Any
 
 from colornet import distribution
 from colornet.archive import companions
+from colornet.archive.task import ColorizeTask, Row
 from colornet.codecs import MEDIA_TYPES, Source
 from colornet.errors import ColornetError, InColourError, NotAPictureError, ScanError, StorageError, one_line
 from colornet.rendering.render import Rendered, RenderSettings
 from colornet.storage import StoredObject, uris
 
-if TYPE_CHECKING:
-    from colornet.archive.worker import ColorizeTask
-
 log = logging.getLogger(__name__)
 
-Row = dict[str, Any]
-"""Of a plan, or of the ledger."""
 
-
-def fetch(task: "ColorizeTask", row: Row) -> StoredObject:
+def fetch(task: ColorizeTask, row: Row) -> StoredObject:
     """Read a scan's bytes; raises StorageError, and ScanError if they are no longer those that were listed."""
     found = task.storage.read(row["source_uri"])
     if row["source_version"] not in (None, found.version):
@@ -28,7 +22,7 @@ def fetch(task: "ColorizeTask", row: Row) -> StoredObject:
     return found
 
 
-def place_of(task: "ColorizeTask", row: Row, extension: str = "") -> str:
+def place_of(task: ColorizeTask, row: Row, extension: str = "") -> str:
     """Where a scan's output belongs; raises ScanError if that is no place for one, whatever the scan."""
     try:
         return uris.below(task.output, row["key"] + extension)
@@ -38,7 +32,7 @@ def place_of(task: "ColorizeTask", row: Row, extension: str = "") -> str:
         ) from error
 
 
-def store(task: "ColorizeTask", row: Row, rendered: Rendered) -> str:
+def store(task: ColorizeTask, row: Row, rendered: Rendered) -> str:
     """Write the finished picture under the source's key, and return its uri; raises StorageError, ScanError.
 
     `row` has what the ledger calls `source_version` and `source_sha256`: S3 keeps with the picture what it was made of.

@@ -13,7 +13,6 @@ import logging
 import platform
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from threading import BoundedSemaphore
 
@@ -24,8 +23,9 @@ from numpy.typing import NDArray
 
 from colornet.archive import ledger
 from colornet.archive.flow import Budget
-from colornet.archive.steps import Row, failure, fetch, opened, place_of, store, success
+from colornet.archive.steps import failure, fetch, opened, place_of, store, success
 from colornet.archive.stopwatch import WAITING, Stopwatch
+from colornet.archive.task import ColorizeTask, Row
 from colornet.archive.version import code_version
 from colornet.errors import (
     BundleError,
@@ -35,12 +35,10 @@ from colornet.errors import (
 from colornet.hints import Hint, from_json
 from colornet.inference import bundle as bundles
 from colornet.inference.hints import Cells
-from colornet.inference.letterbox import Letterbox, PreparedPage, prepare
-from colornet.inference.precision import Precision
+from colornet.inference.letterbox import Letterbox
+from colornet.inference.page import PreparedPage, prepare
 from colornet.inference.predictor import Prediction, Predictor
-from colornet.provenance.c2pa import Credentials
-from colornet.rendering.render import Rendered, Rendering, RenderSettings
-from colornet.storage import Storage
+from colornet.rendering.render import Rendered, Rendering
 
 log = logging.getLogger(__name__)
 
@@ -59,41 +57,6 @@ colour or are written away. Enough to hide a store's latency."""
 BUDGET = 256 * 2**20
 """Bytes that a worker holds of scans read ahead, of scans that wait for their colour, and of outputs that wait to be
 stored: so much of each."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ColorizeTask:
-    """What every worker of a run is told. Small, and plain data: it travels to every node."""
-
-    output: str
-    """Folder or prefix of the output archive."""
-    model: str
-    """Folder or prefix of the bundle, or `bundle.SHIPPED`."""
-    bundle_digest: str
-    """Of the bundle that the run was planned with."""
-    render: RenderSettings
-    """What else decides what an output looks like; its size is not 0."""
-    credentials: Credentials | None = None
-    """With which C2PA manifests are signed; the files must be at these paths on every node."""
-    device: str = "cpu"
-    """Where the generator runs."""
-    precision: Precision = "auto"
-    """In which arithmetic the generator runs."""
-
-    storage: Storage = Storage()
-    """With what scans, bundle, outputs and ledger are reached."""
-    attempt: int = 1
-    """Which try of its scans this is, within one start of the job."""
-
-    @property
-    def run(self) -> ledger.RunKey:
-        """The run that its rows belong to."""
-        return ledger.RunKey(self.bundle_digest, self.render.digest)
-
-    def settings_of(self, row: Row) -> RenderSettings:
-        """What decides what one scan's output looks like, beside its hints."""
-        strength = row.get("strength")
-        return self.render if strength is None else replace(self.render, strength=strength)
 
 
 # --- rows ------------------------------------------------------------------------------------------------------------

@@ -1,7 +1,6 @@
 """Hints on their way to the network: from pixels of the upright picture to pixels of its square."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +8,7 @@ from numpy.typing import NDArray
 from colornet.codecs import Scan
 from colornet.errors import SettingsError
 from colornet.hints import Hint
-
-if TYPE_CHECKING:
-    from colornet.inference.letterbox import Letterbox
+from colornet.inference.letterbox import Letterbox
 
 Cells = NDArray[np.float32]
 """(N, 4): row and column in the network's square, a* and b* in [-128, 127]. Small enough to travel."""
@@ -20,7 +17,7 @@ REACH = 1
 """Pixels around a hint's own that the network is shown with its colour: the patches of its training had 1 to 7."""
 
 
-def locate(hints: Sequence[Hint], scan: Scan, letterbox: "Letterbox") -> Cells | None:
+def locate(hints: Sequence[Hint], scan: Scan, letterbox: Letterbox) -> Cells | None:
     """Find the pixels of the network's square in which a page's hints lie; of those in one pixel the mean counts.
 
     Returns:
@@ -42,7 +39,7 @@ def locate(hints: Sequence[Hint], scan: Scan, letterbox: "Letterbox") -> Cells |
     return np.array([(*place, *np.mean(colours, axis=0)) for place, colours in sorted(found.items())], np.float32)
 
 
-def planes(cells: Cells | None, letterbox: "Letterbox", size: int) -> NDArray[np.float32]:
+def planes(cells: Cells | None, letterbox: Letterbox, size: int) -> NDArray[np.float32]:
     """Draw hints as the network takes them.
 
     Args:

@@ -24,7 +24,8 @@ from colornet.codecs.tiff_output import PageLayout, TiffOutput
 from colornet.errors import InColourError, SettingsError
 from colornet.hints import Hint, in_order, to_json
 from colornet.inference.hints import Cells
-from colornet.inference.letterbox import Letterbox, PreparedPage, turn
+from colornet.inference.letterbox import Letterbox, turn
+from colornet.inference.page import PreparedPage
 from colornet.inference.predictor import Prediction, certainty_of_pixels
 from colornet.metadata import Metadata
 from colornet.provenance import xmp

@@ -11,7 +11,8 @@ import numpy as np
 import ray
 from numpy.typing import NDArray
 
-from colornet.archive.worker import ColorizeTask, load_predictor
+from colornet.archive.task import ColorizeTask
+from colornet.archive.worker import load_predictor
 from colornet.errors import ColornetError, SettingsError
 from colornet.inference.hints import Cells
 from colornet.inference.letterbox import Letterbox

@@ -9,7 +9,7 @@ from rich.filesize import decimal
 
 from colornet.archive import occupancy
 from colornet.archive.plan import ColorizePlan
-from colornet.archive.worker import ColorizeTask
+from colornet.archive.task import ColorizeTask
 from colornet.colorize import Colorizer
 from colornet.errors import ColornetError
 from colornet.inference import bundle as bundles

@@ -1,7 +1,7 @@
 """What the check of an output finds amiss, to be done again (--repair)."""
 
 from colornet.archive.audit import MENDED_BY_REPAIR, audit
-from colornet.archive.worker import ColorizeTask
+from colornet.archive.task import ColorizeTask
 
 
 def amiss(task: ColorizeTask) -> tuple[str, ...]:

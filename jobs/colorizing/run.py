@@ -10,7 +10,8 @@ import pyarrow.compute as pc
 
 from colornet.archive import ledger
 from colornet.archive.plan import ColorizePlan
-from colornet.archive.worker import UNRECORDED, ColorizeTask, give_up
+from colornet.archive.task import ColorizeTask
+from colornet.archive.worker import UNRECORDED, give_up
 from colornet.errors import StoppedError
 from colornet.storage.lock import OutputLock
 

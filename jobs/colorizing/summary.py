@@ -5,7 +5,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from colornet.archive.plan import ColorizePlan, Tally
-from colornet.archive.worker import ColorizeTask
+from colornet.archive.task import ColorizeTask
 from colornet.storage import LeftOut, uris
 
 SHOWN = 10

@@ -7,7 +7,8 @@ import pyarrow as pa
 import ray
 import ray.data
 
-from colornet.archive.worker import ColorizeTask, ColorizeWorker
+from colornet.archive.task import ColorizeTask
+from colornet.archive.worker import ColorizeWorker
 
 from ..ray_data import map_blocks
 from ..session import on_cluster
