@@ -24,8 +24,9 @@ from colornet.storage import Storage
 from jobs.train import train
 from jobs.training.run import WholeFiles
 from tests.faulty_s3 import Request, running_proxy
+from tests.noise_shards import noise
 from tests.s3 import S3Server
-from tests.test_train import history, noise, settings, timeless
+from tests.test_train import history, settings, timeless
 
 storage = Storage()
 
