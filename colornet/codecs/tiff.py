@@ -2,16 +2,18 @@
 
 import io
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, TiffPage
 
 from colornet import metadata
-from colornet.codecs import icc_profiles, jpeg, pixels, tiff_pages
+from colornet.codecs import icc_profiles, jpeg, lzw, pixels, tiff_pages
 from colornet.codecs.limits import check_size
 from colornet.codecs.scan import Pixels, Scan
 from colornet.codecs.tiff_output import PageLayout
@@ -162,6 +164,8 @@ def _samples(page: TiffPage) -> NDArray[Any]:
     _check_written(page)
     if page.compression == COMPRESSION.JPEG and page.bitspersample == 8 and page.samplesperpixel in (1, 3):
         _check_jpegs(page)
+    if page.compression == COMPRESSION.LZW:
+        _check_lzw(page)
     array = page.asarray()
     if page.planarconfig == 2 and array.ndim == 3:
         array = np.moveaxis(array, 0, 2)
@@ -195,10 +199,22 @@ def _check_written(page: TiffPage) -> None:
 def _check_jpegs(page: TiffPage) -> None:
     """Refuse damaged strips and tiles of JPEG: the decoder fills up what it cannot read."""
     tables = page.jpegtables or b""
+    for stream in _segments(page):
+        jpeg.check(tables[:-2] + stream[2:] if tables else stream)
+
+
+def _check_lzw(page: TiffPage) -> None:
+    """Refuse strips and tiles of LZW with codes that mean nothing: the decoder may crash on them."""
+    for stream in _segments(page):
+        if not lzw.is_sound(imagecodecs.bitorder_decode(stream) if page.fillorder == 2 else stream):
+            raise ScanError("damaged TIFF: a code of LZW has no meaning")
+
+
+def _segments(page: TiffPage) -> Iterator[bytes]:
+    """Yield the encoded strips or tiles of a page."""
     for start, length in zip(page.dataoffsets, page.databytecounts, strict=False):
         page.parent.filehandle.seek(start)
-        stream = page.parent.filehandle.read(length)
-        jpeg.check(tables[:-2] + stream[2:] if tables else stream)
+        yield page.parent.filehandle.read(length)
 
 
 def _from_palette(page: TiffPage, index: Pixels, alpha: Pixels | None) -> Scan:
