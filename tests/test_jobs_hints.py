@@ -8,6 +8,9 @@ import pytest
 
 from colornet.archive import ledger
 from colornet.errors import ColornetError
+from colornet.inference import bundle as bundles
+from colornet.inference.bundle import Bundle
+from colornet.networks import build_generator
 from colornet.rendering.render import RenderSettings
 from colornet.storage import Storage, uris
 from jobs.colorize import colorize
@@ -100,12 +103,16 @@ def test_scans_are_done_again_when_their_hints_change_and_all_of_it_goes_on_reco
         ("box/0.png,1,1,black,,,\n", {}, r"hints.csv: row 1: hint: the hint at \(1, 1\): color must be .* not 'black'"),
         ("box/0.png,1,1,#000000,3,,\n", {}, "hints.csv: row 1: strength: strength should be less than or equal to 2"),
         ("", {"hints": "{tmp}/none.csv"}, "there are no hints at .*none.csv"),
-        ("", {"model": "shipped://default"}, "the bundle shipped://default takes no hints"),
+        ("", {"model": "{tmp}/plain"}, "the bundle .*plain takes no hints"),
     ],
 )
 def test_what_is_wrong_with_hints_is_named_before_any_work(tmp_path, model, lines, options, words):
     source, output = str(tmp_path / "in"), str(tmp_path / "out")
     write_scans(source, 1)
+    plain = Bundle(
+        generator=build_generator("unet", {"width": 2}), network="unet", settings={"width": 2}, image_size=32
+    )
+    bundles.save(plain, str(tmp_path / "plain"))
     places = {"input": source, "output": output, "model": model, "hints": write_hints(tmp_path, lines)}
     places |= {name: value.format(tmp=tmp_path) for name, value in options.items()}
     with pytest.raises(ColornetError, match=words) as caught:

@@ -30,6 +30,7 @@ from colornet.inference.bundle import Bundle
 from colornet.networks import build_generator
 from colornet.rendering.render import RenderSettings
 from colornet.storage import S3Options, Storage, uris
+from colornet.storage.left_out import LeftOut
 from colornet.storage.lock import OutputLock
 from colornet.training.recipe import Recipe
 from jobs.colorizing import summary
@@ -102,7 +103,7 @@ def test_worker_of_the_archive_job(s3, proxy, tmp_path):
     assert summarize(output, tmp_path, ASKED).run.done == 2
     assert least_certain(output, 5, tmp_path, ASKED) == []
     tally = Tally(2, 2, 0, 0, 0, 0, 0, (), None)
-    summary.write(f"{s3}/in", SimpleNamespace(pending=0), tally, travelled(task), row["finished_at"], None)
+    summary.write(f"{s3}/in", SimpleNamespace(pending=0), tally, travelled(task), row["finished_at"], LeftOut(), None)
     written = keys_of_obedient_requests(proxy)
     assert written >= {"bundle/bundle.json", "out/a.png", "out/_colornet/lock", "out/_colornet/summary.json"}
     assert sum(key.startswith("out/_colornet/ledger/") for key in written) == 3
