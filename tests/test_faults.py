@@ -196,10 +196,15 @@ def test_a_node_is_removed(job):
 def test_a_second_job_is_refused_and_the_first_when_terminated_lets_go(job):
     process = job.start()
     job.wait_for_rows(process)
+    workers = workers_of(job, process, 2)  # the pool begins with one, and grows while there is work
+    for worker in workers:
+        worker.suspend()  # so that there is something left to do when the second has been refused
     assert job.run() == 4
     assert "another job" in job.said()
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
+    for worker in workers:
+        worker.resume()
     assert process.wait(60) == 143
     assert job.run() == 0, job.said()
     job.check()
