@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 
 help:
 	@echo "make demo         train on shapes, then colorize a small archive (3 to 5 minutes on 2 cores, after the install)"
-	@echo "make test         run the tests (about 12 minutes on 2 cores)"
+	@echo "make test         run the tests (about 15 minutes on 2 cores)"
 	@echo "make test-faults  kill processes and break storage under whole jobs (about 10 minutes)"
 	@echo "make test-long    run the long forms of all tests too (an hour)"
 	@echo "make lint         ruff and mypy"
