@@ -24,16 +24,31 @@ class Job(Command[Settings]):
 
     def __call__(self, arguments: Sequence[str] | None = None, program: str | None = None) -> NoReturn:
         """Run the job and end the process with its exit code; as `Command`."""
-        signal.signal(signal.SIGTERM, _terminate)
+        asked: list[ExitCode] = []
+
+        def terminate(_signal: int, _frame: FrameType | None) -> NoReturn:
+            asked.append(ExitCode.TERMINATED)
+            raise _TerminatedError
+
+        def interrupt(number: int, frame: FrameType | None) -> None:
+            asked.append(ExitCode.INTERRUPTED)
+            signal.default_int_handler(number, frame)
+
+        signal.signal(signal.SIGTERM, terminate)
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # a shell may have it ignored
+            signal.signal(signal.SIGINT, interrupt)
         try:
             super().__call__(arguments, program)
         except KeyboardInterrupt:
-            print("interrupted; the same command goes on from here", file=sys.stderr)
-            sys.exit(ExitCode.INTERRUPTED)
+            _end(ExitCode.INTERRUPTED)
         except _TerminatedError:
-            print("terminated; the same command goes on from here", file=sys.stderr)
-            sys.exit(ExitCode.TERMINATED)
+            _end(ExitCode.TERMINATED)
+        except SystemExit as ended:
+            if asked and ended.code:  # whoever was at work, such as DuckDB, has made an error of its own of it
+                _end(asked[-1])
+            raise
 
 
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    raise _TerminatedError
+def _end(code: ExitCode) -> NoReturn:
+    print(f"{code.name.lower()}; the same command goes on from here", file=sys.stderr)
+    sys.exit(code)

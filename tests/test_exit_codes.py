@@ -1,5 +1,6 @@
 """Exit codes mean the same for every job: a `Job` ends with that of the job, or of the error that ended it."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -80,3 +81,28 @@ def test_signals_end_the_job_with_their_codes(ended, number, code):
 
     found, said = ended(job)
     assert found == code and "goes on from here" in said
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_counts_also_where_a_library_makes_an_error_of_it(ended, number, code):
+    """As DuckDB does while it reads an object of Python."""
+
+    def job(_) -> ExitCode:
+        try:
+            os.kill(os.getpid(), number)
+            signal.pause()
+        except BaseException as error:
+            raise StorageError(f"DuckDB: counting the rows failed: {type(error).__name__}") from None
+
+    told = ended(job)
+    assert told[0] == code and told[1].endswith("; the same command goes on from here\n")
+
+
+def test_a_job_that_ends_well_after_a_signal_has_ended_well(ended):
+    def job(_) -> ExitCode:
+        with contextlib.suppress(BaseException):
+            os.kill(os.getpid(), signal.SIGTERM)
+            signal.pause()
+        return ExitCode.DONE
+
+    assert ended(job)[0] == 0

@@ -57,6 +57,10 @@ def test_a_run_of_an_older_release_goes_on(tmp_path):
     del older["weight_decay"]
     (tmp_path / FILE).write_text(json.dumps(older))
     note(SMOKE, None, str(tmp_path))
+    assert noted(tmp_path) == SMOKE
+    heavier = dataclasses.replace(SMOKE, weight_decay=0.5)
+    with pytest.raises(SettingsError, match=r"weight_decay was 0\.0"):
+        note(heavier, None, str(tmp_path))
 
 
 def test_a_run_starts_from_one_bundle_only(tmp_path):
