@@ -41,6 +41,23 @@ def test_wrong_weights_are_named(wrong):
         Sampling(**wrong)
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["scene"], "each must be VALUE=WEIGHT, not 'scene'"),
+        (["=3"], "each must be VALUE=WEIGHT, not '=3'"),
+        (["scene="], "each must be VALUE=WEIGHT, not 'scene='"),
+        (["scene=much"], "'scene=much': could not convert"),
+        (["scene=3", "scene=5"], "'scene' is given twice, as 3.0 and 5.0"),
+    ],
+)
+def test_flags_that_give_no_weight_are_refused(words, said, capsys):
+    with pytest.raises(SystemExit) as ended:
+        tyro.cli(Sampling, args=["--kind", *words])
+    told = " ".join(word for line in capsys.readouterr().err.splitlines() for word in line.strip("│ ").split())
+    assert ended.value.code == 2 and said in told
+
+
 weights = st.lists(st.sampled_from([0.0, 0.1, 1 / 3, 1.0, 2.5]), min_size=1, max_size=400).filter(any)
 
 

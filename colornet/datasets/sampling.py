@@ -5,31 +5,15 @@ from dataclasses import field
 from typing import Annotated
 
 import pyarrow as pa
-from tyro.constructors import PrimitiveConstructorSpec
 
+from colornet.assignments import assignments
 from colornet.errors import SettingsError
 from colornet.settings import Field, settings
 
 _Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
-def _parse(words: list[str]) -> dict[str, float]:
-    pairs = [word.rpartition("=") for word in words]
-    if not all(equals for _, equals, _ in pairs):
-        raise ValueError("each must be VALUE=WEIGHT")
-    return {value: float(weight) for value, _, weight in pairs}
-
-
-Weights = Annotated[
-    Mapping[str, _Weight],
-    PrimitiveConstructorSpec(
-        nargs="*",
-        metavar="VALUE=WEIGHT",
-        instance_from_str=_parse,
-        is_instance=lambda instance: isinstance(instance, Mapping),
-        str_from_instance=lambda instance: [f"{value}={weight:g}" for value, weight in instance.items()],
-    ),
-]
+Weights = Annotated[Mapping[str, _Weight], assignments("VALUE=WEIGHT", float, show="g")]
 """Values of a column, and how often photographs that have them are drawn."""
 
 

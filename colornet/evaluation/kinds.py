@@ -1,38 +1,18 @@
 """Kinds of photographs, such as scene or people, and weights by which each kind counts the same."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from tyro.constructors import PrimitiveConstructorSpec
+
+from colornet.assignments import assignments
 
 OTHER = "other"
 """The kind of photographs of which nobody says what they show."""
 
 
-def _parse(words: Iterable[str]) -> dict[str, str]:
-    """Turn words of a command line into kinds by source; raises ValueError, which tyro prints."""
-    kinds: dict[str, str] = {}
-    for word in words:
-        source, equals, kind = word.rpartition("=")
-        if not (source and equals and kind):
-            raise ValueError(f"each must be SOURCE=KIND, not {word!r}")
-        if kinds.setdefault(source, kind) != kind:
-            raise ValueError(f"the source {source!r} has two kinds, {kinds[source]!r} and {kind!r}")
-    return kinds
-
-
-KindsBySource = Annotated[
-    Mapping[str, str],
-    PrimitiveConstructorSpec(
-        nargs="*",
-        metavar="SOURCE=KIND",
-        instance_from_str=_parse,
-        is_instance=lambda instance: isinstance(instance, Mapping),
-        str_from_instance=lambda instance: [f"{source}={kind}" for source, kind in instance.items()],
-    ),
-]
+KindsBySource = Annotated[Mapping[str, str], assignments("SOURCE=KIND", str)]
 """Kinds of photographs by where they are from, as a flag or a table of a file of settings."""
 
 
